@@ -1,0 +1,1 @@
+"""FAISS: build, publish, search."""

@@ -1,0 +1,1 @@
+"""The library: knows nothing of Ray, importable in a notebook."""

@@ -1,0 +1,1 @@
+"""Hostile bytes in, RGB views out."""

@@ -1,0 +1,1 @@
+"""The catalog, the cards and the model families."""

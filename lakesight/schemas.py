@@ -1,0 +1,94 @@
+"""The Arrow contract of every table that Lakesight writes.
+
+Types are declared here and never inferred: an empty batch must not write `list<null>`.
+"""
+
+import hashlib
+from collections.abc import Sequence
+
+import pyarrow as pa
+
+LISTING = pa.schema(
+    [
+        pa.field("uri", pa.string(), nullable=False),
+        pa.field("etag", pa.string(), nullable=False),
+        pa.field("size", pa.int64()),
+        pa.field("modified", pa.timestamp("us", tz="UTC")),
+    ]
+)
+"""What listing a source yields: one row per object, whatever the source is."""
+
+MANIFEST = pa.schema([pa.field("id", pa.string(), nullable=False), *LISTING])
+"""A frozen listing; `id` is `row_id(uri, etag)`."""
+
+ERROR = pa.struct([("stage", pa.string()), ("type", pa.string()), ("message", pa.string())])
+
+ROW = pa.schema(
+    [
+        pa.field("id", pa.string(), nullable=False),
+        pa.field("uri", pa.string(), nullable=False),
+        pa.field("etag", pa.string(), nullable=False),
+        pa.field("frame_index", pa.int64()),
+        pa.field("timestamp_s", pa.float64()),
+        pa.field("width", pa.int32()),
+        pa.field("height", pa.int32()),
+        pa.field("format", pa.string()),
+        pa.field("status", pa.string(), nullable=False),
+        pa.field("error", ERROR),
+        pa.field("run_id", pa.string(), nullable=False),
+    ]
+)
+"""The columns that every row has; a model adds exactly one more (see `output_schema`)."""
+
+BOX = pa.list_(pa.float32(), 4)
+"""`(x_min, y_min, x_max, y_max)` in absolute pixels of the original image after EXIF rotation."""
+
+KEYPOINTS = pa.list_(pa.list_(pa.float32(), 3))
+"""`(x, y, score)` per keypoint, in the same pixels as `BOX`."""
+
+
+def detection_type(*, keypoints: bool = False) -> pa.DataType:
+    """Return the type of a `detections` column: one list per image, one struct per object."""
+    fields = [
+        pa.field("box", BOX),
+        pa.field("score", pa.float32()),
+        pa.field("class_id", pa.int32()),
+        pa.field("label", pa.string()),
+    ]
+    if keypoints:
+        fields.append(pa.field("keypoints", KEYPOINTS))
+    return pa.list_(pa.struct(fields))
+
+
+CLASSES = pa.list_(
+    pa.struct([("class_id", pa.int32()), ("label", pa.string()), ("score", pa.float32())])
+)
+CAPTIONS = pa.list_(
+    pa.struct([("text", pa.string()), ("score", pa.float32()), ("prompt", pa.string())])
+)
+
+
+def embedding_type(dim: int, dtype: pa.DataType | None = None) -> pa.DataType:
+    """Return the type of an L2-normalised `embedding` column: `dim` float16 unless told."""
+    return pa.list_(dtype or pa.float16(), dim)
+
+
+def output_schema(outputs: Sequence[pa.Field]) -> pa.Schema:
+    """Return the schema of an output: `ROW`, then each model's column.
+
+    A model may refine a column that an earlier one added (pose adds keypoints to `detections`): the
+    later field replaces the earlier one in place.
+    """
+    columns = {field.name: field for field in ROW}
+    for field in outputs:
+        if field.name in ROW.names:
+            raise ValueError(f"a model cannot write the column {field.name!r}: every row has it")
+        columns[field.name] = field
+    return pa.schema(list(columns.values()))
+
+
+def row_id(uri: str, etag: str, frame_index: int | None = None) -> str:
+    """Return the key of a row: 128 bits of BLAKE2b over uri, etag and frame, as 32 hex digits."""
+    frame = "" if frame_index is None else str(frame_index)
+    text = "\0".join((uri, etag, frame))
+    return hashlib.blake2b(text.encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
