@@ -1,0 +1,99 @@
+"""Detections as an SVG layer that lies over a picture: crisp at any size, and safe to embed."""
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from html import escape
+from typing import Any
+
+COCO_BONES = (
+    (0, 1), (0, 2), (1, 3), (2, 4), (5, 6), (5, 7), (7, 9), (6, 8), (8, 10),
+    (5, 11), (6, 12), (11, 12), (11, 13), (13, 15), (12, 14), (14, 16),
+)  # fmt: skip
+"""Pairs of the 17 COCO keypoints that are joined by a line."""
+
+GOLDEN_ANGLE = 137.508
+
+
+def overlay(
+    width: int,
+    height: int,
+    detections: Iterable[Mapping[str, Any]],
+    *,
+    shown_width_px: int = 400,
+    min_keypoint_score: float = 0.3,
+) -> str:
+    """Return one `<svg>` in the original picture's pixels, `width` by `height`.
+
+    Args:
+        width: of the original picture.
+        height: of the original picture.
+        detections: as in the `detections` column; labels are escaped here.
+        shown_width_px: width on the screen at which the text is about 12 px high.
+        min_keypoint_score: weaker keypoints, and the bones that end in them, are not drawn.
+    """
+    unit = width / shown_width_px  # original pixels in one pixel of the screen
+    # large boxes first, so that the small ones and their labels stay visible on top
+    ordered = sorted(detections, key=lambda found: -_area(found["box"]))
+    shapes = [_detection(found, width, unit, min_keypoint_score) for found in ordered]
+    return (
+        f'<svg class="overlay" viewBox="0 0 {width} {height}" preserveAspectRatio="none"'
+        f' role="img" aria-label="{len(shapes)} detections">{"".join(shapes)}</svg>'
+    )
+
+
+def hue(label: str) -> float:
+    """Return the hue, in degrees, in which a label is drawn: the same in every report."""
+    digest = hashlib.blake2b(label.encode("utf-8", "surrogateescape"), digest_size=4).digest()
+    return round(int.from_bytes(digest) * GOLDEN_ANGLE % 360, 1)
+
+
+def _detection(found: Mapping[str, Any], width: int, unit: float, min_keypoint_score: float) -> str:
+    label = str(found["label"] or found["class_id"])
+    title = f"{label} {found['score']:.2f}"
+    parts = [
+        f"<title>{escape(title)}</title>",
+        _box(found["box"]),
+        _skeleton(found.get("keypoints") or (), unit, min_keypoint_score),
+        _tag(title, found["box"], width, unit),
+    ]
+    return f'<g style="--hue:{hue(label)}">{"".join(parts)}</g>'
+
+
+def _box(xyxy: Sequence[float]) -> str:
+    x, y, right, bottom = xyxy
+    return (
+        f'<rect class="box" x="{x:.1f}" y="{y:.1f}" width="{max(0.0, right - x):.1f}"'
+        f' height="{max(0.0, bottom - y):.1f}"/>'
+    )
+
+
+def _tag(text: str, xyxy: Sequence[float], width: int, unit: float) -> str:
+    """Return the label on its plate: above the box, or inside where there is no room above."""
+    high, wide = 16 * unit, (6.7 * len(text) + 8) * unit
+    x = max(0.0, min(xyxy[0], width - wide))
+    y = xyxy[1] - high if xyxy[1] >= high else xyxy[1]
+    return (
+        f'<rect class="plate" x="{x:.1f}" y="{y:.1f}" width="{wide:.1f}" height="{high:.1f}"/>'
+        f'<text x="{x + 4 * unit:.1f}" y="{y + 12 * unit:.1f}" font-size="{12 * unit:.2f}">'
+        f"{escape(text)}</text>"
+    )
+
+
+def _skeleton(keypoints: Sequence[Sequence[float]], unit: float, min_score: float) -> str:
+    seen = {i: point for i, point in enumerate(keypoints) if point[2] >= min_score}
+    bones = COCO_BONES if len(keypoints) == 17 else ()
+    lines = [
+        f'<line class="bone" x1="{seen[a][0]:.1f}" y1="{seen[a][1]:.1f}"'
+        f' x2="{seen[b][0]:.1f}" y2="{seen[b][1]:.1f}"/>'
+        for a, b in bones
+        if a in seen and b in seen
+    ]
+    joints = [
+        f'<circle class="joint" cx="{x:.1f}" cy="{y:.1f}" r="{2.5 * unit:.2f}"/>'
+        for x, y, _ in seen.values()
+    ]
+    return "".join(lines + joints)
+
+
+def _area(xyxy: Sequence[float]) -> float:
+    return max(0.0, xyxy[2] - xyxy[0]) * max(0.0, xyxy[3] - xyxy[1])

@@ -1,0 +1,132 @@
+from pathlib import Path
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+import pyarrow.dataset as ds
+import pyarrow.parquet as pq
+import pytest
+
+from lakesight import query
+from lakesight.errors import UserError
+
+
+@pytest.fixture
+def rows() -> pa.Table:
+    halves = pa.array(np.array([0.5, -1.25, 2.0, 3.0, 65504.0, 0.0], dtype=np.float16))
+    vectors = pa.FixedSizeListArray.from_arrays(halves, 2)
+    return pa.table({"n": pa.array([1, 2, 3]), "vector": vectors, "uri": ["a", "b", "c"]})
+
+
+@pytest.fixture
+def dataset(rows: pa.Table, tmp_path: Path) -> ds.Dataset:
+    pq.write_table(rows, tmp_path / "rows.parquet")
+    return ds.dataset(tmp_path / "rows.parquet")
+
+
+def test_selects_from_a_table_and_from_a_dataset(rows: pa.Table, dataset: ds.Dataset) -> None:
+    connection = query.connect({"kept": rows, "stored": dataset})
+    joined = query.select(
+        connection, "SELECT kept.n, stored.uri FROM kept JOIN stored USING (n) ORDER BY n DESC"
+    )
+    assert joined.read_all().to_pydict() == {"n": [3, 2, 1], "uri": ["c", "b", "a"]}
+
+
+@pytest.mark.parametrize("source", ["rows", "dataset"])
+def test_float16_columns_arrive_as_the_same_numbers(
+    source: str, request: pytest.FixtureRequest
+) -> None:
+    connection = query.connect({"rows": request.getfixturevalue(source)})
+    read = query.select(connection, "SELECT vector FROM rows ORDER BY n").read_all()
+    assert read["vector"].to_pylist() == [[0.5, -1.25], [2.0, 3.0], [65504.0, 0.0]]
+
+
+def test_widening_reaches_into_lists_and_structs() -> None:
+    inner = pa.struct([("weight", pa.float16()), ("name", pa.string())])
+    table = pa.table(
+        {"seen": pa.array([[{"weight": np.float16(0.5), "name": "x"}]], pa.list_(inner))}
+    )
+    widened = query.widen(table)
+    assert widened.schema.field("seen").type.value_type.field("weight").type == pa.float32()
+    assert widened.to_pylist() == [{"seen": [{"weight": 0.5, "name": "x"}]}]
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "COPY rows TO '{folder}/stolen.csv'",
+        "CREATE TABLE other (n INTEGER)",
+        "INSTALL httpfs",
+        "ATTACH '{folder}/other.db'",
+        "SET enable_external_access = true",
+        "PRAGMA version",
+        "SELECT 1; SELECT 2",
+        "",
+        "SELECT * FROM '{folder}/rows.parquet'",
+        "SELECT * FROM read_text('/etc/hostname')",
+        "SELECT * FROM glob('/etc/*')",
+        "SELECT * FROM dataset",
+    ],
+)
+def test_only_reads_what_it_was_given(statement: str, dataset: ds.Dataset, tmp_path: Path) -> None:
+    connection = query.connect({"rows": dataset})
+    before = sorted(tmp_path.iterdir())
+    with pytest.raises(UserError):
+        query.select(connection, statement.format(folder=tmp_path)).read_all()
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_the_lock_holds_below_us_too(dataset: ds.Dataset) -> None:
+    connection = query.connect({"rows": dataset})
+    with pytest.raises(duckdb.InvalidInputException, match="locked"):
+        connection.execute("SET enable_external_access = true")
+
+
+@pytest.mark.parametrize(
+    ("statement", "says"),
+    [
+        ("SELEC 1", "syntax error"),
+        ("SELECT width FROM rows", "width"),
+        ("SELECT uri::INTEGER FROM rows", "'a'"),
+        (
+            "SELECT CASE WHEN i = 300000 THEN 'late' ELSE '1' END::INT FROM range(400000) t(i)",
+            "late",
+        ),
+    ],
+)
+def test_mistakes_are_one_line(statement: str, says: str, dataset: ds.Dataset) -> None:
+    with pytest.raises(UserError, match=says) as caught:
+        query.select(query.connect({"rows": dataset}), statement).read_all()
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "width > 640",
+        "list_contains([d.label for d in detections], 'person')",
+        "len([d for d in detections if d.label = 'person' AND d.score > 0.8]) >= 2",
+        "uri LIKE '%/2024/%' -- this year's",
+        "id IN (SELECT id FROM rows WHERE n > 3)",
+    ],
+)
+def test_an_expression_is_taken(text: str) -> None:
+    query.check_expression(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "width >",
+        "1), (2",
+        "1) FROM rows WHERE (1",
+        "1) UNION SELECT (2",
+        "1) LIMIT (2",
+        "1) ORDER BY (2",
+        "true; DROP TABLE rows",
+        "true) --",
+    ],
+)
+def test_more_or_less_than_an_expression_is_refused(text: str) -> None:
+    with pytest.raises(UserError):
+        query.check_expression(text)
