@@ -1,0 +1,95 @@
+"""Rows with embeddings, as they stream by, into the files of one build."""
+
+from pathlib import Path
+
+import faiss
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from indexes.flat import new_index, storage_of
+from indexes.manifest import Digest, Recall, digest
+from indexes.recall import BruteForce
+
+INDEX = "index.faiss"
+POSITION = "position"
+"""The column of the rows that says which vector is theirs."""
+ROWS_PER_FILE = 1 << 20
+ROWS_PER_GROUP = 4096
+"""What a lookup of one row reads at least."""
+NUM_QUERIES, K = 64, 10
+"""For the measured recall."""
+NORM_TOLERANCE = 0.02
+"""How far from 1 the length of a vector may be; float16 moves it by at most 0.001."""
+
+
+class Builder:
+    """An index that grows in memory, and the rows it stands for, that grow on disk."""
+
+    def __init__(self, folder: Path, schema: pa.Schema, column: str) -> None:
+        vector = schema.field(column).type
+        self.folder = folder
+        self.column = column
+        self.dim = vector.list_size
+        self.storage = storage_of(vector)
+        self.index = new_index(self.storage, self.dim)
+        self.schema = row_schema(schema)
+        self.num_skipped = 0
+        self._rows: pq.ParquetWriter | None = None
+        self._true: BruteForce | None = None
+
+    def add(self, batch: pa.RecordBatch) -> None:
+        """Take in rows; those without a vector are passed over, those with a bad one counted."""
+        rows = pa.Table.from_batches([batch]).filter(pc.is_valid(batch[self.column]))
+        vectors = vectors_of(rows[self.column])
+        good = np.abs(np.linalg.norm(vectors, axis=1) - 1) <= NORM_TOLERANCE  # NaN is not
+        self.num_skipped += int((~good).sum())
+        if good.any():
+            self._append(rows.filter(pa.array(good)), vectors[good])
+
+    def finish(self) -> tuple[Recall, dict[str, Digest]]:
+        """Close the files and measure the recall; return it with the digest of each file."""
+        assert self._rows is not None
+        assert self._true is not None
+        self._rows.close()
+        faiss.write_index(self.index, str(self.folder / INDEX))
+        files = {}
+        for path in sorted(self.folder.iterdir()):
+            with path.open("rb") as file:
+                files[path.name] = digest(file)
+        return self._true.measure(self.index), files
+
+    def _append(self, rows: pa.Table, vectors: npt.NDArray[np.float32]) -> None:
+        start = self.index.ntotal
+        positions = pa.array(np.arange(start, start + len(vectors)))
+        kept = rows.append_column(POSITION, positions).select(self.schema.names)
+        self._writer(start).write_table(kept.cast(self.schema), row_group_size=ROWS_PER_GROUP)
+        self.index.add(vectors)
+        if self._true is None:
+            spread = np.linspace(0, len(vectors) - 1, min(NUM_QUERIES, len(vectors)))
+            self._true = BruteForce(vectors[spread.astype(np.int64)], K)
+        self._true.see(vectors)
+
+    def _writer(self, start: int) -> pq.ParquetWriter:
+        """Return the file for the rows from `start` on: a new one after every `ROWS_PER_FILE`."""
+        path = self.folder / f"rows-{start // ROWS_PER_FILE:05d}.parquet"
+        if self._rows is None or not path.exists():
+            if self._rows is not None:
+                self._rows.close()
+            self._rows = pq.ParquetWriter(path, self.schema, compression="zstd")
+        return self._rows
+
+
+def row_schema(schema: pa.Schema) -> pa.Schema:
+    """Return the columns that an index keeps of its rows: all but the vectors."""
+    kept = [field for field in schema if not pa.types.is_fixed_size_list(field.type)]
+    return pa.schema([pa.field(POSITION, pa.int64(), nullable=False), *kept])
+
+
+def vectors_of(column: pa.ChunkedArray) -> npt.NDArray[np.float32]:
+    """Return a column of fixed-size lists without nulls as `(N, dim)` float32."""
+    dim = column.type.list_size
+    flat = column.combine_chunks().flatten().to_numpy(zero_copy_only=False)
+    return np.ascontiguousarray(flat, dtype=np.float32).reshape(-1, dim)

@@ -1,0 +1,118 @@
+"""Look vectors up in a published index; the answer carries the rows."""
+
+import shutil
+import tempfile
+import weakref
+from dataclasses import dataclass
+from pathlib import Path
+
+import faiss
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as ds
+
+from indexes.build import INDEX, POSITION
+from indexes.manifest import IndexManifest
+from indexes.store import IndexStore
+from lakesight import query
+from lakesight.errors import UserError
+
+Vectors = npt.NDArray[np.float32]
+
+HITS = pa.schema(
+    [pa.field("query", pa.int32()), pa.field("rank", pa.int32()), pa.field("score", pa.float32())]
+)
+"""Before the columns of the row: which query, 1 for its best answer, and the inner product."""
+
+
+@dataclass(frozen=True)
+class Searcher:
+    """An index in memory with its rows on disk; made by `open`."""
+
+    manifest: IndexManifest
+    index: faiss.Index
+    rows: ds.Dataset
+
+    @classmethod
+    def open(cls, uri: str) -> "Searcher":
+        """Open the current build of the index at a local folder or an s3:// prefix.
+
+        Every file is checked against the manifest before FAISS or Parquet sees it.
+
+        Raises:
+            UserError: if there is no index, or a file is not the one that was published.
+        """
+        store = IndexStore.open(uri)
+        manifest = store.current()
+        if manifest is None:
+            raise UserError(f"no index at {uri}: build one with `lakesight index OUTPUT {uri}`")
+        folder = Path(tempfile.mkdtemp(prefix="lakesight-index-"))  # for what is not local yet
+        try:
+            paths = store.fetch(manifest, folder)
+            rows = ds.dataset([str(path) for name, path in sorted(paths.items()) if name != INDEX])
+            searcher = cls(manifest, faiss.read_index(str(paths[INDEX])), rows)
+        except BaseException:
+            shutil.rmtree(folder)
+            raise
+        weakref.finalize(searcher, shutil.rmtree, folder)
+        return searcher
+
+    def search(self, vectors: Vectors, k: int, where: str | None = None) -> pa.Table:
+        """Return the `k` best rows for each of the vectors `(N, dim)`, best first.
+
+        Args:
+            vectors: of length 1, so that a score is the cosine of the angle.
+            k: how many rows; fewer come back only where fewer match.
+            where: an SQL condition on the columns of the rows; it is applied before the search.
+
+        Returns:
+            The columns of `HITS`, then those of the row.
+        """
+        if vectors.ndim != 2 or vectors.shape[1] != self.manifest.dim:
+            raise UserError(f"expected vectors (N, {self.manifest.dim}), got {vectors.shape}")
+        parameters = None if where is None else self._only(where)
+        scores, positions = self.index.search(
+            np.ascontiguousarray(vectors, dtype=np.float32),
+            min(k, self.manifest.count),
+            params=parameters,
+        )
+        queries, ranks = np.nonzero(positions >= 0)
+        hits = pa.Table.from_arrays(
+            [pa.array(queries), pa.array(ranks + 1), pa.array(scores[queries, ranks])],
+            names=HITS.names,
+        ).cast(HITS)
+        return self._join(hits, positions[queries, ranks])
+
+    def vector(self, row_id: str) -> Vectors:
+        """Return the stored vector `(dim,)` of a row.
+
+        Raises:
+            UserError: if the index does not hold that row.
+        """
+        found = self.rows.to_table([POSITION], filter=ds.field("id") == row_id)
+        if not found.num_rows:
+            raise UserError(f"the index holds no row with the id {row_id}")
+        return np.asarray(self.index.reconstruct(found[POSITION][0].as_py()), dtype=np.float32)
+
+    def _only(self, where: str) -> faiss.SearchParameters:
+        """Return what restricts a search to the rows for which a condition is true."""
+        query.check_expression(where)
+        connection = query.connect({"rows": self.rows})
+        statement = f"SELECT {POSITION} FROM rows WHERE (\n{where}\n)"  # noqa: S608 - checked above
+        found = query.select(connection, statement).read_all()
+        allowed = np.zeros(self.manifest.count, dtype=np.bool_)
+        allowed[found[POSITION].to_numpy()] = True
+        bits = np.packbits(allowed, bitorder="little")
+        # faiss' stubs do not know the arguments that its Python wrappers add
+        return faiss.SearchParameters(sel=faiss.IDSelectorBitmap(bits))  # type: ignore[arg-type, call-arg]
+
+    def _join(self, hits: pa.Table, positions: npt.NDArray[np.int64]) -> pa.Table:
+        """Put the row at each position beside its hit; reads only the row groups that hold one."""
+        wanted = pa.array(np.unique(positions))
+        rows = self.rows.to_table(filter=ds.field(POSITION).isin(wanted))
+        rows = rows.take(pc.index_in(pa.array(positions), rows[POSITION]))
+        for field in rows.drop_columns([POSITION]).schema:
+            hits = hits.append_column(field, rows[field.name])
+        return hits
