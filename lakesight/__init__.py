@@ -1,1 +1,16 @@
 """The library: knows nothing of Ray, importable in a notebook."""
+
+from typing import Any
+
+from lakesight.models.base import Model, RuntimeName
+
+
+def load(name: str, runtime: RuntimeName = "auto", **options: Any) -> Model:
+    """Return a model by its catalog name, or by the path or s3:// URI of a model folder.
+
+    `options` are those of the model's family (`lakesight models show NAME`). Raises UserError where
+    the name, an option or a licence does not fit.
+    """
+    from lakesight.models import catalog
+
+    return catalog.build(catalog.spec(name, None, options, runtime), options.get("num_threads"))

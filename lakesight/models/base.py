@@ -94,6 +94,8 @@ class ModelSpec(Frozen):
     runtime: RuntimeName = "auto"
     column: str | None = None
     """Name of the output column, where not the family's own."""
+    licences_accepted: tuple[str, ...] = ()
+    """Licences outside the allow-list that the user accepted for this job."""
 
 
 @runtime_checkable

@@ -1,0 +1,144 @@
+"""Which runtime runs a file of weights here, and why."""
+
+import ctypes
+import importlib.util
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from lakesight.errors import UserError
+from lakesight.models.base import RuntimeName
+from lakesight.runtimes.base import Network, Runtime, RuntimeOptions
+
+log = logging.getLogger(__name__)
+
+READERS: dict[str, tuple[RuntimeName, ...]] = {
+    ".onnx": ("tensorrt", "onnxruntime", "openvino"),
+    ".pb": ("openvino",),
+    ".tflite": ("openvino",),
+    ".xml": ("openvino",),
+}
+"""File ending to the runtimes that read it."""
+
+INSTALL: dict[RuntimeName, str] = {
+    "openvino": "pip install openvino",
+    "onnxruntime": "pip install onnxruntime",
+    "tensorrt": "pip install 'lakesight[gpu]' on a machine with an NVIDIA GPU",
+    "torch": "pip install torch",
+}
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A runtime, the device it runs on, and the reason in one clause."""
+
+    runtime: RuntimeName
+    device: str
+    reason: str
+
+
+def installed(module: str) -> bool:
+    """Return whether a module can be imported, without importing it."""
+    return importlib.util.find_spec(module) is not None
+
+
+def num_nvidia_gpus() -> int:
+    """Return how many NVIDIA GPUs the driver shows to this process; 0 without a driver."""
+    try:
+        driver = ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return 0
+    count = ctypes.c_int(0)
+    if driver.cuInit(0) != 0 or driver.cuDeviceGetCount(ctypes.byref(count)) != 0:
+        return 0
+    return count.value
+
+
+def _onnx_providers() -> tuple[str, ...]:
+    """Return the providers that ONNX Runtime was built with and that this machine can use."""
+    if not installed("onnxruntime"):
+        return ()
+    import onnxruntime
+
+    built: list[str] = onnxruntime.get_available_providers()
+    return tuple(built) if num_nvidia_gpus() else ("CPUExecutionProvider",)
+
+
+def _openvino() -> Choice | None:
+    if not installed("openvino"):
+        return None
+    return Choice("openvino", "cpu", "it keeps every core busy")
+
+
+def _tensorrt() -> Choice | None:
+    if "TensorrtExecutionProvider" not in _onnx_providers() or not installed("tensorrt"):
+        return None
+    return Choice("tensorrt", "cuda", "it compiles the network for this GPU")
+
+
+def _cuda() -> Choice | None:
+    if "CUDAExecutionProvider" not in _onnx_providers():
+        return None
+    return Choice("onnxruntime", "cuda", "there is a GPU, and no TensorRT")
+
+
+def _onnx_cpu() -> Choice | None:
+    if not installed("onnxruntime"):
+        return None
+    return Choice("onnxruntime", "cpu", "OpenVINO is not installed")
+
+
+FASTEST_FIRST: tuple[Callable[[], Choice | None], ...] = (_tensorrt, _cuda, _openvino, _onnx_cpu)
+
+
+def choices(file_name: str) -> list[Choice]:
+    """Return what can run this file here, the fastest first."""
+    readers = READERS.get(Path(file_name).suffix, ())
+    found = (offer() for offer in FASTEST_FIRST)
+    return [choice for choice in found if choice is not None and choice.runtime in readers]
+
+
+def choose(file_name: str, wanted: RuntimeName = "auto") -> Choice:
+    """Return the wanted runtime, or for `auto` the fastest that reads the file on this machine.
+
+    Raises UserError, with what to install, when there is none.
+    """
+    readers = READERS.get(Path(file_name).suffix, ())
+    if wanted != "auto" and wanted not in readers:
+        raise UserError(
+            f"{wanted} does not read {file_name}; {' and '.join(readers) or 'no runtime'} can. "
+            "Choose another runtime, or leave it to auto."
+        )
+    found = choices(file_name)
+    for choice in found:
+        if choice.runtime == wanted:
+            return Choice(choice.runtime, choice.device, "it was asked for")
+    if wanted == "auto" and found:
+        return found[0]
+    missing = readers[-1:] if wanted == "auto" else (wanted,)
+    advice = " or ".join(INSTALL[name] for name in missing) or "convert it to ONNX"
+    raise UserError(f"nothing installed here runs {file_name} with runtime {wanted}: {advice}")
+
+
+def open_network(
+    path: Path, network: Network, options: RuntimeOptions, wanted: RuntimeName = "auto"
+) -> Runtime:
+    """Load a file of weights into the runtime that `choose` picks, and log which and why."""
+    choice = choose(path.name, wanted)
+    log.info(
+        "%s runs on %s (%s, %s): %s",
+        path.name,
+        choice.runtime,
+        choice.device,
+        options.precision,
+        choice.reason,
+    )
+    # A staged file is a link; a model's external data lies beside the file itself.
+    return _open(choice, path.resolve(), network, options)
+
+
+def _open(choice: Choice, path: Path, network: Network, options: RuntimeOptions) -> Runtime:
+    from lakesight.runtimes.openvino import OpenVino
+
+    return OpenVino(path, network, options)

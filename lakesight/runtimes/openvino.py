@@ -1,0 +1,147 @@
+"""OpenVINO on a CPU: reads .pb, .tflite, .onnx and its own .xml.
+
+Pictures run one by one over as many streams as threads: a value never depends on its batch, and no
+core waits for another.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lakesight.models.base import Image, RuntimeName
+from lakesight.runtimes.base import (
+    Network,
+    RuntimeOptions,
+    Tensors,
+    check_images,
+    check_outputs,
+    usable_cpus,
+)
+
+
+class OpenVino:
+    """A network compiled for this machine's CPU."""
+
+    name: RuntimeName = "openvino"
+    device = "CPU"
+
+    def __init__(self, path: Path, network: Network, options: RuntimeOptions) -> None:
+        import openvino
+
+        self.precision = options.precision
+        self._network = network
+        self._num_threads = options.num_threads or usable_cpus()
+        core = openvino.Core()
+        model = prepared(read(core, path), path.name, network)
+        self._names = [_name(output) for output in model.outputs]
+        self._compiled = core.compile_model(model, "CPU", self._settings())
+        self._free: list[Any] = []
+
+    def infer(self, images: Sequence[Image]) -> Tensors:
+        """Return every output, stacked; see `Runtime.infer`."""
+        check_images(images, self._network)
+        queue = self._queue()
+        found: list[list[np.ndarray] | None] = [None] * len(images)
+        for index, image in enumerate(images):
+            queue.start_async({0: image[None]}, userdata=(found, index), share_inputs=True)
+        queue.wait_all()
+        self._free.append(queue)
+        return {
+            name: np.concatenate([tensors[slot] for tensors in found if tensors is not None])
+            for slot, name in enumerate(self._names)
+        }
+
+    def _settings(self) -> dict[str, Any]:
+        return {
+            "INFERENCE_PRECISION_HINT": self.precision,
+            "NUM_STREAMS": self._num_threads,
+            "INFERENCE_NUM_THREADS": self._num_threads,
+            # Several actors share a machine: pinned, all of them would sit on the first cores.
+            "ENABLE_CPU_PINNING": False,
+        }
+
+    def _queue(self) -> Any:
+        """Take a free queue of requests, or make one: each caller's thread has its own."""
+        import openvino
+
+        try:
+            return self._free.pop()
+        except IndexError:
+            queue = openvino.AsyncInferQueue(self._compiled, self._num_threads)
+            queue.set_callback(_collect)
+            return queue
+
+
+def _collect(request: Any, userdata: tuple[list[Any], int]) -> None:
+    found, index = userdata
+    # The request's memory is used again by the next picture.
+    found[index] = [tensor.data.copy() for tensor in request.output_tensors]
+
+
+def read(core: Any, path: Path) -> Any:
+    """Return the model that a file holds, as an `openvino.Model`."""
+    return core.read_model(path)
+
+
+def prepared(model: Any, file_name: str, network: Network) -> Any:
+    """Return the model with uint8 HWC input, the wanted outputs only, and a static shape."""
+    cut = _with_outputs(model, file_name, network)
+    size = {"H": network.height, "W": network.width, "N": 1, "C": 3}
+    cut.reshape([size[axis] for axis in network.layout])
+    if network.layout == "NHWC" and network.mean is None and network.scale is None:
+        return cut
+    return _with_pixels(cut, network)
+
+
+def _with_outputs(model: Any, file_name: str, network: Network) -> Any:
+    import openvino
+
+    tensors = {name: out for op in model.get_ops() for out in op.outputs() for name in out.names}
+    check_outputs(network.outputs, list(tensors), file_name)
+    wanted = [tensors[name] for name in network.outputs] or [
+        output.node.input_value(0) for output in model.outputs
+    ]
+    for name, output in zip(network.outputs, wanted, strict=False):
+        output.set_names({name})
+    if network.features is not None:
+        wanted.append(_features(tensors, wanted[0], network.features, file_name))
+    return openvino.Model(wanted, model.get_parameters())
+
+
+def _features(tensors: dict[str, Any], output: Any, name: str, file_name: str) -> Any:
+    """Return the tensor to hand out as `features`."""
+    if name != "penultimate":
+        check_outputs([name], list(tensors), file_name)
+        found = tensors[name]
+    else:
+        node = output.node
+        while node.get_type_name() != "MatMul":
+            node = node.input_value(0).node
+        found = node.input_value(0)
+    found.set_names({"features"})
+    return found
+
+
+def _with_pixels(model: Any, network: Network) -> Any:
+    """Put uint8 HWC RGB in front of the model: layout, channel order and normalisation."""
+    from openvino import Layout, Type
+    from openvino.preprocess import ColorFormat, PrePostProcessor
+
+    editor = PrePostProcessor(model)
+    tensor = editor.input().tensor().set_element_type(Type.u8).set_layout(Layout("NHWC"))
+    tensor.set_color_format(ColorFormat.RGB)
+    editor.input().model().set_layout(Layout(network.layout))
+    steps = editor.input().preprocess().convert_element_type(Type.f32)
+    if network.channels == "bgr":
+        steps.convert_color(ColorFormat.BGR)
+    if network.mean is not None:
+        steps.mean(list(network.mean))
+    if network.scale is not None:
+        steps.scale(list(network.scale))
+    return editor.build()
+
+
+def _name(output: Any) -> str:
+    return str(min(output.names))
