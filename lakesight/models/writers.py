@@ -1,0 +1,217 @@
+"""How BLIP and BLIP-2 take a prompt and generate: token layout, padding, where the text starts.
+
+Shapes: B pictures, S prompt tokens, N = B * captions a picture, L generated tokens.
+"""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from lakesight.errors import UserError
+from lakesight.models.base import Frozen
+from lakesight.models.pretrained import TorchOptions, load_tokenizer, load_weights
+
+
+class Prompt(Frozen):
+    """A prompt as the model takes it."""
+
+    text: str | None
+    tokens: tuple[int, ...]
+
+
+class Writer(Protocol):
+    """A model that writes text about pictures."""
+
+    stop_ids: tuple[int, ...]
+    """Tokens that end a text."""
+
+    def prompt(self, text: str | None) -> Prompt:
+        """Tokenise. Raises `ValueError` for an empty prompt or one beyond the context."""
+        ...
+
+    def batches(self, prompts: Sequence[Prompt]) -> Iterator[tuple[list[int], Tensor, Tensor]]:
+        """Yield `(row numbers, ids (B, S), attention mask (B, S))`, together every row once."""
+        ...
+
+    def generate(self, pixels: Tensor, ids: Tensor, mask: Tensor, **settings: Any) -> Any:
+        """Run `generate`; the result's `sequences` `(N, L)` hold no prompt."""
+        ...
+
+    def decode(self, tokens: Tensor) -> list[str]:
+        """Turn `(N, L)` tokens into N texts."""
+        ...
+
+
+class BlipWriter:
+    """BLIP: the prompt starts the text. Positions count from the first token, padding included.
+
+    So prompts are batched by length: padding would move the words (and cost what it saves).
+    """
+
+    def __init__(self, folder: Path, options: TorchOptions, max_new_tokens: int) -> None:
+        from transformers import BlipForConditionalGeneration
+
+        self._model = load_weights(BlipForConditionalGeneration, folder, options)
+        self._tokenizer = load_tokenizer(folder)
+        config = self._model.config.text_config
+        self._start_id: int = config.bos_token_id
+        self.stop_ids: tuple[int, ...] = (config.sep_token_id,)
+        self._limit = _limit(folder, config.max_position_embeddings, max_new_tokens)
+
+    def prompt(self, text: str | None) -> Prompt:
+        """Tokenise as `[DEC] words`."""
+        words = [] if text is None else self._tokenizer(_filled(text))["input_ids"][1:-1]
+        return _within(self._limit, Prompt(text=text, tokens=(self._start_id, *words)))
+
+    def batches(self, prompts: Sequence[Prompt]) -> Iterator[tuple[list[int], Tensor, Tensor]]:
+        """Yield the rows of each prompt length."""
+        rows_by_length: dict[int, list[int]] = {}
+        for row, prompt in enumerate(prompts):
+            rows_by_length.setdefault(len(prompt.tokens), []).append(row)
+        for rows in rows_by_length.values():
+            ids = torch.tensor([prompts[row].tokens for row in rows], device=self._model.device)
+            yield rows, ids, torch.ones_like(ids)
+
+    def generate(self, pixels: Tensor, ids: Tensor, mask: Tensor, **settings: Any) -> Any:
+        """Run `generate`; transformers drops the last token of a prompt, which is [SEP] there."""
+        separator = ids.new_full((len(ids), 1), self.stop_ids[0])
+        out = self._model.generate(
+            pixel_values=pixels,
+            input_ids=torch.cat([ids, separator], dim=1),
+            attention_mask=torch.cat([mask, torch.ones_like(separator)], dim=1),
+            **settings,
+        )
+        out.sequences = out.sequences[:, ids.shape[1] :]
+        return out
+
+    def decode(self, tokens: Tensor) -> list[str]:
+        """Turn `(N, L)` tokens into N texts."""
+        return _decode(self._tokenizer, tokens)
+
+
+class Blip2Writer:
+    """BLIP-2: query vectors, then the prompt, into OPT (which continues it) or T5 (which answers).
+
+    Rows are padded on the left and masked: OPT counts positions by the mask, and T5's are relative,
+    so padding moves nothing.
+    """
+
+    def __init__(self, folder: Path, options: TorchOptions, max_new_tokens: int) -> None:
+        from transformers import Blip2ForConditionalGeneration
+
+        self._model = load_weights(Blip2ForConditionalGeneration, folder, options)
+        self._tokenizer = load_tokenizer(folder)
+        config = self._model.config
+        self._images = _image_tokens(folder, config)
+        self.stop_ids = _as_tuple(self._model.language_model.generation_config.eos_token_id)
+        self._continues: bool = config.use_decoder_only_language_model
+        self._limit = self._context(folder, max_new_tokens)
+
+    def _context(self, folder: Path, max_new_tokens: int) -> int:
+        """Return how many tokens, queries included, may go in."""
+        config = self._model.config.text_config
+        if self._continues:
+            return _limit(folder, config.max_position_embeddings, max_new_tokens)
+        return int(config.n_positions)
+
+    def prompt(self, text: str | None) -> Prompt:
+        """Tokenise as `<image> * queries, words`; without words as transformers does, one start."""
+        if text is None:
+            words = _as_tuple(self._model.config.text_config.bos_token_id)
+        else:
+            words = tuple(self._tokenizer(_filled(text))["input_ids"])
+        return _within(self._limit, Prompt(text=text, tokens=(*self._images, *words)))
+
+    def batches(self, prompts: Sequence[Prompt]) -> Iterator[tuple[list[int], Tensor, Tensor]]:
+        """Yield all rows at once, padded on the left."""
+        longest = max(len(prompt.tokens) for prompt in prompts)
+        missing = [longest - len(prompt.tokens) for prompt in prompts]
+        pad = self._model.config.text_config.pad_token_id
+        ids = [[pad] * gap + [*p.tokens] for gap, p in zip(missing, prompts, strict=True)]
+        mask = [[0] * gap + [1] * (longest - gap) for gap in missing]
+        device = self._model.device
+        yield (
+            list(range(len(prompts))),
+            torch.tensor(ids, device=device),
+            torch.tensor(mask, device=device),
+        )
+
+    def generate(self, pixels: Tensor, ids: Tensor, mask: Tensor, **settings: Any) -> Any:
+        """Run `generate`; a decoder-only model returns what went in before what it wrote."""
+        out = self._model.generate(
+            pixel_values=pixels, input_ids=ids, attention_mask=mask, **settings
+        )
+        out.sequences = out.sequences[:, ids.shape[1] if self._continues else 1 :]
+        return out
+
+    def decode(self, tokens: Tensor) -> list[str]:
+        """Turn `(N, L)` tokens into N texts."""
+        return _decode(self._tokenizer, tokens)
+
+
+WRITERS: dict[str, type[BlipWriter] | type[Blip2Writer]] = {
+    "blip": BlipWriter,
+    "blip-2": Blip2Writer,
+}
+"""By `model_type` of config.json."""
+
+
+def load_writer(
+    model_type: str, folder: Path, options: TorchOptions, max_new_tokens: int
+) -> Writer:
+    """Return the writer of a checkpoint. Raises `UserError` for a type that is none of these."""
+    if model_type not in WRITERS:
+        raise UserError(
+            f"{folder.name} is of type {model_type!r}: a captioning model is one of "
+            f"{', '.join(WRITERS)}"
+        )
+    return WRITERS[model_type](folder, options, max_new_tokens)
+
+
+def _image_tokens(folder: Path, config: Any) -> tuple[int, ...]:
+    """Return the placeholders that the query vectors replace."""
+    if config.image_token_index is None:
+        raise UserError(
+            f"{folder.name} has no image_token_index in its config.json: expected a BLIP-2 "
+            "checkpoint of transformers 4.46 or newer; take a newer revision"
+        )
+    return (int(config.image_token_index),) * int(config.num_query_tokens)
+
+
+def _limit(folder: Path, context: int, max_new_tokens: int) -> int:
+    """Return how many tokens may go in so that `max_new_tokens` fit behind them."""
+    if max_new_tokens >= context:
+        raise UserError(
+            f"max_new_tokens={max_new_tokens} does not fit {folder.name}, whose context is "
+            f"{context} tokens: ask for fewer"
+        )
+    return context - max_new_tokens
+
+
+def _within(limit: int, prompt: Prompt) -> Prompt:
+    if len(prompt.tokens) > limit:
+        raise ValueError(
+            f"the prompt {(prompt.text or '')[:40]!r} takes {len(prompt.tokens)} tokens, the "
+            f"picture's included: expected at most {limit}; shorten it or lower max_new_tokens"
+        )
+    return prompt
+
+
+def _filled(text: str) -> str:
+    if not text.strip():
+        raise ValueError("the prompt is empty: expected words, or null to caption freely")
+    return text
+
+
+def _as_tuple(ids: int | list[int] | None) -> tuple[int, ...]:
+    if ids is None:
+        return ()
+    return tuple(ids) if isinstance(ids, list) else (ids,)
+
+
+def _decode(tokenizer: Any, tokens: Tensor) -> list[str]:
+    texts: list[str] = tokenizer.batch_decode(tokens, skip_special_tokens=True)
+    return [text.strip() for text in texts]
