@@ -5,7 +5,7 @@ import importlib.metadata
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import pydantic
 import pytest
@@ -93,9 +93,15 @@ def test_no_other_distribution_owns_our_names() -> None:
         )
 
 
+class Probe(pydantic.BaseModel):
+    """Shows how pydantic-settings marks a subcommand."""
+
+    command: CliSubCommand[pydantic.BaseModel]
+
+
 def subcommands(model: type[pydantic.BaseModel]) -> Iterator[str]:
     """Yield the names that a pydantic-settings class takes as subcommands on the command line."""
-    marker = get_args(CliSubCommand[pydantic.BaseModel])[-1]
+    (marker,) = Probe.model_fields["command"].metadata
     for name, field in model.model_fields.items():
         if marker in field.metadata:
             yield field.alias or name.replace("_", "-")
