@@ -44,7 +44,7 @@ class ImageView(BaseModel):
     """letterbox: whole image, aspect kept, padded; squash: whole image, stretched; crop: the centre
     that fills the view, aspect kept."""
     interpolation: Interpolation = "bilinear"
-    """bilinear and area as in OpenCV; bicubic as in Pillow (antialiased), which CLIP and BLIP expect."""
+    """bilinear and area as in OpenCV; bicubic as in Pillow (antialiased), as CLIP and BLIP expect."""
     pad: int = Field(default=114, ge=0, le=255)
     """Grey level of the letterbox's border."""
 

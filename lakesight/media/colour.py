@@ -1,0 +1,48 @@
+"""Every colour model that a file may have, to 8-bit RGB. The policy is told in docs/media.md."""
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+BACKGROUND = (255, 255, 255, 255)
+"""What shows through transparent pixels: white, as on a page."""
+
+
+def to_rgb(image: Image.Image) -> npt.NDArray[np.uint8]:
+    """Return the pixels of a picture of any mode as `(height, width, 3)` uint8."""
+    if image.mode == "RGB" and "transparency" not in image.info:
+        return np.asarray(image)
+    if image.mode.startswith("I;16"):
+        return _grey(_sixteen_bits(image) >> 8)
+    if image.mode in ("I", "F"):
+        return _grey(_stretched(np.asarray(image, dtype=np.float64)))
+    if image.has_transparency_data:
+        return np.asarray(_over_background(image))
+    return np.asarray(image.convert("RGB"))
+
+
+def _sixteen_bits(image: Image.Image) -> npt.NDArray[np.uint16]:
+    """Return the values of a 16-bit grey picture in this machine's byte order."""
+    return np.asarray(image).astype(np.uint16)
+
+
+def _stretched(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Map the smallest finite value to 0 and the largest to 255: such files define no white."""
+    finite = np.isfinite(values)
+    if not finite.any():
+        return np.zeros_like(values)
+    low, high = values[finite].min(), values[finite].max()
+    clean = np.nan_to_num(values, nan=low, posinf=high, neginf=low)
+    scale = 255.0 / max(high - low, np.finfo(np.float64).tiny)
+    return np.asarray((clean - low) * scale, dtype=np.float64)
+
+
+def _grey(values: npt.NDArray[np.number]) -> npt.NDArray[np.uint8]:
+    """Return `(H, W)` values of 0 to 255 as `(H, W, 3)`."""
+    return np.repeat(values.astype(np.uint8)[:, :, None], 3, axis=2)
+
+
+def _over_background(image: Image.Image) -> Image.Image:
+    picture = image.convert("RGBA")
+    page = Image.new("RGBA", picture.size, BACKGROUND)
+    return Image.alpha_composite(page, picture).convert("RGB")
