@@ -1,5 +1,6 @@
 """The CloudFormation templates by cfn-lint, and what their policies do not allow."""
 
+import fnmatch
 import json
 from pathlib import Path
 from typing import Any
@@ -55,11 +56,30 @@ def test_cfn_lint_would_find_a_misspelt_property() -> None:
 
 def test_s3_is_read_write_and_list_only() -> None:
     allowed = {action for statement in statements("LakePolicy") for action in actions(statement)}
-    assert allowed == {"s3:ListBucket", "s3:GetObject", "s3:PutObject", "s3:AbortMultipartUpload"}
+    wanted = {"s3:ListBucket", "s3:GetObject", "s3:PutObject", "s3:AbortMultipartUpload"}
+    assert allowed == wanted | {"s3:DeleteObject"}
     write = [s for s in statements("LakePolicy") if "s3:PutObject" in actions(s)]
     assert [s["Resource"] for s in write] == [
         {"Sub": "arn:${AWS::Partition}:s3:::${OutputBucket}/${OutputPrefix}*"}
     ]
+
+
+@pytest.mark.parametrize(
+    ("key", "may"),
+    [
+        ("seen/_tmp/0f", True),
+        ("seen/_commits/manifest/0f-00000.parquet", True),
+        ("index/builds/b/index.faiss", True),
+        ("seen/data/00001-000000.parquet", False),
+        ("seen/_commits/00001.json", False),
+        ("seen/_runs/r.json", False),
+        ("index/current.json", False),
+    ],
+)
+def test_rows_and_commits_cannot_be_deleted(key: str, may: bool) -> None:
+    (sweep,) = [s for s in statements("LakePolicy") if "s3:DeleteObject" in actions(s)]
+    patterns = [resource["Sub"].split("${OutputPrefix}")[1] for resource in sweep["Resource"]]
+    assert any(fnmatch.fnmatchcase(key, pattern) for pattern in patterns) is may
 
 
 def test_no_statement_allows_everything() -> None:

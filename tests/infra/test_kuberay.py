@@ -17,6 +17,7 @@ ROOT = Path(__file__).resolve().parents[2]
 KUBERAY = ROOT / "infra/kuberay"
 SCHEMA = json.loads((Path(__file__).parent / "rayjob.schema.json").read_text())
 KUBERNETES = "1.34"
+SIZES = {"--num-actors", "--cpus-per-actor", "--gpus"}
 CORE = ["namespace.yaml", "serviceaccount.yaml", "networkpolicy.yaml"]
 
 Document = dict[str, Any]
@@ -175,3 +176,16 @@ def test_the_entrypoint_is_our_command(job: Document) -> None:
     words = shlex.split(job["spec"]["entrypoint"])
     assert words[:4] == ["python", "-m", "workflows", "annotate"]
     assert [word[:5] for word in words[4:6]] == ["s3://", "s3://"]
+
+
+def test_the_entrypoint_counts_on_the_workers_that_can_come(job: Document) -> None:
+    """Pools are planned before the first worker is there: their size has to be said."""
+    words = shlex.split(job["spec"]["entrypoint"])
+    said = {flag: int(words[words.index(flag) + 1]) for flag in words if flag in SIZES}
+    groups = {g["groupName"]: g for g in job["spec"]["rayClusterSpec"]["workerGroupSpecs"]}
+    limits = dict(pod_specs(job))["cpu"]["containers"][0]["resources"]["limits"]
+    assert said == {
+        "--num-actors": groups["cpu"]["maxReplicas"],
+        "--cpus-per-actor": int(limits["cpu"]),
+        "--gpus": groups["gpu"]["maxReplicas"],
+    }
