@@ -1,8 +1,11 @@
 """The library: knows nothing of Ray, importable in a notebook."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lakesight.models.base import Model, RuntimeName
+
+if TYPE_CHECKING:
+    from lakesight.lake.reader import Lake
 
 
 def load(name: str, runtime: RuntimeName = "auto", **options: Any) -> Model:
@@ -14,3 +17,14 @@ def load(name: str, runtime: RuntimeName = "auto", **options: Any) -> Model:
     from lakesight.models import catalog
 
     return catalog.build(catalog.spec(name, None, options, runtime), options.get("num_threads"))
+
+
+def open(uri: str) -> "Lake":  # noqa: A001 - read as `lakesight.open`
+    """Return the committed rows of the output at `uri`: a local folder or `s3://bucket/prefix`.
+
+    Raises UserError where there is none.
+    """
+    from lakesight.lake.output import Output
+    from lakesight.lake.reader import Lake
+
+    return Lake(Output.open(uri))

@@ -1,0 +1,132 @@
+"""Downloading the objects of a piece: many at a time, and never more bytes than allowed."""
+
+import queue
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Literal, NamedTuple
+
+import pyarrow as pa
+
+from lakesight.lake.local import LocalStore
+from lakesight.lake.s3 import S3Store
+from lakesight.lake.store import ChangedError, ForbiddenError, Store, TooLargeError
+from lakesight.lake.uri_list import MISSING
+from lakesight.lake.uris import is_s3, local_path, split_s3
+
+Reason = Literal["not found", "changed", "forbidden", "too large"]
+
+
+class FetchError(Exception):
+    """Why an object cannot be had, now or later: it becomes an error row."""
+
+    def __init__(self, reason: Reason, message: str) -> None:
+        super().__init__(message)
+        self.reason: Reason = reason
+
+
+class Request(NamedTuple):
+    """One object of a manifest."""
+
+    row: int
+    uri: str
+    etag: str
+    size: int
+    """In bytes; the largest that is allowed where the manifest does not know."""
+
+
+class Window:
+    """How much may be under way: so many objects, so many bytes, but always one object."""
+
+    def __init__(self, max_bytes: int, max_objects: int) -> None:
+        self.free_bytes = max_bytes
+        self.free_objects = max_objects
+        self.max_objects = max_objects
+
+    def has_room(self, request: Request) -> bool:
+        """Return whether another object may be begun now."""
+        is_idle = self.free_objects == self.max_objects
+        return is_idle or (self.free_objects > 0 and request.size <= self.free_bytes)
+
+    def take(self, request: Request, sign: int = 1) -> None:
+        """Count an object as begun."""
+        self.free_bytes -= sign * request.size
+        self.free_objects -= sign
+
+    def give_back(self, request: Request) -> None:
+        """Count an object as no longer held."""
+        self.take(request, -1)
+
+
+def fetch(
+    rows: pa.Table, *, max_bytes_in_flight: int, concurrency: int, max_object_bytes: int
+) -> Iterator[tuple[int, bytes | FetchError]]:
+    """Yield `(row, bytes or why not)` for every row of a manifest, in order of completion.
+
+    `rows` has `uri`, `etag` and `size`. Bytes that are being downloaded, or wait for the caller to
+    take them, are at most `max_bytes_in_flight`, or one object. An object that is not the one that
+    was listed is refused. What may pass (a time-out, a 5xx after retries) is raised as StoreError,
+    and wrong credentials as UserError: the piece is then not to be committed.
+    """
+    answers: queue.SimpleQueue[tuple[Request, bytes | Exception]] = queue.SimpleQueue()
+    window = Window(max_bytes_in_flight, concurrency)
+    waiting = _requests(rows, max_object_bytes)
+    pool = ThreadPoolExecutor(concurrency, thread_name_prefix="fetch")
+
+    def run(request: Request) -> None:
+        answers.put((request, _get(request, max_object_bytes)))
+
+    try:
+        for _ in range(rows.num_rows):
+            while waiting and window.has_room(waiting[-1]):
+                window.take(waiting[-1])
+                pool.submit(run, waiting.pop())
+            request, answer = answers.get()
+            if isinstance(answer, Exception) and not isinstance(answer, FetchError):
+                raise answer
+            yield request.row, answer
+            window.give_back(request)
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _requests(rows: pa.Table, max_object_bytes: int) -> list[Request]:
+    """Return the requests, the first one last; what is too large will not be downloaded."""
+    columns = (rows[name].to_pylist() for name in ("uri", "etag", "size"))
+    return [
+        Request(row, uri, etag, max_object_bytes if size is None else size)
+        for row, (uri, etag, size) in enumerate(zip(*columns, strict=True))
+    ][::-1]
+
+
+def _get(request: Request, max_object_bytes: int) -> bytes | Exception:
+    """Return the bytes, a FetchError for what will not pass, or what is to be raised."""
+    if request.etag == MISSING:
+        return FetchError("not found", "did not exist when it was listed")
+    if request.size > max_object_bytes:
+        return _too_large(max_object_bytes)
+    try:
+        store, key = _locate(request.uri)
+        return store.get(key, if_match=request.etag, max_bytes=max_object_bytes)
+    except FileNotFoundError:
+        return FetchError("not found", "does not exist any more")
+    except ChangedError:
+        return FetchError("changed", "was overwritten since it was listed: run again to see it")
+    except ForbiddenError as error:
+        return FetchError("forbidden", str(error))
+    except TooLargeError:
+        return _too_large(max_object_bytes)
+    except Exception as error:
+        return error
+
+
+def _too_large(max_object_bytes: int) -> FetchError:
+    return FetchError("too large", f"has more than {max_object_bytes} bytes")
+
+
+def _locate(uri: str) -> tuple[Store, str]:
+    """Return store and key as `Store.open` does, without a look at the disk."""
+    if is_s3(uri):
+        bucket, key = split_s3(uri)
+        return S3Store(bucket), key
+    path = local_path(uri)
+    return LocalStore(path.parent), path.name

@@ -1,0 +1,100 @@
+"""Reading an output: `lakesight.open(OUTPUT)`."""
+
+from functools import cached_property
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as ds
+
+from lakesight.lake.local import LocalStore
+from lakesight.lake.output import Output
+from lakesight.lake.settings import Settings
+from lakesight.lake.subtract import Subtraction
+
+
+class Lake:
+    """The committed rows of an output, each id once. What is committed later needs a new `open`."""
+
+    def __init__(self, output: Output) -> None:
+        self.output = output
+        self._settings: Settings = output.settings()
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What every row was made with."""
+        return dict(self._settings.values)
+
+    @cached_property
+    def _names(self) -> list[str]:
+        """The pieces that are committed; anything else in `data/` is not ours."""
+        planned = {piece.name for each in self.output.generations() for piece in each.pieces()}
+        return sorted(planned.intersection(self.output.committed()))
+
+    def files(self) -> list[str]:
+        """Return the data files as `s3://…` URIs or local paths, for `polars.scan_parquet`.
+
+        For DuckDB's `read_parquet` too. An output without rows has no files.
+        """
+        keys = [self.output.data_key(name) for name in self._names]
+        store = self.output.store
+        return [
+            str(store.root / key) if isinstance(store, LocalStore) else store.uri(key)
+            for key in keys
+        ]
+
+    def dataset(self) -> ds.Dataset:
+        """Return the rows as an Arrow dataset; where there are none, its schema still stands."""
+        filesystem, root = self.output.store.filesystem()
+        paths = [f"{root}/{self.output.data_key(name)}" for name in self._names]
+        if not paths:
+            schema = self._settings.schema or pa.schema([])
+            return ds.dataset(schema.empty_table())
+        return ds.dataset(
+            paths, schema=self._settings.schema, filesystem=filesystem, format="parquet"
+        )
+
+    def latest(self) -> pa.RecordBatchReader:
+        """Return the rows of each uri's latest etag, as a stream.
+
+        The latest is the last that was listed, also while its rows are not committed yet.
+        """
+        dataset = self.dataset()
+        superseded = self._superseded()
+        scanner = dataset.scanner()
+        if not len(superseded):
+            return scanner.to_reader()
+        batches = (_without(batch, superseded) for batch in scanner.to_batches())
+        return pa.RecordBatchReader.from_batches(dataset.schema, batches)
+
+    def count(self) -> int:
+        """Return the number of rows, from the footers of the files."""
+        return int(self.dataset().count_rows())
+
+    def runs(self) -> list[dict[str, Any]]:
+        """Return what each finished run wrote down: config, models, counts, timings."""
+        return self.output.runs()
+
+    def storage_options(self) -> dict[str, str]:
+        """Return what `polars.scan_parquet(files, storage_options=…)` needs: holds credentials."""
+        return self.output.store.storage_options()
+
+    def _superseded(self) -> pa.Array:
+        """Return the keys of rows that a later manifest has replaced."""
+        generations = self.output.generations()
+        if not any(each.num_changed for each in generations):
+            return pa.array([], pa.string())
+        with Subtraction() as work:
+            for generation in generations:
+                work.add_known(self.output.store, self.output.prefix, generation)
+            return _keys(work.superseded())
+
+
+def _keys(rows: pa.Table | pa.RecordBatch) -> pa.Array:
+    """Return one string per row for its object; no etag holds a line feed."""
+    joined = pc.binary_join_element_wise(rows["etag"], rows["uri"], "\n")
+    return joined.combine_chunks() if isinstance(joined, pa.ChunkedArray) else joined
+
+
+def _without(batch: pa.RecordBatch, superseded: pa.Array) -> pa.RecordBatch:
+    return batch.filter(pc.invert(pc.is_in(_keys(batch), value_set=superseded)))
