@@ -1,18 +1,21 @@
 """ray_cluster.yaml against Ray's own validation and EC2's own request shape, offline."""
 
 import copy
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import botocore.session
 import botocore.validate
+import click
 import jsonschema
 import pytest
 import yaml
 from ray.autoscaler._private.aws.config import _configure_iam_role, _configure_security_group
 from ray.autoscaler._private.util import prepare_config, validate_config
 from ray.autoscaler.tags import TAG_RAY_CLUSTER_NAME
+from ray.scripts.scripts import start
 
 ROOT = Path(__file__).resolve().parents[2]
 PATH = ROOT / "ray_cluster.yaml"
@@ -91,10 +94,20 @@ def test_metadata_service_and_disks_are_guarded(config: Config) -> None:
 
 def test_token_auth_is_on_before_every_ray_start(config: Config) -> None:
     for commands in (config["head_start_ray_commands"], config["worker_start_ray_commands"]):
-        (start,) = [command for command in commands if "ray start" in command]
-        assert start.index("export RAY_AUTH_MODE=token") < start.index("ray start")
+        (command,) = [command for command in commands if "ray start" in command]
+        assert command.index("export RAY_AUTH_MODE=token") < command.index("ray start")
     assert "--dashboard-host=127.0.0.1" in " ".join(config["head_start_ray_commands"])
     assert config["file_mounts"]["/home/ubuntu/.ray/auth_token"] == "~/.ray/auth_token"
+
+
+@pytest.mark.parametrize("role", ["head", "worker"])
+def test_ray_start_knows_every_flag(config: Config, role: str) -> None:
+    text = " ".join(config[f"{role}_start_ray_commands"])
+    flags = shlex.split(text.rpartition("ray start ")[2])
+    context = start.make_context("start", flags, resilient_parsing=False)
+    assert context.params["head"] is (role == "head")
+    with pytest.raises(click.NoSuchOption):
+        start.make_context("start", [*flags, "--dashboard-hosts=x"])
 
 
 def test_what_is_copied_is_there_and_can_be_installed(config: Config) -> None:
