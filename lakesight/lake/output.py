@@ -176,15 +176,19 @@ class Output:
         data = proposal.model_dump_json(indent=1).encode()
         if self.store.create(key, data) or self.store.get(key) == data:
             return True
-        for part in (*proposal.parts, *proposal.again):
-            self.store.delete(self._key(part.file))
+        with contextlib.suppress(ForbiddenError):
+            for part in (*proposal.parts, *proposal.again):
+                self.store.delete(self._key(part.file))
         return False
 
+    def pieces(self) -> list[Piece]:
+        """Return the pieces of every generation, in order."""
+        return [piece for each in self.generations() for piece in each.pieces()]
+
     def pending(self) -> list[Piece]:
-        """Return the pieces of every generation that have no data file yet."""
+        """Return the pieces that have no data file yet."""
         done = set(self.committed())
-        pieces = (piece for each in self.generations() for piece in each.pieces())
-        return [piece for piece in pieces if piece.name not in done]
+        return [piece for piece in self.pieces() if piece.name not in done]
 
     def committed(self) -> list[str]:
         """Return the names of the pieces that have a data file."""

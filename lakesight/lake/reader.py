@@ -11,6 +11,7 @@ from lakesight.lake.local import LocalStore
 from lakesight.lake.output import Output
 from lakesight.lake.settings import Settings
 from lakesight.lake.subtract import Subtraction
+from lakesight.schemas import LISTING
 
 
 class Lake:
@@ -28,7 +29,7 @@ class Lake:
     @cached_property
     def _names(self) -> list[str]:
         """The pieces that are committed; anything else in `data/` is not ours."""
-        planned = {piece.name for each in self.output.generations() for piece in each.pieces()}
+        planned = {piece.name for piece in self.output.pieces()}
         return sorted(planned.intersection(self.output.committed()))
 
     def files(self) -> list[str]:
@@ -60,11 +61,12 @@ class Lake:
         The latest is the last that was listed, also while its rows are not committed yet.
         """
         dataset = self.dataset()
-        superseded = self._superseded()
+        superseded = self.superseded()
         scanner = dataset.scanner()
-        if not len(superseded):
+        if not superseded.num_rows:
             return scanner.to_reader()
-        batches = (_without(batch, superseded) for batch in scanner.to_batches())
+        keys = _keys(superseded)
+        batches = (_without(batch, keys) for batch in scanner.to_batches())
         return pa.RecordBatchReader.from_batches(dataset.schema, batches)
 
     def count(self) -> int:
@@ -79,15 +81,18 @@ class Lake:
         """Return what `polars.scan_parquet(files, storage_options=…)` needs: holds credentials."""
         return self.output.store.storage_options()
 
-    def _superseded(self) -> pa.Array:
-        """Return the keys of rows that a later manifest has replaced."""
+    def superseded(self) -> pa.Table:
+        """Return `uri` and `etag` of the objects that a later listing saw with another etag.
+
+        Costs nothing where no object ever changed.
+        """
         generations = self.output.generations()
         if not any(each.num_changed for each in generations):
-            return pa.array([], pa.string())
+            return LISTING.empty_table().select(["uri", "etag"])
         with Subtraction() as work:
             for generation in generations:
                 work.add_known(self.output.store, self.output.prefix, generation)
-            return _keys(work.superseded())
+            return work.superseded()
 
 
 def _keys(rows: pa.Table | pa.RecordBatch) -> pa.Array:

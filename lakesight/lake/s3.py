@@ -217,6 +217,7 @@ def _connect(bucket: str, _pid: int, _variables: tuple[tuple[str, str], ...]) ->
         endpoint=endpoint,
         region=region,
         credential_provider=provider,
+        disable_bulk_delete=True,
         client_options={"allow_http": endpoint.startswith("http://"), "timeout": "120s"},
         retry_config={
             "max_retries": 6,

@@ -1,0 +1,46 @@
+"""What all tests share: a real S3 server, started once, when a test first asks for a bucket."""
+
+import os
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from workflows.s3_server import S3Server
+
+
+@pytest.fixture(scope="session")
+def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    """Yield a running server that every AWS client of this process and its children finds."""
+    nowhere = tmp_path_factory.mktemp("aws") / "none"
+    with pytest.MonkeyPatch.context() as patch, S3Server() as server:
+        for name in [name for name in os.environ if name.startswith("AWS_")]:
+            patch.delenv(name)
+        patch.setenv("AWS_CONFIG_FILE", str(nowhere))
+        patch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(nowhere))
+        patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+        for name, value in server.environment.items():
+            patch.setenv(name, value)
+        yield server
+
+
+@pytest.fixture
+def new_bucket(s3_server: S3Server) -> Callable[[], str]:
+    """Return a function that makes an empty bucket and returns its name."""
+
+    def make() -> str:
+        name = f"test-{uuid.uuid4().hex[:12]}"
+        s3_server.client().create_bucket(Bucket=name)
+        return name
+
+    return make
+
+
+@pytest.fixture(params=["local", "s3"])
+def new_root(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], str]:
+    """Return a function that gives the URI of an empty place: a folder, and again a bucket."""
+    if request.param == "local":
+        return lambda: str(tmp_path / uuid.uuid4().hex[:12])
+    new_bucket: Callable[[], str] = request.getfixturevalue("new_bucket")
+    return lambda: f"s3://{new_bucket()}/some/prefix"
