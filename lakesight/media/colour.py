@@ -2,7 +2,7 @@
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
+from PIL import Image, TiffImagePlugin
 
 BACKGROUND = (255, 255, 255, 255)
 """What shows through transparent pixels: white, as on a page."""
@@ -13,7 +13,7 @@ def to_rgb(image: Image.Image) -> npt.NDArray[np.uint8]:
     if image.mode == "RGB" and "transparency" not in image.info:
         return np.asarray(image)
     if image.mode.startswith("I;16"):
-        return _grey(_sixteen_bits(image) >> 8)
+        return _grey(_high_bits(image))
     if image.mode in ("I", "F"):
         return _grey(_stretched(np.asarray(image, dtype=np.float64)))
     if image.has_transparency_data:
@@ -21,9 +21,15 @@ def to_rgb(image: Image.Image) -> npt.NDArray[np.uint8]:
     return np.asarray(image.convert("RGB"))
 
 
-def _sixteen_bits(image: Image.Image) -> npt.NDArray[np.uint16]:
-    """Return the values of a 16-bit grey picture in this machine's byte order."""
-    return np.asarray(image).astype(np.uint16)
+def _high_bits(image: Image.Image) -> npt.NDArray[np.uint16]:
+    """Return the upper 8 of the 9 to 16 bits of a grey picture, as Pillow does with 16-bit RGB."""
+    values = np.asarray(image).astype(np.uint16)
+    tags = image.tag_v2 if isinstance(image, TiffImagePlugin.TiffImageFile) else {}
+    num_bits: int = tags.get(TiffImagePlugin.BITSPERSAMPLE, (16,))[0]
+    grey = values >> np.uint16(num_bits - 8)
+    if isinstance(image.info.get("transparency"), int):
+        grey[values == image.info["transparency"]] = BACKGROUND[0]
+    return grey
 
 
 def _stretched(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

@@ -13,7 +13,7 @@ from typing import get_args
 import numpy as np
 import numpy.typing as npt
 import simplejpeg
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from lakesight.media.colour import to_rgb
 from lakesight.media.errors import MediaError
@@ -78,13 +78,16 @@ def _read(
     format_ = _supported_format(data, limits)
     try:
         with Image.open(io.BytesIO(data), formats=[format_.upper()]) as image:
-            return *_pixels(image, data, views, limits), format_
+            _check_size(image, limits)
+            if format_ == "jpeg":
+                return *_jpeg(image, data, views), format_
+            return *_other(image), format_
     except (MediaError, MemoryError):
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise MediaError("too many pixels", str(error)) from error
     except Exception as error:  # Pillow raises nearly every type on hostile bytes
-        raise _explain(error) from error
+        raise _explain(error, format_) from error
 
 
 def _supported_format(data: bytes, limits: Limits) -> Format:
@@ -108,27 +111,26 @@ def _enable_heif() -> None:
         raise MediaError("unsupported format", how) from error
 
 
-def _pixels(
-    image: Image.Image, data: bytes, views: Sequence[ImageView], limits: Limits
-) -> tuple[Pixels, tuple[int, int]]:
-    _check_size(image, limits)
-    if image.format not in ("JPEG", "MPO"):
-        pixels = to_rgb(image)
-        orientation = read_orientation(image)  # after the pixels: PNG may carry EXIF behind them
-        pixels = turn_upright(pixels, orientation)
-        return pixels, (pixels.shape[1], pixels.shape[0])
-    orientation = read_orientation(image)
-    size_wh = image.size[::-1] if swaps_sides(orientation) else image.size
-    reduction = _reduction(size_wh, views)
-    pixels = _jpeg_pixels(image, data, reduction)
-    return turn_upright(pixels, orientation), size_wh
-
-
 def _check_size(image: Image.Image, limits: Limits) -> None:
     width, height = image.size
     if width * height > limits.max_pixels:
         text = f"{width} x {height} = {width * height:,} pixels, limit {limits.max_pixels:,}"
         raise MediaError("too many pixels", text)
+
+
+def _other(image: Image.Image) -> tuple[Pixels, tuple[int, int]]:
+    pixels = to_rgb(image)
+    pixels = turn_upright(pixels, read_orientation(image))  # PNG may carry EXIF behind its pixels
+    return pixels, (pixels.shape[1], pixels.shape[0])
+
+
+def _jpeg(
+    image: Image.Image, data: bytes, views: Sequence[ImageView]
+) -> tuple[Pixels, tuple[int, int]]:
+    orientation = read_orientation(image)
+    size_wh = image.size[::-1] if swaps_sides(orientation) else image.size
+    pixels = _jpeg_pixels(image, data, _reduction(size_wh, views))
+    return turn_upright(pixels, orientation), size_wh
 
 
 def _reduction(size_wh: tuple[int, int], views: Sequence[ImageView]) -> int:
@@ -151,19 +153,20 @@ def _jpeg_pixels(image: Image.Image, data: bytes, reduction: int) -> Pixels:
 
     That is CMYK, and files with flaws that libjpeg warns of and mends.
     """
-    width, height = (-(-side // reduction) for side in image.size)
     if image.mode in ("L", "RGB"):
         try:
-            return np.asarray(
-                simplejpeg.decode_jpeg(data, "RGB", min_width=width, min_height=height)
-            )
+            width, height = (-(-side // reduction) for side in image.size)
+            pixels = simplejpeg.decode_jpeg(data, "RGB", min_width=width, min_height=height)
+            return np.asarray(pixels)
         except ValueError:
             pass
-    image.draft(None, (width, height))
+    image.draft(None, (image.width // reduction or 1, image.height // reduction or 1))
     return to_rgb(image)
 
 
-def _explain(error: Exception) -> MediaError:
+def _explain(error: Exception, format_: Format) -> MediaError:
+    if isinstance(error, UnidentifiedImageError):
+        return MediaError("undecodable", f"begins as {format_}, but its header is broken")
     text = f"{error}" or type(error).__name__
     first_line = text.splitlines()[0][:300]
     if "memory" in text.lower():

@@ -44,6 +44,8 @@ class DecodeProcess:
         traceback: TracebackType | None,
     ) -> None:
         self.stop()
+        self._views = ()
+        self._memory.close()
         os.close(self._memory_fd)
 
     @property
@@ -80,15 +82,17 @@ class DecodeProcess:
 
     def stop(self) -> None:
         """Kill the child, if there is one, and wait for its end."""
-        if self._process and self._channel:
+        if self._process:
             self._process.kill()
             self._process.wait()
+        if self._channel:
             self._channel.close()
         self._process = self._channel = None
 
     def start(self) -> socket.socket:
         """Start a child, wait until it can decode, and return the socket to it."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._channel = ours
         fds = (theirs.fileno(), self._memory_fd)
         arguments = (*map(str, fds), str(os.getpid()), self._config.model_dump_json())
         with theirs:
@@ -99,7 +103,6 @@ class DecodeProcess:
                 env=_environment(),
                 process_group=0,  # Ctrl-C is for the parent to handle
             )
-        self._channel = ours
         ours.settimeout(START_SECONDS)
         with contextlib.suppress(OSError):
             if ours.recv(MAX_REPLY_BYTES) == READY:

@@ -26,28 +26,31 @@ def draw(pixels: Pixels, size_wh: tuple[int, int], view: ImageView, out: Pixels)
     `size_wh` is the size of the original, which `pixels` may show at a reduced scale.
     """
     width, height = view.drawn_size(*size_wh)
-    if width * height > MAX_CROP_WASTE * view.width * view.height:
-        _draw_box(pixels, (width, height), view, out)
-    elif view.fit == "crop":
-        scaled = np.empty((height, width, 3), np.uint8)
-        _resize(pixels, view, scaled)
-        left, top = _cut(width, height, view)
-        out[:] = scaled[top : top + view.height, left : left + view.width]
+    if view.fit != "crop":
+        _draw_padded(pixels, size_wh, view, out)
+    elif width * height <= MAX_CROP_WASTE * view.width * view.height:
+        _draw_cut(pixels, size_wh, view, out)
     else:
-        _draw_padded(pixels, (width, height), view, out)
+        _draw_box(pixels, size_wh, view, out)
 
 
-def _cut(width: int, height: int, view: ImageView) -> tuple[int, int]:
-    """Return the left and top of the part of a drawn picture that a cropped view shows."""
-    return -((view.width - width) // 2), -((view.height - height) // 2)
+def _draw_padded(pixels: Pixels, size_wh: tuple[int, int], view: ImageView, out: Pixels) -> None:
+    width, height = view.drawn_size(*size_wh)
+    place = view.place(*size_wh)
+    rows = slice(place.offset_y, place.offset_y + height)
+    columns = slice(place.offset_x, place.offset_x + width)
+    out[: rows.start] = out[rows.stop :] = view.pad
+    out[:, : columns.start] = out[:, columns.stop :] = view.pad
+    _resize(pixels, view, out[rows, columns])
 
 
-def _draw_padded(pixels: Pixels, drawn_wh: tuple[int, int], view: ImageView, out: Pixels) -> None:
-    width, height = drawn_wh
-    left, top = (view.width - width) // 2, (view.height - height) // 2
-    out[:top] = out[top + height :] = view.pad
-    out[:, :left] = out[:, left + width :] = view.pad
-    _resize(pixels, view, out[top : top + height, left : left + width])
+def _draw_cut(pixels: Pixels, size_wh: tuple[int, int], view: ImageView, out: Pixels) -> None:
+    """Draw the whole picture, then keep the middle: what transformers' processors do."""
+    width, height = view.drawn_size(*size_wh)
+    place = view.place(*size_wh)
+    scaled = np.empty((height, width, 3), np.uint8)
+    _resize(pixels, view, scaled)
+    out[:] = scaled[-place.offset_y :, -place.offset_x :][: view.height, : view.width]
 
 
 def _resize(pixels: Pixels, view: ImageView, out: Pixels) -> None:
@@ -60,13 +63,11 @@ def _resize(pixels: Pixels, view: ImageView, out: Pixels) -> None:
         cv2.resize(pixels, (width, height), dst=out, interpolation=_CV2[view.interpolation])
 
 
-def _draw_box(pixels: Pixels, drawn_wh: tuple[int, int], view: ImageView, out: Pixels) -> None:
-    """Draw only what a cropped view keeps: a ribbon of 1 x 1000 would be 50 million pixels."""
-    drawn = np.array(drawn_wh * 2)
-    left, top = _cut(*drawn_wh, view)
-    kept = np.array((left, top, left + view.width, top + view.height))
-    height, width = pixels.shape[:2]
-    box = kept / drawn * (width, height, width, height)
+def _draw_box(pixels: Pixels, size_wh: tuple[int, int], view: ImageView, out: Pixels) -> None:
+    """Draw only what a crop keeps: the whole of a ribbon of 1 x 1000 would be 50 million pixels."""
+    place = view.place(*size_wh)
+    kept = np.array((0, 0, view.width, view.height)) - (place.offset_x, place.offset_y) * 2
+    box = kept / (view.drawn_size(*size_wh) * 2) * (pixels.shape[1::-1] * 2)
     picture = Image.fromarray(pixels)
     filter_ = _PILLOW[view.interpolation]
     out[:] = np.asarray(picture.resize((view.width, view.height), filter_, tuple(box.tolist())))

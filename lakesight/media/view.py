@@ -17,8 +17,9 @@ class Placement:
 
     scale_x: float
     scale_y: float
-    offset_x: float
-    offset_y: float
+    offset_x: int
+    """Pixels of border before the image; below 0 where a crop cuts it; so is `offset_y`."""
+    offset_y: int
 
     def to_view(self, boxes_xyxy: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
         """Map boxes `(N, 4)` from original pixels to view pixels."""
@@ -44,17 +45,26 @@ class ImageView(BaseModel):
     """letterbox: whole image, aspect kept, padded; squash: whole image, stretched; crop: the centre
     that fills the view, aspect kept."""
     interpolation: Interpolation = "bilinear"
-    """bilinear and area as in OpenCV; bicubic as in Pillow (antialiased), as CLIP and BLIP expect."""
+    """bilinear and area as in OpenCV; bicubic as in Pillow, antialiased, as CLIP and BLIP want."""
     pad: int = Field(default=114, ge=0, le=255)
     """Grey level of the letterbox's border."""
 
     def drawn_size(self, width: int, height: int) -> tuple[int, int]:
-        """Return `(width, height)` in pixels that an original of that size is scaled to."""
+        """Return `(width, height)` in pixels that an original of that size is scaled to.
+
+        A crop rounds its longer side down and is cut as transformers and torchvision do it.
+        """
         if self.fit == "squash":
             return self.width, self.height
-        pick = min if self.fit == "letterbox" else max
-        ratio = pick(self.width / width, self.height / height)
+        if self.fit == "crop":
+            return self._covering_size(width, height)
+        ratio = min(self.width / width, self.height / height)
         return max(1, round(width * ratio)), max(1, round(height * ratio))
+
+    def _covering_size(self, width: int, height: int) -> tuple[int, int]:
+        if self.width * height >= self.height * width:
+            return self.width, height * self.width // width
+        return width * self.height // height, self.height
 
     def place(self, width: int, height: int) -> Placement:
         """Return where an original of that size, in pixels, lies in this view."""
@@ -62,6 +72,11 @@ class ImageView(BaseModel):
         return Placement(
             scale_x=drawn_width / width,
             scale_y=drawn_height / height,
-            offset_x=(self.width - drawn_width) // 2,
-            offset_y=(self.height - drawn_height) // 2,
+            offset_x=_half(self.width - drawn_width),
+            offset_y=_half(self.height - drawn_height),
         )
+
+
+def _half(difference: int) -> int:
+    """Return half of a border (or, below 0, of what is cut), rounded towards 0."""
+    return int(difference / 2)
