@@ -16,6 +16,8 @@ from lakesight.models.preprocessor import Preprocessor
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
+VOCABULARIES = ("tokenizer.json", "vocab.json", "vocab.txt", "spiece.model", "tokenizer.model")
+
 
 class TorchOptions(Frozen):
     """Where and how precisely a transformers model computes."""
@@ -115,7 +117,7 @@ def _from_pretrained(loader: Any, folder: Path, dtype: torch.dtype) -> tuple[Any
     except OSError as error:
         raise UserError(
             f"cannot load the weights of {folder.name}: expected model.safetensors (pickles are "
-            f"never opened). {str(error).splitlines()[0]}"
+            f"never opened). {str(error).partition(chr(10))[0]}"
         ) from error
     return model, info
 
@@ -124,12 +126,18 @@ def load_tokenizer(folder: Path) -> Any:
     """Return the folder's tokenizer. Raises `UserError` if it has none."""
     from transformers import AutoTokenizer
 
+    # Without a vocabulary transformers makes an empty tokenizer and says nothing.
+    if not any((folder / name).is_file() for name in VOCABULARIES):
+        raise UserError(
+            f"{folder.name} has no tokenizer: expected one of {', '.join(VOCABULARIES)} beside its "
+            "config.json; copy it there"
+        )
     try:
         return AutoTokenizer.from_pretrained(folder, local_files_only=True)
     except (OSError, ValueError) as error:
         raise UserError(
-            f"{folder.name} has no tokenizer that transformers can open: expected tokenizer.json, "
-            f"or the vocabulary files that its class names. {str(error).splitlines()[0]}"
+            f"transformers cannot open the tokenizer of {folder.name}: expected the files that its "
+            f"save_pretrained wrote. {str(error).partition(chr(10))[0]}"
         ) from error
 
 

@@ -1,0 +1,206 @@
+"""Embeddings of pictures and texts, against transformers' own processors and models."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pytest
+import torch
+import transformers
+
+from lakesight.errors import UserError
+from lakesight.models.base import Image
+
+hf: Any = transformers  # typed only in part
+Checkpoint = Callable[[str], Path]
+Load = Callable[..., Any]
+Pictures = Callable[..., list[Image]]
+Floats = npt.NDArray[np.floating]
+
+TEXTS = ["a red bus", "dog", "two cats asleep, 7"]
+CLASSES = {
+    "clip": (hf.CLIPImageProcessorPil, hf.CLIPModel),
+    "siglip": (hf.SiglipImageProcessorPil, hf.SiglipModel),
+    "siglip2": (hf.Siglip2ImageProcessorPil, hf.Siglip2Model),
+}
+EVERY = [*CLASSES, "blip2-itc"]
+
+
+@pytest.fixture(scope="module")
+def views(pictures: Pictures) -> list[Image]:
+    return pictures(3)
+
+
+@pytest.fixture(scope="module")
+def rows() -> pa.Table:
+    return pa.table({"width": [32] * 3, "height": [32] * 3})
+
+
+def unit(vectors: torch.Tensor) -> Floats:
+    return torch.nn.functional.normalize(vectors, dim=-1).numpy()
+
+
+@torch.inference_mode()
+def own_images(name: str, folder: Path, views: list[Image]) -> Floats:
+    processor, model = (part.from_pretrained(folder) for part in CLASSES[name])
+    inputs = processor(images=views, return_tensors="pt")
+    return unit(model.eval().get_image_features(**inputs).pooler_output)
+
+
+@torch.inference_mode()
+def own_texts(name: str, folder: Path, texts: list[str]) -> Floats:
+    tokenizer, model = (
+        hf.AutoTokenizer.from_pretrained(folder),
+        CLASSES[name][1].from_pretrained(folder),
+    )
+    # The padding that each model's documentation asks for; SigLIP takes no mask.
+    if name == "clip":
+        inputs = tokenizer(texts, padding=True, return_tensors="pt")
+    else:
+        inputs = tokenizer(texts, padding="max_length", max_length=20, return_tensors="pt")
+        inputs = {"input_ids": inputs["input_ids"]}
+    return unit(model.eval().get_text_features(**inputs).pooler_output)
+
+
+@torch.inference_mode()
+def own_itc(folder: Path, views: list[Image], texts: list[str]) -> Any:
+    """The forward pass of transformers' retrieval model: scores, query vectors, text vectors."""
+    model = hf.Blip2ForImageTextRetrieval.from_pretrained(folder).eval()
+    processor = hf.Blip2Processor(
+        hf.BlipImageProcessorPil.from_pretrained(folder),
+        hf.AutoTokenizer.from_pretrained(folder),
+        num_query_tokens=model.config.num_query_tokens,
+    )
+    return model(**processor(images=views, text=texts, padding=True, return_tensors="pt"))
+
+
+@pytest.mark.parametrize("name", CLASSES)
+def test_vectors_are_those_of_transformers(
+    name: str, checkpoint: Checkpoint, load: Load, views: list[Image], rows: pa.Table
+) -> None:
+    folder = checkpoint(name)
+    model = load(folder, vector_dtype="float32")
+    wanted = own_images(name, folder, views)
+    column = model.predict(views, rows)
+    assert column.type == model.output.type == pa.list_(pa.float32(), wanted.shape[1])
+    np.testing.assert_allclose(np.array(column.to_pylist()), wanted, atol=1e-5)
+    np.testing.assert_allclose(model.embed_text(TEXTS), own_texts(name, folder, TEXTS), atol=1e-5)
+
+
+def test_blip2_scores_are_those_of_transformers(
+    checkpoint: Checkpoint, load: Load, views: list[Image], rows: pa.Table
+) -> None:
+    folder = checkpoint("blip2-itc")
+    model = load(folder, vector_dtype="float32", queries="all")
+    wanted = own_itc(folder, views, TEXTS)
+    assert wanted.logits_per_image.std() > 0.05  # the tiny model does tell pictures apart
+    scores = model.similarity(views, TEXTS)
+    np.testing.assert_allclose(scores, wanted.logits_per_image.numpy(), atol=1e-5)
+    column = model.predict(views, rows)
+    assert model.output == pa.field("embeddings", pa.list_(pa.list_(pa.float32(), 16)))
+    assert column.type == model.output.type
+    np.testing.assert_allclose(np.array(column.to_pylist()), wanted.image_embeds.numpy(), atol=1e-5)
+    np.testing.assert_allclose(model.embed_text(TEXTS), wanted.text_embeds.numpy(), atol=1e-5)
+
+
+def test_one_blip2_vector_is_the_normalised_mean_of_its_queries(
+    checkpoint: Checkpoint, load: Load, views: list[Image], rows: pa.Table
+) -> None:
+    folder = checkpoint("blip2-itc")
+    model = load(folder, vector_dtype="float32")
+    wanted = unit(own_itc(folder, views, TEXTS).image_embeds.mean(dim=1))
+    column = model.predict(views, rows)
+    assert model.output == pa.field("embedding", pa.list_(pa.float32(), 16))
+    np.testing.assert_allclose(np.array(column.to_pylist()), wanted, atol=1e-5)
+
+
+def test_clip_similarity_is_the_logits_without_their_temperature(
+    checkpoint: Checkpoint, load: Load, views: list[Image]
+) -> None:
+    folder = checkpoint("clip")
+    processor, model = (part.from_pretrained(folder) for part in CLASSES["clip"])
+    inputs = hf.AutoTokenizer.from_pretrained(folder)(TEXTS, padding=True, return_tensors="pt")
+    with torch.inference_mode():
+        out = model.eval()(**inputs, **processor(images=views, return_tensors="pt"))
+        wanted = out.logits_per_image / model.logit_scale.exp()
+    np.testing.assert_allclose(load(folder).similarity(views, TEXTS), wanted.numpy(), atol=1e-5)
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_half_precision_vectors_keep_their_length(
+    name: str, checkpoint: Checkpoint, load: Load, views: list[Image], rows: pa.Table
+) -> None:
+    column = load(checkpoint(name)).predict(views, rows)
+    assert column.type.value_type == pa.float16()
+    vectors = np.array(column.to_pylist(), np.float32)
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-3)
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_neither_pictures_nor_texts_depend_on_their_neighbours(
+    name: str, checkpoint: Checkpoint, load: Load, views: list[Image]
+) -> None:
+    model = load(checkpoint(name))
+    alone = np.concatenate([model.embed_text([text]) for text in TEXTS])
+    np.testing.assert_allclose(model.embed_text(TEXTS), alone, atol=1e-5)
+    seen = np.concatenate([model.embed_images([view]) for view in views])
+    np.testing.assert_allclose(model.embed_images(views), seen, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_text_beyond_the_context_is_cut(name: str, checkpoint: Checkpoint, load: Load) -> None:
+    model = load(checkpoint(name))
+    long = "red bus " * 40
+    vectors = model.embed_text([long, long + "and a dog"])
+    np.testing.assert_allclose(vectors[0], vectors[1], atol=1e-6)
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_no_pictures_and_no_texts_keep_type_and_width(
+    name: str, checkpoint: Checkpoint, load: Load, rows: pa.Table
+) -> None:
+    model = load(checkpoint(name))
+    assert model.predict([], rows.slice(0, 0)).type == model.output.type
+    assert model.embed_text([]).shape == (0, model.output.type.list_size)
+
+
+def test_more_texts_than_one_call_takes_stay_in_order(checkpoint: Checkpoint, load: Load) -> None:
+    model = load(checkpoint("clip"))
+    texts = [f"bus {number}" for number in range(300)]
+    vectors = model.embed_text(texts)
+    np.testing.assert_allclose(vectors[[0, 299]], model.embed_text(["bus 0", "bus 299"]), atol=1e-5)
+
+
+def test_all_queries_of_a_model_with_one_vector_are_refused(
+    checkpoint: Checkpoint, load: Load
+) -> None:
+    with pytest.raises(UserError, match="has one vector a picture"):
+        load(checkpoint("clip"), queries="all")
+
+
+def test_gemmas_tokenizer_is_given_lower_case(checkpoint: Checkpoint, load: Load) -> None:
+    model = load(checkpoint("siglip2"))
+    np.testing.assert_allclose(*(model.embed_text([t]) for t in ("a Red BUS", "a red bus")))
+
+
+def test_a_folder_without_a_tokenizer_says_so(
+    checkpoint: Checkpoint, tmp_path: Path, load: Load
+) -> None:
+    folder = tmp_path / "mute"
+    shutil.copytree(checkpoint("clip"), folder, ignore=shutil.ignore_patterns("tokenizer*"))
+    with pytest.raises(UserError, match="has no tokenizer"):
+        load(folder)
+
+
+def test_another_model_type_is_refused(checkpoint: Checkpoint, tmp_path: Path, load: Load) -> None:
+    folder = tmp_path / "odd"
+    shutil.copytree(checkpoint("clip"), folder)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "model_type": "altclip"}))
+    with pytest.raises(UserError, match="one of clip, siglip, siglip2, blip-2"):
+        load(folder)
