@@ -82,9 +82,15 @@ class Builder:
         return self._rows
 
 
+def is_vector(kind: pa.DataType) -> bool:
+    """Return whether a column of this type holds one vector a row, or a list of them."""
+    inner = kind.value_type if pa.types.is_list(kind) else kind
+    return bool(pa.types.is_fixed_size_list(inner) and pa.types.is_floating(inner.value_type))
+
+
 def row_schema(schema: pa.Schema) -> pa.Schema:
     """Return the columns that an index keeps of its rows: all but the vectors."""
-    kept = [field for field in schema if not pa.types.is_fixed_size_list(field.type)]
+    kept = [field for field in schema if not is_vector(field.type)]
     return pa.schema([pa.field(POSITION, pa.int64(), nullable=False), *kept])
 
 

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import duckdb
 import pyarrow as pa
@@ -10,15 +10,40 @@ import pyarrow.dataset as ds
 
 from lakesight.errors import UserError
 
+if TYPE_CHECKING:
+    from lakesight.lake.reader import Lake
 
-def connect(tables: Mapping[str, ds.Dataset | pa.Table]) -> duckdb.DuckDBPyConnection:
-    """Return an in-memory connection that sees `tables` by name, and is locked to them."""
+
+def connect(
+    tables: Mapping[str, ds.Dataset | pa.Table], views: Mapping[str, str] | None = None
+) -> duckdb.DuckDBPyConnection:
+    """Return an in-memory connection that sees `tables` by name, and is locked to them.
+
+    `views` are queries over the tables, by the name of the view; they are trusted.
+    """
     connection = duckdb.connect(config={"enable_external_access": "false"})
     connection.execute("SET python_enable_replacements = false")
     for name, table in tables.items():
         connection.register(name, widen(table))
+    for name, statement in (views or {}).items():
+        connection.execute(f"CREATE VIEW {name} AS {statement}")
     connection.execute("SET lock_configuration = true")
     return connection
+
+
+def open_rows(lake: "Lake") -> duckdb.DuckDBPyConnection:
+    """Return a connection to an output: `rows`, each object as it is now, and `all_rows`.
+
+    Raises:
+        UserError: if nothing has been written that could be asked for.
+    """
+    rows, superseded = lake.dataset(), lake.superseded()
+    if not rows.schema.names:
+        raise UserError(f"{lake.output.uri} has no rows yet: run `lakesight annotate` to its end")
+    if not superseded.num_rows:
+        return connect({"rows": rows, "all_rows": rows})
+    latest = "FROM all_rows ANTI JOIN superseded USING (uri, etag)"
+    return connect({"all_rows": rows, "superseded": superseded}, {"rows": latest})
 
 
 def select(connection: duckdb.DuckDBPyConnection, statement: str) -> pa.RecordBatchReader:
@@ -65,7 +90,10 @@ def widen(table: ds.Dataset | pa.Table) -> ds.Dataset | pa.Table:
         return table
     if isinstance(table, pa.Table):
         return table.cast(schema)
-    return ds.FileSystemDataset(list(table.get_fragments()), schema, table.format, table.filesystem)
+    if not isinstance(table, ds.FileSystemDataset):
+        return ds.dataset(table.to_table().cast(schema))
+    files = list(table.get_fragments())
+    return ds.FileSystemDataset(files, schema, table.format, table.filesystem)
 
 
 def _widened(kind: pa.DataType) -> pa.DataType:

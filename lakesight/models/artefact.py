@@ -3,17 +3,17 @@
 import hashlib
 import importlib.util
 import os
+import shutil
+from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import assert_never
 
+from lakesight.cache import cache_folder
 from lakesight.errors import UserError
+from lakesight.lake.store import Store
 from lakesight.models.base import FolderSource, HubSource, ModelCard, PackageSource
-
-
-def cache_root() -> Path:
-    """Return the folder for what can be fetched or computed again."""
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "lakesight"
+from lakesight.runtimes.choose import READERS
+from lakesight.runtimes.onnx_graph import external_files
 
 
 def stage(card: ModelCard) -> Path:
@@ -27,12 +27,11 @@ def stage(card: ModelCard) -> Path:
             f"the card of {card.name} lists no sha256: nothing could be checked before it is "
             "opened. List every file that the model needs, with its digest."
         )
-    folder = cache_root() / "models" / f"{card.name}-{_fingerprint(card)}"
-    _make(folder)
+    folder = cache_folder(f"models/{card.name}-{_fingerprint(card)}")
     origin = _origin(card, folder)
     for name, digest in card.sha256.items():
         _link(folder / name, origin / _inner(name))
-        check_digest(folder / name, digest)
+        check_digest(folder / name, digest, name)
     return folder
 
 
@@ -42,27 +41,39 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def check_digest(path: Path, expected: str) -> None:
+def check_digest(path: Path, expected: str, name: str) -> None:
     """Raise UserError unless the file exists and has the expected hex SHA-256."""
     if not path.is_file():
-        raise UserError(f"{path.name} is missing: expected it at {path.resolve()}")
+        raise UserError(f"{name} is missing: expected it at {path.resolve()}")
     found = sha256_of(path)
     if found != expected:
         raise UserError(
-            f"{path.name} is not the file that its card describes: expected sha256 {expected}, "
+            f"{name} is not the file that its card describes: expected sha256 {expected}, "
             f"got {found}. Fetch it again, or correct the card if you trust the new file."
         )
 
 
-def only_file(card: ModelCard, *endings: str) -> str:
-    """Return the name of the card's one file with such an ending, such as `.onnx`."""
+def weights_file(card: ModelCard, folder: Path) -> Path:
+    """Return the one file of the card that a runtime reads, such as `model.onnx`.
+
+    Raises UserError where there is not exactly one, and where an ONNX file keeps tensors outside
+    its folder or in files that the card lists no digest for.
+    """
+    endings = tuple(READERS)
     found = [name for name in card.sha256 if name.endswith(endings)]
     if len(found) != 1:
         raise UserError(
-            f"the card of {card.name} lists {len(found)} files ending in {' or '.join(endings)}; "
+            f"the card of {card.name} lists {len(found)} files ending in {', '.join(endings)}; "
             "expected exactly one"
         )
-    return found[0]
+    # A staged file may be a link: external data lies beside the file itself.
+    path = (folder / found[0]).resolve()
+    for beside in external_files(path) if path.suffix == ".onnx" else ():
+        if beside not in card.sha256:
+            raise UserError(
+                f"{path.name} keeps tensors in {beside}, which the card lists no sha256 for"
+            )
+    return path
 
 
 def read_labels(card: ModelCard, folder: Path) -> tuple[str, ...]:
@@ -91,16 +102,6 @@ def _inner(name: str) -> str:
     return name
 
 
-def _make(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(
-            f"cannot write the model cache {folder}: {error.strerror}. "
-            "Set XDG_CACHE_HOME to a folder that can be written."
-        ) from error
-
-
 def _origin(card: ModelCard, folder: Path) -> Path:
     """Return the local folder that the files come from; remote ones are fetched into `folder`."""
     source = card.source
@@ -108,11 +109,12 @@ def _origin(card: ModelCard, folder: Path) -> Path:
         case PackageSource():
             return _package_folder(source) / source.folder
         case FolderSource() if source.uri.startswith("s3://"):
-            raise NotImplementedError
+            _download(source.uri, card.sha256, folder)
+            return folder
         case FolderSource():
             return Path(source.uri).resolve()
         case HubSource():
-            raise NotImplementedError
+            return _from_hub(source, card)
         case _:
             assert_never(source)
 
@@ -123,6 +125,45 @@ def _package_folder(source: PackageSource) -> Path:
     if found is None or not found.submodule_search_locations:
         raise UserError(f"the package {source.package} is not installed: {source.install}")
     return Path(found.submodule_search_locations[0])
+
+
+def _download(uri: str, digests: Mapping[str, str], folder: Path) -> None:
+    """Fetch the files that are not there yet, each checked before it gets its name."""
+    store, prefix = Store.open(uri)
+    for name, digest in digests.items():
+        path = folder / _inner(name)
+        if path.is_file() and sha256_of(path) == digest:
+            continue
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_name(f".{path.name}.{os.getpid()}")
+        try:
+            with store.reader(f"{prefix}/{name}") as source, part.open("wb") as target:
+                shutil.copyfileobj(source, target, 8 << 20)
+            check_digest(part, digest, name)
+            part.replace(path)
+        except FileNotFoundError as error:
+            raise UserError(
+                f"the model folder {uri} has no {name}, which its card lists"
+            ) from error
+        finally:
+            part.unlink(missing_ok=True)
+
+
+def _from_hub(source: HubSource, card: ModelCard) -> Path:
+    """Return the hub client's folder of that commit, with the card's files fetched."""
+    from huggingface_hub import snapshot_download
+
+    try:
+        found = snapshot_download(
+            source.repo, revision=source.revision, allow_patterns=list(card.sha256)
+        )
+    except Exception as error:  # the client's transport errors share no public base
+        first_line = str(error).partition("\n")[0]
+        raise UserError(
+            f"cannot fetch hf:{source.repo}@{source.revision}: {first_line}. Check the network and "
+            "HF_TOKEN, or copy the folder here and name its path."
+        ) from error
+    return Path(found)
 
 
 def _link(link: Path, target: Path) -> None:

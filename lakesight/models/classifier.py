@@ -12,10 +12,10 @@ import numpy.typing as npt
 import pyarrow as pa
 from pydantic import Field
 
-from lakesight.models.artefact import only_file, read_labels
+from lakesight.models.artefact import read_labels, weights_file
 from lakesight.models.base import Frozen, Image, ModelCard, RuntimeName
 from lakesight.runtimes.base import Network, Runtime, RuntimeOptions
-from lakesight.runtimes.choose import READERS, open_network
+from lakesight.runtimes.choose import open_network
 from lakesight.schemas import CLASSES
 
 Scores = npt.NDArray[np.float32]
@@ -62,7 +62,7 @@ def open_classifier(
     assert card.view is not None
     contract = ClassifierContract.model_validate(card.contract)
     network = contract.network(card.view.width, card.view.height)
-    return open_network(folder / only_file(card, *READERS), network, options, runtime)
+    return open_network(weights_file(card, folder), network, options, runtime)
 
 
 class Classifier:

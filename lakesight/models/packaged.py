@@ -25,6 +25,27 @@ COCO_90: tuple[str, ...] = (
 )
 """COCO's class names by its own ids 1..90; ten ids were never used."""
 
+COCO_KEYPOINTS = (
+    "nose",
+    "left eye",
+    "right eye",
+    "left ear",
+    "right ear",
+    "left shoulder",
+    "right shoulder",
+    "left elbow",
+    "right elbow",
+    "left wrist",
+    "right wrist",
+    "left hip",
+    "right hip",
+    "left knee",
+    "right knee",
+    "left ankle",
+    "right ankle",
+)
+"""The 17 keypoints in the order in which COCO writes them."""
+
 SSD_MOBILENET_V2 = ModelCard(
     name="ssd-mobilenet-v2-coco",
     kind="detect",
@@ -68,5 +89,25 @@ EFFICIENTNET_LITE3 = ModelCard(
     ),
 )
 
-PACKAGED = (SSD_MOBILENET_V2, EFFICIENTNET_LITE3)
+MOVENET_LIGHTNING = ModelCard(
+    name="movenet-lightning",
+    kind="pose",
+    family="single-person-pose",
+    source=OPENPIBO,
+    sha256={
+        "movenet_lightning.tflite": (
+            "0fac2226112d0371903ca86e3853cec24ef603a0b2f96f589b180f0ebdd135ab"
+        )
+    },
+    licences=Licences(weights="Apache-2.0", data="CC-BY-4.0 AND LicenseRef-unpublished"),
+    labels=COCO_KEYPOINTS,
+    view=ImageView(width=1024, height=1024, interpolation="area"),
+    contract={"size": 192, "keypoints": "StatefulPartitionedCall:0"},
+    provenance=(
+        "MoveNet SinglePose Lightning, 192x192, 17 COCO keypoints, trained on COCO and on Google's "
+        f"unpublished Active data set. {_PROVENANCE} One person a crop: people who overlap mix."
+    ),
+)
+
+PACKAGED = (SSD_MOBILENET_V2, EFFICIENTNET_LITE3, MOVENET_LIGHTNING)
 """Every card of this module."""

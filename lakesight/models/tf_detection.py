@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from lakesight.models.artefact import only_file, read_labels
+from lakesight.models.artefact import read_labels, weights_file
 from lakesight.models.base import Frozen, Image, ModelCard, RuntimeName
 from lakesight.models.detection import Found, NmsOptions, candidates, sizes, to_arrow
 from lakesight.runtimes.base import Network
@@ -49,8 +49,7 @@ class TfDetection:
             height=self.view.height,
             outputs=(self._contract.boxes, self._contract.scores),
         )
-        path = folder / only_file(card, ".pb")
-        self._runtime = open_network(path, network, options, runtime)
+        self._runtime = open_network(weights_file(card, folder), network, options, runtime)
 
     def predict(self, views: Sequence[Image], rows: pa.Table) -> pa.Array:
         """Return the objects of every picture, as `schemas.detection_type()`."""

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from lakesight.errors import UserError
 from lakesight.models.base import RuntimeName
-from lakesight.runtimes.base import Network, Runtime, RuntimeOptions
+from lakesight.runtimes.base import Network, Precision, Runtime, RuntimeOptions
 
 log = logging.getLogger(__name__)
 
@@ -18,6 +18,7 @@ READERS: dict[str, tuple[RuntimeName, ...]] = {
     ".pb": ("openvino",),
     ".tflite": ("openvino",),
     ".xml": ("openvino",),
+    ".pt2": ("torch",),
 }
 """File ending to the runtimes that read it."""
 
@@ -89,17 +90,33 @@ def _onnx_cpu() -> Choice | None:
     return Choice("onnxruntime", "cpu", "OpenVINO is not installed")
 
 
-FASTEST_FIRST: tuple[Callable[[], Choice | None], ...] = (_tensorrt, _cuda, _openvino, _onnx_cpu)
+def _torch() -> Choice | None:
+    if not installed("torch"):
+        return None
+    return Choice("torch", "cuda" if num_nvidia_gpus() else "cpu", "only torch reads the file")
 
 
-def choices(file_name: str) -> list[Choice]:
+FASTEST_FIRST: tuple[Callable[[], Choice | None], ...] = (
+    _tensorrt,
+    _cuda,
+    _openvino,
+    _onnx_cpu,
+    _torch,
+)
+
+BF16: tuple[RuntimeName, ...] = ("openvino", "tensorrt", "torch")
+"""The runtimes that compute in bf16; every one computes in f32."""
+
+
+def choices(file_name: str, precision: Precision = "f32") -> list[Choice]:
     """Return what can run this file here, the fastest first."""
     readers = READERS.get(Path(file_name).suffix, ())
     found = (offer() for offer in FASTEST_FIRST)
-    return [choice for choice in found if choice is not None and choice.runtime in readers]
+    able = [choice for choice in found if choice is not None and choice.runtime in readers]
+    return [choice for choice in able if precision == "f32" or choice.runtime in BF16]
 
 
-def choose(file_name: str, wanted: RuntimeName = "auto") -> Choice:
+def choose(file_name: str, wanted: RuntimeName = "auto", precision: Precision = "f32") -> Choice:
     """Return the wanted runtime, or for `auto` the fastest that reads the file on this machine.
 
     Raises UserError, with what to install, when there is none.
@@ -110,12 +127,14 @@ def choose(file_name: str, wanted: RuntimeName = "auto") -> Choice:
             f"{wanted} does not read {file_name}; {' and '.join(readers) or 'no runtime'} can. "
             "Choose another runtime, or leave it to auto."
         )
-    found = choices(file_name)
+    if wanted != "auto" and precision == "bf16" and wanted not in BF16:
+        raise UserError(f"{wanted} computes in f32 only; {', '.join(BF16)} can use bf16")
+    found = choices(file_name, precision)
+    if wanted == "auto" and found:
+        return found[0]
     for choice in found:
         if choice.runtime == wanted:
             return Choice(choice.runtime, choice.device, "it was asked for")
-    if wanted == "auto" and found:
-        return found[0]
     missing = readers[-1:] if wanted == "auto" else (wanted,)
     advice = " or ".join(INSTALL[name] for name in missing) or "convert it to ONNX"
     raise UserError(f"nothing installed here runs {file_name} with runtime {wanted}: {advice}")
@@ -125,7 +144,7 @@ def open_network(
     path: Path, network: Network, options: RuntimeOptions, wanted: RuntimeName = "auto"
 ) -> Runtime:
     """Load a file of weights into the runtime that `choose` picks, and log which and why."""
-    choice = choose(path.name, wanted)
+    choice = choose(path.name, wanted, options.precision)
     log.info(
         "%s runs on %s (%s, %s): %s",
         path.name,
@@ -134,11 +153,22 @@ def open_network(
         options.precision,
         choice.reason,
     )
-    # A staged file is a link; a model's external data lies beside the file itself.
-    return _open(choice, path.resolve(), network, options)
+    return _open(choice, path, network, options)
 
 
 def _open(choice: Choice, path: Path, network: Network, options: RuntimeOptions) -> Runtime:
-    from lakesight.runtimes.openvino import OpenVino
+    match choice.runtime:
+        case "openvino":
+            from lakesight.runtimes.openvino import OpenVino
 
-    return OpenVino(path, network, options)
+            return OpenVino(path, network, options)
+        case "torch":
+            from lakesight.runtimes.torch import TorchModule
+
+            return TorchModule.open(path, network, options)
+        case _:
+            from lakesight.runtimes.onnxruntime import OnnxCpu, OnnxGpu
+
+            if choice.device == "cpu":
+                return OnnxCpu(path, network, options)
+            return OnnxGpu(path, network, options, choice.runtime)

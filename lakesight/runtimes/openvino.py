@@ -4,12 +4,16 @@ Pictures run one by one over as many streams as threads: a value never depends o
 core waits for another.
 """
 
+import contextlib
+import hashlib
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from lakesight.cache import cache_folder
 from lakesight.models.base import Image, RuntimeName
 from lakesight.runtimes.base import (
     Network,
@@ -34,7 +38,7 @@ class OpenVino:
         self._network = network
         self._num_threads = options.num_threads or usable_cpus()
         core = openvino.Core()
-        model = prepared(read(core, path), path.name, network)
+        model = _read(core, path, network)
         self._names = [_name(output) for output in model.outputs]
         self._compiled = core.compile_model(model, "CPU", self._settings())
         self._free: list[Any] = []
@@ -80,12 +84,40 @@ def _collect(request: Any, userdata: tuple[list[Any], int]) -> None:
     found[index] = [tensor.data.copy() for tensor in request.output_tensors]
 
 
-def read(core: Any, path: Path) -> Any:
-    """Return the model that a file holds, as an `openvino.Model`."""
-    return core.read_model(path)
+def _read(core: Any, path: Path, network: Network) -> Any:
+    """Return the prepared model of a file.
+
+    A TensorFlow graph takes seconds to read: what is made of it is kept in the cache.
+    """
+    if path.suffix != ".pb":
+        return _prepared(core.read_model(path), path.name, network)
+    kept = _cache_name(path, network)
+    if not kept.is_dir():
+        _keep(_prepared(core.read_model(path), path.name, network), kept)
+    return core.read_model(kept / "model.xml")
 
 
-def prepared(model: Any, file_name: str, network: Network) -> Any:
+def _cache_name(path: Path, network: Network) -> Path:
+    """Return the cache folder for this file, used in this way, by this OpenVINO."""
+    import openvino
+
+    with path.open("rb") as file:
+        key = hashlib.file_digest(file, "sha256")
+    key.update(f"{openvino.__version__} {network.model_dump_json()}".encode())
+    return cache_folder("openvino") / key.hexdigest()[:32]
+
+
+def _keep(model: Any, folder: Path) -> None:
+    """Save a model under a name that no reader sees before it is whole."""
+    import openvino
+
+    with tempfile.TemporaryDirectory(dir=folder.parent) as part:
+        openvino.save_model(model, Path(part) / "new" / "model.xml", compress_to_fp16=False)
+        with contextlib.suppress(OSError):  # another process was first
+            (Path(part) / "new").rename(folder)
+
+
+def _prepared(model: Any, file_name: str, network: Network) -> Any:
     """Return the model with uint8 HWC input, the wanted outputs only, and a static shape."""
     cut = _with_outputs(model, file_name, network)
     size = {"H": network.height, "W": network.width, "N": 1, "C": 3}
@@ -140,6 +172,7 @@ def _with_pixels(model: Any, network: Network) -> Any:
         steps.mean(list(network.mean))
     if network.scale is not None:
         steps.scale(list(network.scale))
+    steps.convert_element_type(model.input().get_element_type())
     return editor.build()
 
 

@@ -54,7 +54,6 @@ def test_the_gpu_extra_alone_leaves_the_cpu_twins_in(extras: tuple[str, ...]) ->
     assert set(TWINS.values()) <= installed(*extras)
 
 
-@pytest.mark.xfail(strict=False, reason="pyproject.toml still names faiss-gpu-cu12")
 def test_the_gpu_extra_adds_the_gpu_twins() -> None:
     assert set(TWINS) <= installed("gpu")
 
@@ -65,7 +64,6 @@ def test_recipes_swap_every_twin(recipe: Path) -> None:
     assert words_after(recipe, "install [^;&\n]*--force-reinstall") == set(TWINS)
 
 
-@pytest.mark.xfail(strict=False, reason="pyproject.toml does not name workflows/*.j2 yet")
 def test_the_wheel_holds_every_file_that_is_no_module() -> None:
     tool = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
     data = tool["package-data"]

@@ -254,7 +254,7 @@ def _t5(vocab_size: int) -> dict[str, object]:
         "bos_token_id": 1,
         "feed_forward_proj": "gated-gelu",
         "tie_word_embeddings": False,
-        "initializer_factor": 1.0,
+        "initializer_factor": 2.0,
     }
 
 

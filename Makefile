@@ -1,0 +1,44 @@
+PYTHON ?= python3.11
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip
+INSTALLED := $(VENV)/.installed
+
+.PHONY: help install check test test-gpu demo bench format clean
+
+help: ## Show this list
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+install: $(INSTALLED) ## Create the environment in .venv, with exact versions
+
+$(INSTALLED): pyproject.toml constraints.txt
+	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is not here: install Python 3.11 or newer, or set PYTHON="; exit 2; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(PIP) install --quiet --constraint constraints.txt torch
+	$(PIP) install --quiet --constraint constraints.txt --editable '.[photos,server,heic,dev]'
+	touch $@
+
+check: install ## Formatting, lint and types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+test: install ## Everything, on the CPU and without a model hub
+	$(BIN)/python -m pytest -m 'not gpu'
+
+test-gpu: install ## What needs an NVIDIA GPU
+	$(BIN)/python -m pytest -m gpu
+
+demo: install ## The main job on real photos: S3, Ray Data, Parquet, FAISS, a report
+	$(BIN)/lakesight demo
+
+bench: install ## Measure; takes long, and wants the machine to itself
+	$(BIN)/python -m benchmarks.detect
+	$(BIN)/python -m benchmarks.plumbing
+
+format: install ## Rewrite the code as `check` wants it
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean: ## Remove what make made, but not the environment
+	rm -rf build dist .demo .mypy_cache .pytest_cache .ruff_cache *.egg-info

@@ -1,0 +1,1 @@
+"""Mirrors the packages; a package itself for the few helpers that several tests share."""

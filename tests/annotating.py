@@ -1,0 +1,89 @@
+"""The command line as a process of its own, and the oracle of an output; for several tests."""
+
+import os
+import subprocess
+import sys
+from collections import Counter
+
+import numpy as np
+import pyarrow.parquet as pq
+from PIL import Image
+
+import lakesight
+from lakesight.lake.output import Output
+from lakesight.lake.store import Store
+
+MODEL = "ssd-mobilenet-v2-coco"
+
+
+def picture(seed: int) -> Image.Image:
+    """Return a small picture of a few coloured rectangles, another one for every seed."""
+    rng = np.random.default_rng(seed)
+    pixels = np.full((120, 160, 3), rng.integers(0, 256, 3), np.uint8)
+    for _ in range(4):
+        x, y = rng.integers(0, 120), rng.integers(0, 90)
+        pixels[y : y + 30, x : x + 40] = rng.integers(0, 256, 3)
+    return Image.fromarray(pixels)
+
+
+def command(*words: str) -> list[str]:
+    """Return the words that run `lakesight` from the checkout."""
+    return [sys.executable, "-m", "workflows", *words]
+
+
+def start(*words: str) -> "subprocess.Popen[str]":
+    """Start `lakesight`; its process group can be killed without touching anything else."""
+    return subprocess.Popen(
+        command(*words), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def run(*words: str, code: int = 0, **environment: str) -> str:
+    """Run `lakesight` to its end, expect an exit code, and return what it printed."""
+    done = subprocess.run(
+        command(*words),
+        capture_output=True,
+        text=True,
+        timeout=240,
+        env=os.environ | environment,
+        check=False,
+    )
+    assert done.returncode == code, f"exit code {done.returncode}:\n{done.stdout}\n{done.stderr}"
+    return done.stdout + done.stderr
+
+
+def manifest_keys(output: str) -> Counter[tuple[str, str]]:
+    """Return every (uri, etag) that the output's manifest promises."""
+    out = Output.open(output)
+    rows = (
+        row
+        for piece in out.pieces()
+        for row in out.read_piece(piece).select(["uri", "etag"]).to_pylist()
+    )
+    return Counter((row["uri"], row["etag"]) for row in rows)
+
+
+def committed_keys(output: str) -> Counter[tuple[str, str]]:
+    """Return every (uri, etag) that a reader of the output sees."""
+    rows = lakesight.open(output).dataset().to_table(columns=["uri", "etag"]).to_pylist()
+    return Counter((row["uri"], row["etag"]) for row in rows)
+
+
+def globbed_keys(output: str) -> Counter[tuple[str, str]]:
+    """Return every (uri, etag) of the Parquet files under `data/`, whatever the manifest says."""
+    store, prefix = Store.open(output)
+    keys: Counter[tuple[str, str]] = Counter()
+    for page in store.list(f"{prefix}/data" if prefix else "data"):
+        for key in page["key"].to_pylist():
+            rows = pq.read_table(store.reader(key), columns=["uri", "etag"]).to_pylist()
+            keys.update((row["uri"], row["etag"]) for row in rows)
+    return keys
+
+
+def assert_exactly_once(output: str, num_expected: int) -> None:
+    """Check that nothing is lost, doubled or made up: by manifest, by reader, and by raw glob."""
+    promised = manifest_keys(output)
+    assert len(promised) == num_expected
+    assert set(promised.values()) == {1}
+    assert committed_keys(output) == promised
+    assert globbed_keys(output) == promised

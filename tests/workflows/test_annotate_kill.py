@@ -1,0 +1,107 @@
+"""What an output promises, whatever is killed: nothing lost, nothing doubled, nothing made up."""
+
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+
+from lakesight.lake.store import Store
+from tests.annotating import MODEL, assert_exactly_once, run, start
+
+NUM_PHOTOS = 240
+
+
+def num_files(output: str) -> int:
+    store, prefix = Store.open(output)
+    return sum(page.num_rows for page in store.list(f"{prefix}/data" if prefix else "data"))
+
+
+def words(photos: Path, output: str) -> list[str]:
+    return ["annotate", str(photos), output, "--detect", MODEL, "--rows-per-file", "8"]
+
+
+def wait_for_files(process: "subprocess.Popen[str]", output: str, count: int) -> None:
+    """Wait until a run has committed that many files."""
+    deadline = time.monotonic() + 120
+    while num_files(output) < count:
+        assert process.poll() is None, f"it ended first: {process.communicate()}"
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def kill_with_children(process: "subprocess.Popen[str]") -> list[psutil.Process]:
+    """SIGKILL the driver alone; return the Ray processes that were below it."""
+    below: list[psutil.Process] = psutil.Process(process.pid).children(recursive=True)
+    process.kill()
+    process.wait()
+    return below
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
+def test_a_killed_driver_loses_and_doubles_nothing(
+    photos: Path, new_bucket: Callable[[], str], share: float
+) -> None:
+    output = f"s3://{new_bucket()}/seen"
+    process = start(*words(photos, output))
+    wait_for_files(process, output, max(1, round(share * NUM_PHOTOS / 8)))
+    below = kill_with_children(process)
+    done = num_files(output)
+    assert 0 < done < NUM_PHOTOS / 8
+    _, alive = psutil.wait_procs(below, timeout=30)
+    assert not alive, f"still there after their driver was killed: {alive}"
+
+    said = run(*words(photos, output))
+    left = NUM_PHOTOS - 8 * done
+    assert f"{NUM_PHOTOS} listed, {NUM_PHOTOS} of them known, {left} to look at" in said
+    assert f"Wrote {left} rows" in said
+    assert_exactly_once(output, NUM_PHOTOS)
+
+
+def test_a_killed_actor_costs_nothing_but_time(photos: Path, tmp_path: Path) -> None:
+    output = str(tmp_path / "seen")
+    process = start(*words(photos, output))
+    wait_for_files(process, output, 3)
+    actors = [
+        child
+        for child in psutil.Process(process.pid).children(recursive=True)
+        if "Stage" in " ".join(child.cmdline()) and "ray::" in " ".join(child.cmdline())
+    ]
+    assert actors, "no actor was found"
+    for actor in actors:
+        actor.send_signal(signal.SIGKILL)
+    printed, errors = process.communicate(timeout=240)
+    assert process.returncode == 0, printed + errors
+    assert_exactly_once(output, NUM_PHOTOS)
+
+
+def test_two_drivers_on_one_output_share_the_work(
+    photos: Path, new_bucket: Callable[[], str]
+) -> None:
+    output = f"s3://{new_bucket()}/seen"
+    drivers = [start(*words(photos, output)) for _ in range(2)]
+    for driver in drivers:
+        printed, errors = driver.communicate(timeout=280)
+        assert driver.returncode == 0, printed + errors
+    assert_exactly_once(output, NUM_PHOTOS)
+
+
+def test_a_stopped_driver_that_was_overtaken_drops_its_work(photos: Path, tmp_path: Path) -> None:
+    output = str(tmp_path / "seen")
+    stopped = start(*words(photos, output))
+    wait_for_files(stopped, output, 3)
+    tree = [psutil.Process(stopped.pid), *psutil.Process(stopped.pid).children(recursive=True)]
+    for process in tree:
+        process.suspend()
+    try:
+        run(*words(photos, output))
+        assert_exactly_once(output, NUM_PHOTOS)
+    finally:
+        for process in tree:
+            process.resume()
+    printed, errors = stopped.communicate(timeout=240)
+    assert stopped.returncode == 0, printed + errors
+    assert_exactly_once(output, NUM_PHOTOS)

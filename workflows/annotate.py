@@ -1,0 +1,290 @@
+"""`lakesight annotate s3://bucket/photos/ s3://bucket/seen --detect NAME --embed NAME`."""
+
+import json
+import sys
+import time
+import uuid
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from importlib.metadata import version
+from typing import Any
+
+import yaml
+from pydantic import Field
+from pydantic_settings import CliPositionalArg
+
+from actors.pools import PoolOptions, plan_pools
+from lakesight.errors import UserError
+from lakesight.lake.manifest import Piece
+from lakesight.lake.output import Output
+from lakesight.lake.source import Source
+from lakesight.media.limits import Limits
+from lakesight.models import catalog
+from lakesight.models.base import Frozen, Kind, ModelSpec, RuntimeName
+from workflows.progress import duration, progress
+
+KINDS: tuple[Kind, ...] = ("detect", "pose", "classify", "embed", "caption")
+"""The order in which models see a picture: pose works on what detect found."""
+
+
+class Job(Frozen):
+    """What every command that looks at pictures asks."""
+
+    source: CliPositionalArg[str]
+    """Folder, glob, s3:// prefix, or a .txt, .csv, .parquet or S3 Inventory list of URIs."""
+    output: CliPositionalArg[str]
+    """Folder or s3:// prefix; run again on the same one to resume, or to add what is new."""
+    include: tuple[str, ...] = ()
+    """Only keys that match this glob; may be given several times."""
+    exclude: tuple[str, ...] = ()
+    """Not the keys that match this glob; may be given several times."""
+    set: tuple[str, ...] = ()
+    """KIND.OPTION=VALUE, such as detect.score_threshold=0.3; `lakesight models show NAME` lists
+    them."""
+    runtime: RuntimeName = "auto"
+    """What executes the models; auto takes the fastest that runs here."""
+    rows_per_file: int | None = Field(default=None, ge=1, le=100_000)
+    """Rows in a data file, and the unit of work; chosen from the number of pictures."""
+    batch_size: int | None = Field(default=None, ge=1)
+    """Pictures a model sees in one call; halved by itself when memory runs out."""
+    num_actors: int | None = Field(default=None, ge=1)
+    """Actors that decode, and run the CPU's models; from the cluster's CPUs unless given."""
+    cpus_per_actor: int | None = Field(default=None, ge=1)
+    """Cores that one actor may use; from the smallest node unless given."""
+    gpus: float | None = Field(default=None, ge=0)
+    """GPUs to count on; give it where the cluster starts from none and scales up."""
+    max_pixels: int = Limits().max_pixels
+    """Larger pictures become error rows."""
+    max_seconds: float = Limits().max_seconds
+    """Pictures that take longer to decode become error rows."""
+    address: str | None = None
+    """Ray cluster; RAY_ADDRESS unless given, and this machine alone without either."""
+    verbose: bool = False
+    """Let Ray's own logs through."""
+    json_output: bool = Field(default=False, alias="json")
+    """Print the run's record as JSON."""
+
+
+class Annotate(Job):
+    r"""Look at pictures with as many models as you like; each is fetched and decoded once.
+
+    Examples:
+      lakesight annotate photos/ seen/ --detect ssd-mobilenet-v2-coco
+      lakesight annotate s3://lake/photos/ s3://lake/seen/ --detect ssd-mobilenet-v2-coco \
+          --pose movenet-lightning --classify efficientnet-lite3 --embed efficientnet-lite3
+      lakesight annotate 'photos/**/*.jpg' seen/ --caption hf:OWNER/REPO@REVISION
+      lakesight annotate photos/ seen/ --detect cars=./my-model --detect signs=./other-model
+    """
+
+    detect: tuple[str, ...] = ()
+    """Detector: a catalog name, a model folder, or COLUMN=NAME; may be given several times."""
+    pose: tuple[str, ...] = ()
+    """Pose model: adds keypoints to what --detect found."""
+    classify: tuple[str, ...] = ()
+    """Classifier."""
+    embed: tuple[str, ...] = ()
+    """Embedding model, for `lakesight index` and `lakesight search`."""
+    caption: tuple[str, ...] = ()
+    """Captioning model."""
+
+    def run(self) -> int:
+        """Look at what is new in the source; return 0 if every key of the manifest has its row."""
+        return annotate(self, {kind: getattr(self, kind) for kind in KINDS})
+
+
+class Detect(Job):
+    """Look at pictures with one detector.
+
+    Example:
+      lakesight detect photos/ seen/ --model ssd-mobilenet-v2-coco
+    """
+
+    model: str
+    """A catalog name or a model folder."""
+
+    def run(self) -> int:
+        """See `Annotate.run`."""
+        return annotate(self, {"detect": (self.model,)})
+
+
+class Caption(Job):
+    """Describe pictures with one captioning model.
+
+    Example:
+      lakesight caption photos/ seen/ --model hf:OWNER/REPO@REVISION
+    """
+
+    model: str
+    """A model folder or a hub name at a revision."""
+
+    def run(self) -> int:
+        """See `Annotate.run`."""
+        return annotate(self, {"caption": (self.model,)})
+
+
+class Embed(Job):
+    """Embed pictures with one model, for `lakesight index` and `lakesight search`.
+
+    Example:
+      lakesight embed photos/ seen/ --model efficientnet-lite3
+    """
+
+    model: str
+    """A catalog name, a model folder or a hub name at a revision."""
+
+    def run(self) -> int:
+        """See `Annotate.run`."""
+        return annotate(self, {"embed": (self.model,)})
+
+
+def annotate(job: Job, names: Mapping[Kind, Sequence[str]]) -> int:
+    """Run one job: plan what is new, look at what is pending, say what was written."""
+    started = datetime.now(UTC)
+    specs = model_specs(job, names)
+    limits = Limits(max_pixels=job.max_pixels, max_seconds=job.max_seconds)
+    settings = {
+        "models": [spec.model_dump(mode="json") for spec in specs],
+        "limits": limits.model_dump(mode="json"),
+    }
+    output = Output.open(job.output)
+    source = Source(uri=job.source, include=job.include, exclude=job.exclude)
+    if next(source.list(), None) is None:
+        raise UserError(f"{job.source} holds no picture; --include takes other suffixes")
+    output.check_writable()
+    output.bind(settings)
+    planned = output.plan(source, job.rows_per_file or rows_per_file)
+    pieces = output.pending()
+    _say(
+        f"{planned.num_listed:,} listed, {planned.num_known:,} of them known, "
+        f"{sum(piece.num_rows for piece in pieces):,} to look at"
+    )
+    record: dict[str, Any] = {
+        "run_id": f"{started:%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex[:8]}",
+        "started": started.isoformat(),
+        "command": job.model_dump(mode="json"),
+        "settings": settings,
+        "versions": {name: version(name) for name in ("ray", "pyarrow", "openvino", "torch")},
+        "listed": planned.num_listed,
+        "new": planned.num_new,
+    }
+    if pieces:
+        record |= _look(job, record["run_id"], specs, limits, output, pieces)
+        output.record_run(record["run_id"], record)
+    return _finish(job, record, len(output.pending()) if pieces else 0)
+
+
+def model_specs(job: Job, names: Mapping[Kind, Sequence[str]]) -> list[ModelSpec]:
+    """Return the models of a job in the order in which they see a picture."""
+    options = _options(job.set)
+    specs = []
+    for kind in KINDS:
+        for name in names.get(kind, ()):
+            column, _, model = name.rpartition("=")
+            spec = catalog.spec(model, kind, options=options.pop(kind, {}), runtime=job.runtime)
+            specs.append(spec.model_copy(update={"column": column or None}))
+    if options:
+        raise UserError(f"--set names {', '.join(options)}, but no such model was asked for")
+    if not specs:
+        raise UserError("no model was asked for: give --detect, --classify, --embed or --caption")
+    return specs
+
+
+def rows_per_file(num_new: int) -> int:
+    """Return the rows of a data file: few enough to share out, enough to be worth a file."""
+    return max(16, min(512, num_new // 64))
+
+
+def _options(settings: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Return `KIND.OPTION=VALUE` as options by kind; values are read as YAML."""
+    options: dict[str, dict[str, Any]] = {}
+    for setting in settings:
+        name, has_value, value = setting.partition("=")
+        kind, _, option = name.partition(".")
+        if not has_value or not option or kind not in KINDS:
+            raise UserError(f"--set wants KIND.OPTION=VALUE with KIND of {KINDS}, got {setting!r}")
+        options.setdefault(kind, {})[option] = yaml.safe_load(value)
+    return options
+
+
+def _look(
+    job: Job,
+    run_id: str,
+    specs: Sequence[ModelSpec],
+    limits: Limits,
+    output: Output,
+    pieces: Sequence[Piece],
+) -> dict[str, Any]:
+    """Look at the pending pieces on Ray; return what to record of it."""
+    import ray
+
+    from actors.ledger import start_ledger
+    from workflows.cluster import cluster
+    from workflows.pipeline import run_pipeline
+
+    start = time.perf_counter()
+    total = sum(piece.num_rows for piece in pieces)
+    options = PoolOptions(**job.model_dump(include=set(PoolOptions.model_fields)))
+    with cluster(job.address, verbose=job.verbose) as nodes:
+        pools = plan_pools(run_id, specs, limits, nodes, options, len(pieces))
+        ledger = start_ledger()
+
+        def read() -> tuple[int, int]:
+            tallies: dict[str, dict[str, Any]] = ray.get(ledger.read.remote())
+            done = min(tally["rows"] for tally in tallies.values()) if tallies else 0
+            return done, sum(tally["errors"] for tally in tallies.values())
+
+        with progress(read, total):
+            committed = run_pipeline(output, pieces, pools, ledger)
+        stages: dict[str, dict[str, Any]] = ray.get(ledger.read.remote())
+    ours = [piece for piece in committed if piece.ours]
+    seconds = time.perf_counter() - start
+    rows = sum(piece.num_rows for piece in ours)
+    return {
+        "finished": datetime.now(UTC).isoformat(),
+        "seconds": round(seconds, 3),
+        "rows": rows,
+        "rows_of_other_runs": sum(piece.num_rows for piece in committed) - rows,
+        "errors": dict(sum((Counter(piece.errors) for piece in ours), Counter())),
+        "images_per_s": round(rows / seconds, 2),
+        "stages": {name: _with_rate(tally) for name, tally in stages.items()},
+        "pools": [pool.model_dump(mode="json") for pool in pools],
+    }
+
+
+def _with_rate(tally: dict[str, Any]) -> dict[str, Any]:
+    seconds = tally["seconds"]
+    return tally | {"images_per_s": round(tally["rows"] / seconds, 2) if seconds else None}
+
+
+def _finish(job: Job, record: dict[str, Any], num_pending: int) -> int:
+    """Print the summary; return the exit code."""
+    if job.json_output:
+        print(json.dumps(record | {"pieces_pending": num_pending}))
+    else:
+        _print_summary(job, record)
+    if num_pending:
+        print(f"{num_pending} pieces are not done: run the same command again", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _print_summary(job: Job, record: dict[str, Any]) -> None:
+    if "stages" not in record:
+        print(f"Nothing new: {job.output} is complete")
+        return
+    print(f"{'stage':<24}{'rows':>10}{'errors':>9}{'seconds':>10}{'images/s':>10}{'MB':>10}")
+    for name, tally in record["stages"].items():
+        print(
+            f"{name:<24}{tally['rows']:>10,}{tally['errors']:>9,}{tally['seconds']:>10.1f}"
+            f"{tally['images_per_s'] or 0:>10.1f}{tally['bytes'] / 1e6:>10.1f}"
+        )
+    errors = sum(record["errors"].values())
+    print(
+        f"Wrote {record['rows']:,} rows ({errors:,} with an error) to {job.output} in "
+        f"{duration(record['seconds'])}, {record['images_per_s']} images/s"
+    )
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)

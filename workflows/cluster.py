@@ -1,0 +1,52 @@
+"""Ray, quietly: join the cluster that is there, or start one for this run."""
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import ray
+
+from actors.pools import Node
+
+
+@contextmanager
+def cluster(address: str | None, *, verbose: bool) -> Iterator[list[Node]]:
+    """Yield the machines of the cluster at `address`; leave it, or end our own, afterwards.
+
+    Without an address, `RAY_ADDRESS` counts (`ray job submit` sets it); without that, a cluster of
+    this machine alone is started, and ended with the run.
+    """
+    for name in () if verbose else ("ray", "ray.data", "ray.serve"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    address = address or os.environ.get("RAY_ADDRESS") or "local"
+    if not verbose:
+        os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    ray.init(
+        address=address,
+        logging_level=logging.INFO if verbose else logging.ERROR,
+        log_to_driver=verbose,
+        include_dashboard=False if address == "local" else None,
+    )
+    _quieten_ray_data(verbose=verbose)
+    try:
+        yield [
+            _node(node["Resources"])
+            for node in ray.nodes()  # type: ignore[no-untyped-call]
+            if node["Alive"]
+        ]
+    finally:
+        ray.shutdown()
+
+
+def _node(resources: dict[str, float]) -> Node:
+    return Node(cpus=resources.get("CPU", 0), gpus=resources.get("GPU", 0))
+
+
+def _quieten_ray_data(*, verbose: bool) -> None:
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = verbose
+    context.print_on_execution_start = verbose
+    if not verbose:
+        logging.getLogger("ray.data").setLevel(logging.ERROR)

@@ -1,0 +1,146 @@
+"""`lakesight demo`: the whole main job on real photos, in an S3 server of its own."""
+
+import os
+import shlex
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from importlib.resources import files
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from PIL import Image, ImageOps
+
+from lakesight.errors import UserError
+from lakesight.models.base import Frozen
+from workflows.s3_server import S3Server
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+PHOTOS = {
+    "skimage.data": (
+        "astronaut.png", "chelsea.png", "coffee.png", "motorcycle_left.png",
+        "motorcycle_right.png", "rocket.jpg", "retina.jpg", "hubble_deep_field.jpg", "moon.png",
+        "coins.png", "camera.png", "horse.png", "grass.png", "gravel.png", "brick.png",
+    ),
+    "sklearn.datasets.images": ("china.jpg", "flower.jpg"),
+}  # fmt: skip
+"""Real photographs that come inside the packages of the extra `photos`."""
+
+VARIANTS = ("whole", "left", "right", "mirrored")
+BUCKET = "lakesight-demo"
+
+
+class Demo(Frozen):
+    """Run the whole main job on real photos: S3, Ray Data, Parquet, FAISS, a report.
+
+    Starts an S3 server on this machine, puts photos into a bucket, looks at them with real
+    weights, and ends by printing every command it ran, so that you can try them on your own.
+    A second run finds everything done.
+
+    Example:
+      lakesight demo
+    """
+
+    folder: Path = Path(".demo")
+    """Where the S3 server keeps its objects, and where the report goes."""
+
+    def run(self) -> int:
+        """Return 0 if every step kept its promise."""
+        folder = self.folder.absolute()
+        folder.mkdir(parents=True, exist_ok=True)
+        with S3Server(folder / "s3") as server:
+            os.environ.update(server.environment)
+            print(f"S3 server at {server.endpoint}; its objects are in {folder / 's3'}")
+            count = upload(server.client())
+            print(f"{count} photos are in s3://{BUCKET}/photos/")
+            for words in commands(folder / "report.html"):
+                if code := _run(words):
+                    return code
+        print(f"\nOpen {folder / 'report.html'} in a browser.")
+        return 0
+
+
+def commands(report: Path) -> list[list[str]]:
+    """Return the demo's commands, as one would type them."""
+    lake, seen, index = (f"s3://{BUCKET}/{name}" for name in ("photos/", "seen", "index"))
+    return [
+        ["annotate", lake, seen, "--detect", "ssd-mobilenet-v2-coco", "--pose", "movenet-lightning",
+         "--classify", "efficientnet-lite3", "--embed", "efficientnet-lite3"],
+        ["index", seen, index],
+        ["search", index, f"{lake}motorcycle_left/whole.jpg", "-k", "4"],
+        ["search", index, f"{lake}chelsea/left.jpg", "-k", "4",
+         "--where", "list_contains([d.label for d in detections], 'cat')"],
+        ["sql", seen, ("SELECT d.label, count(*) AS pictures, round(max(d.score), 2) AS best "
+         "FROM (SELECT unnest(detections) AS d FROM rows) GROUP BY ALL ORDER BY ALL LIMIT 12")],
+        ["report", seen, str(report)],
+    ]  # fmt: skip
+
+
+def upload(client: "S3Client") -> int:
+    """Put every photo and its crops into the bucket, unless they are there; return their number."""
+    if BUCKET not in [bucket.get("Name") for bucket in client.list_buckets()["Buckets"]]:
+        client.create_bucket(Bucket=BUCKET)
+    pages = client.get_paginator("list_objects_v2").paginate(Bucket=BUCKET, Prefix="photos/")
+    there = {entry["Key"] for page in pages for entry in page.get("Contents", ())}
+    keys = set()
+    for key, picture in photos():
+        keys.add(key)
+        if key not in there:
+            client.put_object(Bucket=BUCKET, Key=key, Body=_jpeg(picture()))
+    return len(keys)
+
+
+def photos() -> Iterator[tuple[str, Callable[[], Image.Image]]]:
+    """Yield keys and pictures: each photo whole, its left and right two thirds, and mirrored."""
+    for package, name in photo_names():
+        for variant in VARIANTS:
+            key = f"photos/{Path(name).stem}/{variant}.jpg"
+            yield key, partial(_variant, package, name, variant)
+
+
+def photo_names() -> list[tuple[str, str]]:
+    """Return the package and the file name of every photo."""
+    return [(package, name) for package, names in PHOTOS.items() for name in names]
+
+
+def open_photo(package: str, name: str) -> Image.Image:
+    """Return one photo, RGB. Raises UserError when its package is not installed."""
+    try:
+        data = (files(package) / name).read_bytes()
+    except ModuleNotFoundError as error:
+        raise UserError(
+            f"the demo's photos come with {package.partition('.')[0]}, which is not installed: "
+            "pip install 'lakesight[photos]'"
+        ) from error
+    return Image.open(BytesIO(data)).convert("RGB")
+
+
+def _variant(package: str, name: str, variant: str) -> Image.Image:
+    photo = open_photo(package, name)
+    third = photo.width // 3
+    match variant:
+        case "left":
+            return photo.crop((0, 0, 2 * third, photo.height))
+        case "right":
+            return photo.crop((third, 0, photo.width, photo.height))
+        case "mirrored":
+            return ImageOps.mirror(photo)
+    return photo
+
+
+def _jpeg(picture: Image.Image) -> bytes:
+    buffer = BytesIO()
+    picture.save(buffer, "JPEG", quality=90)
+    return buffer.getvalue()
+
+
+def _run(words: Sequence[str]) -> int:
+    from workflows.__main__ import main
+
+    print(f"\n$ lakesight {shlex.join(words)}", flush=True)
+    code = main(words)
+    sys.stdout.flush()
+    return code

@@ -1,0 +1,173 @@
+"""`lakesight search INDEX QUERY`: the rows most like a picture, a row, or a text."""
+
+import re
+import sys
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+from pydantic import Field
+from pydantic_settings import CliPositionalArg
+
+from indexes.manifest import IndexManifest
+from indexes.search import Searcher
+from lakesight.errors import UserError
+from lakesight.lake.globs import is_image
+from lakesight.lake.store import Store
+from lakesight.lake.uris import is_s3, local_path
+from lakesight.media.decode import MediaError
+from lakesight.media.limits import Limits
+from lakesight.media.pool import DecodePool
+from lakesight.models import catalog
+from lakesight.models.base import Frozen, Model, TextEncoder
+from workflows import tables
+
+Vector = npt.NDArray[np.float32]
+ROW_ID = re.compile(r"id:([0-9a-f]{32})")
+
+
+class Search(Frozen):
+    """Find the rows of an index that are most like a picture, another row, or a text.
+
+    QUERY is one of
+      photo.jpg, s3://bucket/photo.jpg   a picture
+      id:HEX                             a row by its id; it is not among its own results
+      a red bus                          a text, where the model that made the index reads text
+
+    Examples:
+      lakesight search index/ photo.jpg
+      lakesight search index/ photo.jpg --where "width >= 1024 AND uri LIKE '%/2024/%'"
+      lakesight search index/ photo.jpg
+          --where "list_contains([d.label for d in detections], 'dog')"
+      lakesight search index/ photo.jpg
+          --where "len([d for d in detections if d.label = 'person' AND d.score > 0.8]) >= 2"
+      lakesight search s3://bucket/index "a red bus" -k 100 --json
+    """
+
+    index: CliPositionalArg[str]
+    """Folder or s3:// prefix that `lakesight index` wrote."""
+    query: CliPositionalArg[str]
+    """A picture, id:HEX, or a text."""
+    k: int = Field(default=10, ge=1, le=10_000)
+    """How many rows."""
+    where: str | None = None
+    """SQL condition on the row, in DuckDB's words; applied first, so that k rows come back if k
+    match."""
+    json_output: bool = Field(default=False, alias="json")
+    """Print one JSON object a row, with all its columns."""
+
+    def run(self) -> int:
+        """Print the results, best first; return 0."""
+        searcher = Searcher.open(self.index)
+        vector, own_id = self._vector(searcher)
+        start = time.perf_counter()
+        # one more, since the row itself may be among them
+        found = searcher.search(vector[None], self.k + (own_id is not None), self.where)
+        hits = without(found, own_id)[: self.k]
+        seconds = time.perf_counter() - start
+        if self.json_output:
+            tables.write_json_lines(hits, sys.stdout)
+        else:
+            self._print(hits, searcher.manifest, seconds)
+        return 0
+
+    def _vector(self, searcher: Searcher) -> tuple[Vector, str | None]:
+        """Return the vector `(dim,)` of the query, and its id where it is a row of the index."""
+        manifest = searcher.manifest
+        if by_id := ROW_ID.fullmatch(self.query):
+            return searcher.vector(by_id[1]), by_id[1]
+        if self.query.startswith("id:"):
+            raise UserError(f"expected id: and 32 hex digits, got {self.query!r}")
+        if names_picture(self.query):
+            return embed_picture(read(self.query), manifest), None
+        return embed_text(self.query, manifest), None
+
+    def _print(self, hits: list[dict[str, Any]], manifest: IndexManifest, seconds: float) -> None:
+        shown = [
+            {"rank": hit["rank"], "score": f"{hit['score']:.4f}", "seen": seen(hit)}
+            | {"uri": hit["uri"]}
+            for hit in hits
+        ]
+        if shown:
+            names = ["rank", "score", "seen", "uri"]
+            tables.write_aligned(shown, names, sys.stdout, max_cell=1024)
+        kept = f" where {self.where}" if self.where else ""
+        print(
+            f"{len(hits)} of {manifest.count:,} rows of {self.index}{kept}, {seconds * 1000:.0f} ms"
+        )
+
+
+def names_picture(text: str) -> bool:
+    """Return whether a query is a picture's path or URI, rather than words."""
+    if is_s3(text) or text.startswith("file://"):
+        return True
+    return is_image(text) or local_path(text).is_file()
+
+
+def read(uri: str) -> bytes:
+    """Return the bytes of a picture, or raise UserError where there is none."""
+    store, key = Store.open(uri)
+    try:
+        return store.get(key, max_bytes=Limits().max_bytes)
+    except (FileNotFoundError, IsADirectoryError):
+        raise UserError(f"there is no picture at {uri}") from None
+
+
+def embed_picture(data: bytes, manifest: IndexManifest) -> Vector:
+    """Return what the batch job would have written for this picture, `(dim,)`."""
+    model = build(manifest)
+    views = manifest.views if model.view in manifest.views else (model.view,)
+    with DecodePool(views, Limits(), num_processes=1) as pool:
+        ((_, picture),) = pool.decode([(0, data)])
+    if isinstance(picture, MediaError):
+        raise UserError(f"the picture cannot be read: {picture}")
+    size = pa.table({"width": [picture.width], "height": [picture.height]})
+    (value,) = model.predict([picture.views[views.index(model.view)]], size).to_pylist()
+    return np.asarray(value, dtype=np.float32)
+
+
+def embed_text(text: str, manifest: IndexManifest) -> Vector:
+    """Return the vector `(dim,)` of a text, by the model that made the index."""
+    model = build(manifest)
+    if not isinstance(model, TextEncoder):
+        raise UserError(
+            f"this index was made by {model.card.name}, which sees pictures and reads no text: "
+            "search by a picture or by id:HEX, or embed the pictures by a model of the family "
+            "image-text (CLIP, SigLIP, SigLIP2, BLIP-2)"
+        )
+    vectors: Vector = model.embed_text([text])
+    return np.asarray(vectors[0])
+
+
+def build(manifest: IndexManifest) -> Model:
+    """Return the model whose vectors an index holds."""
+    if manifest.model is None:
+        raise UserError(
+            f"this index does not say which model made {manifest.column!r}: search by id:HEX"
+        )
+    return catalog.build(manifest.model)
+
+
+def without(found: pa.Table, row_id: str | None) -> list[dict[str, Any]]:
+    """Return the results but for one row, ranked anew."""
+    hits = [hit for hit in found.drop_columns(["query"]).to_pylist() if hit["id"] != row_id]
+    return [hit | {"rank": rank} for rank, hit in enumerate(hits, start=1)]
+
+
+def seen(row: Mapping[str, Any]) -> str:
+    """Return in a few words what a row holds: its caption, else its objects, else its class."""
+    if row.get("caption"):
+        return str(row["caption"])
+    if row.get("detections"):
+        return counted([found["label"] for found in row["detections"]])
+    return str(row["classes"][0]["label"]) if row.get("classes") else ""
+
+
+def counted(labels: Sequence[str]) -> str:
+    """Return labels by how often they come, such as `3 person, bus`."""
+    common = Counter(labels).most_common(4)
+    return ", ".join(f"{count} {label}" if count > 1 else label for label, count in common)
