@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
 from lakesight.errors import UserError
@@ -26,6 +27,8 @@ class TorchOptions(Frozen):
     """auto: the GPU where there is one."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """auto: float32 on the CPU, bfloat16 on a GPU (detectors: float32 there too)."""
+    num_threads: int | None = Field(default=None, ge=1, exclude=True)
+    """CPU threads of this process; torch's own choice unless given."""
 
     def torch_device(self) -> torch.device:
         """Return the device. Raises `UserError` if a GPU is asked for and torch sees none."""
@@ -94,6 +97,8 @@ def load_weights(
     `UserError` if the weights are missing or do not cover the model, which transformers would fill
     with random numbers.
     """
+    if options.num_threads is not None:
+        torch.set_num_threads(options.num_threads)
     with _quiet():
         model, info = _from_pretrained(loader, folder, options.torch_dtype(on_gpu=on_gpu))
     missing = sorted(info["missing_keys"])

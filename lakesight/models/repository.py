@@ -40,10 +40,10 @@ class FolderRepository:
     """A local folder or an s3:// prefix. A digest costs one read of the file."""
 
     def __init__(self, uri: str) -> None:
-        self.title = uri
         self._store, self._prefix = Store.open(uri)
         is_remote = uri.startswith("s3://")
         self.source = FolderSource(uri=uri if is_remote else str(Path(uri).resolve()))
+        self.title = self.source.uri
 
     def names(self) -> list[str]:
         """Return the names of the files at the top."""

@@ -189,11 +189,12 @@ def test_a_rows_prompt_goes_before_the_options(
 ) -> None:
     model = load(checkpoint("blip2-opt"), prompt="a red", max_new_tokens=8, num_captions=2)
     rows = pa.table({"prompt": ["what is this?", None, "a red"]})
+    without = pa.table({"width": [1, 2, 3]})
     own, default = (
         [[(one["text"], one["prompt"]) for one in captions] for captions in found.to_pylist()]
         for found in (
             model.predict(views, rows),
-            model.predict(views, pa.table({"width": [1, 2, 3]})),
+            model.predict(views, without),
         )
     )
     assert [captions[0][1] for captions in own] == ["what is this?", "a red", "a red"]

@@ -1,0 +1,277 @@
+"""Cards of folders and of hub repositories; the hub is a small server that answers as it does."""
+
+import hashlib
+import http.server
+import json
+import os
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+import transformers
+
+from lakesight.errors import UserError
+from lakesight.models import catalog
+from lakesight.models.base import FolderSource, HubSource, Image, ModelCard, ModelSpec
+from lakesight.models.hub import card_for
+from lakesight.models.licences import check
+
+hf: Any = transformers  # typed only in part
+Checkpoint = Callable[[str], Path]
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+KINDS = {
+    "clip": ("embed", "image-text"),
+    "siglip": ("embed", "image-text"),
+    "siglip2": ("embed", "image-text"),
+    "blip2-itc": ("embed", "image-text"),
+    "blip": ("caption", "captioner"),
+    "blip2-opt": ("caption", "captioner"),
+    "blip2-t5": ("caption", "captioner"),
+    "rt-detr-v2": ("detect", "detr"),
+    "d-fine": ("detect", "detr"),
+}
+every = pytest.mark.parametrize("name", KINDS)
+
+
+def card_of(folder: Path) -> ModelCard:
+    card = card_for(str(folder))
+    assert card is not None
+    return card
+
+
+def sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+@every
+def test_a_folder_becomes_a_card(name: str, checkpoint: Checkpoint) -> None:
+    folder = checkpoint(name)
+    card = card_of(folder)
+    assert (card.name, (card.kind, card.family)) == (name, KINDS[name])
+    assert card.source == FolderSource(uri=str(folder))
+    assert card.sha256 == {path.name: sha256(path) for path in folder.iterdir()}
+
+
+@every
+def test_the_card_lists_all_that_the_model_opens(
+    name: str,
+    checkpoint: Checkpoint,
+    pictures: Callable[..., list[Image]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    card = card_of(checkpoint(name))
+    unasked = check(card, ["unknown", "opt-175b-licence"])
+    spec = ModelSpec(card=card, licences_accepted=unasked)
+    # The built model sees the staged folder, which holds the card's files and no others.
+    model = catalog.build(ModelSpec.model_validate_json(spec.model_dump_json()))
+    (view,) = pictures(1, model.view.width, model.view.height)
+    rows = pa.table({"width": [view.shape[1]], "height": [view.shape[0]]})
+    values = model.predict([view], rows)
+    assert (len(values), values.type) == (1, model.output.type)
+
+
+@pytest.mark.parametrize(
+    ("matter", "licence"),
+    [
+        ("license: apache-2.0", "Apache-2.0"),
+        ("license: mit\nlanguage: en", "MIT"),
+        ("license: [mit, cc-by-4.0]", "MIT AND CC-BY-4.0"),
+        ("license: other\nlicense_name: apple-ascl", "apple-ascl"),
+        ("license: bigscience-openrail-m", "bigscience-openrail-m"),
+        ("language: en", "unknown"),
+        ("license: [unclosed", "unknown"),
+    ],
+)
+def test_the_licence_is_what_the_readme_states(
+    matter: str, licence: str, checkpoint: Checkpoint, tmp_path: Path
+) -> None:
+    folder = tmp_path / "stated"
+    shutil.copytree(checkpoint("clip"), folder)
+    (folder / "README.md").write_text(f"---\n{matter}\n---\n# A model\n\nlicense: mpl\n")
+    card = card_of(folder)
+    assert card.licences.weights == licence
+    assert "README.md" not in card.sha256
+
+
+def test_opt_bars_commercial_use_and_flan_t5_does_not(checkpoint: Checkpoint) -> None:
+    licences = {name: card_of(checkpoint(name)).licences for name in ("blip2-opt", "blip2-t5")}
+    assert licences["blip2-opt"].language_model == "opt-175b-licence"
+    assert licences["blip2-t5"].language_model == "Apache-2.0"
+    assert card_of(checkpoint("blip")).licences.language_model is None
+    with pytest.raises(UserError, match="opt-175b-licence"):
+        check(card_of(checkpoint("blip2-opt")), ["unknown"])
+
+
+def test_every_shard_of_the_weights_is_listed(checkpoint: Checkpoint, tmp_path: Path) -> None:
+    source, folder = checkpoint("clip"), tmp_path / "sharded"
+    shutil.copytree(source, folder, ignore=shutil.ignore_patterns("*.safetensors"))
+    hf.CLIPModel.from_pretrained(source).save_pretrained(folder, max_shard_size="40KB")
+    card = card_of(folder)
+    shards = [name for name in card.sha256 if name.endswith(".safetensors")]
+    assert len(shards) > 1
+    assert "model.safetensors.index.json" in card.sha256
+    assert card.sha256[shards[0]] == sha256(folder / shards[0])
+
+
+def test_pickles_are_refused(checkpoint: Checkpoint, tmp_path: Path) -> None:
+    folder = tmp_path / "pickled"
+    shutil.copytree(checkpoint("clip"), folder)
+    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
+    with pytest.raises(UserError, match=r"pytorch_model\.bin, a pickle, which is never opened"):
+        card_of(folder)
+
+
+def test_an_architecture_that_nothing_here_runs_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"architectures": ["LlamaForCausalLM"]}')
+    with pytest.raises(UserError, match="is a LlamaForCausalLM, which nothing here can run"):
+        card_of(tmp_path)
+
+
+def test_the_name_of_a_folder_is_made_fit_for_a_card(
+    checkpoint: Checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "My CLIP (v2)"
+    shutil.copytree(checkpoint("clip"), folder)
+    assert card_of(folder).name == "my-clip-v2"
+    monkeypatch.chdir(folder)
+    assert card_for(".") == card_of(folder)
+
+
+def test_what_is_neither_hub_name_nor_checkpoint_has_no_card(tmp_path: Path) -> None:
+    assert card_for("ssd-mobilenet-v2-coco") is None
+    assert card_for(str(tmp_path)) is None
+
+
+@pytest.mark.parametrize("name", ["hf:google/siglip", "hf:google/siglip@main", "hf:google/siglip@"])
+def test_a_hub_name_without_a_commit_says_how_to_pin(name: str) -> None:
+    with pytest.raises(UserError, match="hf:google/siglip@ and the 40 hex digits"):
+        card_for(name)
+
+
+def test_a_malformed_hub_name_is_refused() -> None:
+    with pytest.raises(UserError, match="expected hf:owner/repository@commit"):
+        card_for("hf:siglip")
+
+
+class Hub(http.server.ThreadingHTTPServer):
+    """One repository at one commit: the two routes of the hub's API that importing a card needs."""
+
+    def __init__(self, repo: str, folder: Path) -> None:
+        super().__init__(("127.0.0.1", 0), HubHandler)
+        self.repo, self.folder = repo, folder
+        self.sent: list[str] = []
+
+    @property
+    def endpoint(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}"
+
+    def info(self) -> dict[str, Any]:
+        files = sorted(self.folder.iterdir())
+        return {
+            "_id": "0",
+            "id": self.repo,
+            "sha": COMMIT,
+            "siblings": [self.sibling(path) for path in files],
+        }
+
+    def sibling(self, path: Path) -> dict[str, Any]:
+        """Describe a file: the hub knows the SHA-256 of what it keeps in LFS only."""
+        size = path.stat().st_size
+        plain = {"rfilename": path.name, "size": size, "blobId": "0" * 40}
+        if path.suffix != ".safetensors":
+            return plain
+        return {**plain, "lfs": {"sha256": sha256(path), "size": size, "pointerSize": 134}}
+
+
+class HubHandler(http.server.BaseHTTPRequestHandler):
+    server: Hub
+
+    def do_HEAD(self) -> None:
+        self.do_GET()
+
+    def do_GET(self) -> None:
+        path = self.path.split("?")[0]
+        resolve = f"/{self.server.repo}/resolve/{COMMIT}/"
+        if path == f"/api/models/{self.server.repo}/revision/{COMMIT}":
+            self.answer(json.dumps(self.server.info()).encode(), "application/json")
+        elif path.startswith(resolve):
+            file = self.server.folder / path.removeprefix(resolve)
+            if self.command == "GET":
+                self.server.sent.append(file.name)
+            self.answer(file.read_bytes(), "application/octet-stream")
+        else:
+            self.send_error(404)
+
+    def answer(self, body: bytes, content_type: str) -> None:
+        self.send_response(200)
+        self.send_header("Content-Type", content_type)
+        self.send_header("Content-Length", str(len(body)))
+        self.send_header("ETag", f'"{hashlib.sha256(body).hexdigest()}"')
+        self.send_header("X-Repo-Commit", COMMIT)
+        self.end_headers()
+        if self.command == "GET":
+            self.wfile.write(body)
+
+    def log_message(self, *args: Any) -> None:
+        pass
+
+
+@pytest.fixture
+def hub(checkpoint: Checkpoint, tmp_path: Path) -> Iterator[Hub]:
+    folder = tmp_path / "served"
+    shutil.copytree(checkpoint("clip"), folder)
+    (folder / "README.md").write_text("---\nlicense: mit\n---\n")
+    (folder / "pytorch_model.bin").write_bytes(b"never opened")
+    with Hub("Lake/Tiny-CLIP", folder) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+def import_card(name: str, endpoint: str, home: Path) -> subprocess.CompletedProcess[str]:
+    """Import a card in a process of its own: the hub client reads its environment when imported."""
+    code = f"from lakesight.models.hub import card_for; print(card_for({name!r}).model_dump_json())"
+    environment = {**os.environ, "HF_ENDPOINT": endpoint, "HF_HOME": str(home)}
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        env={**environment, "PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_a_hub_repository_becomes_a_card_without_fetching_its_weights(
+    hub: Hub, tmp_path: Path
+) -> None:
+    result = import_card(f"hf:{hub.repo}@{COMMIT}", hub.endpoint, tmp_path / "home")
+    assert result.returncode == 0, result.stderr
+    card = ModelCard.model_validate_json(result.stdout)
+    assert (card.name, card.kind, card.licences.weights) == ("tiny-clip", "embed", "MIT")
+    assert card.source == HubSource(repo=hub.repo, revision=COMMIT)
+    wanted = {"README.md", "pytorch_model.bin"} ^ {path.name for path in hub.folder.iterdir()}
+    assert card.sha256 == {name: sha256(hub.folder / name) for name in wanted}
+    assert not {"model.safetensors", "pytorch_model.bin"} & set(hub.sent)
+
+
+def test_a_hub_that_has_no_such_commit_is_a_users_mistake(hub: Hub, tmp_path: Path) -> None:
+    result = import_card(f"hf:{hub.repo}@{'f' * 40}", hub.endpoint, tmp_path / "home")
+    assert "UserError: cannot read hf:Lake/Tiny-CLIP@ffff" in result.stderr
+
+
+def test_a_hub_out_of_reach_is_a_users_mistake(tmp_path: Path) -> None:
+    result = import_card(f"hf:a/b@{COMMIT}", "http://127.0.0.1:9", tmp_path / "home")
+    assert "UserError: cannot read hf:a/b@0123" in result.stderr
+    assert "copy the folder here" in result.stderr
