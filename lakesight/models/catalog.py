@@ -10,10 +10,21 @@ from typing import Any
 from pydantic import ValidationError
 
 from lakesight.errors import UserError
-from lakesight.models import licences
+from lakesight.lake.store import Store
+from lakesight.models import hub, licences
 from lakesight.models.artefact import stage
-from lakesight.models.base import FolderSource, Kind, Model, ModelCard, ModelSpec, RuntimeName
+from lakesight.models.base import (
+    FolderSource,
+    Frozen,
+    Kind,
+    Model,
+    ModelCard,
+    ModelSpec,
+    RuntimeName,
+)
 from lakesight.models.packaged import PACKAGED
+from lakesight.runtimes.choose import uses_gpu
+from lakesight.runtimes.shared import Shared
 
 FAMILIES: dict[str, str] = {
     "yolo-onnx": "lakesight.models.yolo_onnx:YoloOnnx",
@@ -31,20 +42,30 @@ CARDS: dict[str, ModelCard] = {card.name: card for card in PACKAGED}
 """The built-in models by name."""
 
 
-def resolve(name: str, kind: Kind | None = None) -> ModelCard:
-    """Return the card of a built-in name, or of a model folder (local or s3://) with `card.json`.
+ON_TORCH = frozenset({"detr", "image-text", "captioner"})
+"""Families that torch runs, on a GPU where there is one."""
 
-    A classifier whose card names its features is an embedder too: ask with kind `embed`. Raises
-    UserError for an unknown name, with near ones, and for a model of another kind.
+ON_ONE_NETWORK = frozenset({"classifier", "image-embedder"})
+"""Families that look at the same network: see `build_all`."""
+
+
+def resolve(name: str, kind: Kind | None = None) -> ModelCard:
+    """Return the card of a built-in name, a model folder, or a checkpoint (`hub.card_for`).
+
+    A model folder, local or s3://, holds a `card.json`. A classifier whose card names its features
+    is an embedder too: ask with kind `embed`. Raises UserError for an unknown name, with near ones,
+    and for a model of another kind.
     """
-    card = CARDS.get(name) or _from_folder(name)
+    card = CARDS.get(name) or _from_folder(name) or hub.card_for(name)
+    if card is None:
+        raise UserError(_unknown(name))
     if kind == "embed" and card.family == "classifier" and "features" in card.contract:
         return card.model_copy(update={"kind": "embed", "family": "image-embedder"})
     if kind is not None and card.kind != kind:
         fitting = ", ".join(other for other in CARDS if CARDS[other].kind == kind) or "none"
         raise UserError(
-            f"expected a model to {kind}, but {name} is one to {card.kind}. "
-            f"Built-in models to {kind}: {fitting}."
+            f"expected a model of kind {kind}, but {name} is of kind {card.kind}. "
+            f"Built-in models of kind {kind}: {fitting}."
         )
     return card
 
@@ -56,7 +77,10 @@ def spec(
     runtime: RuntimeName = "auto",
     licences_accepted: Sequence[str] = (),
 ) -> ModelSpec:
-    """Return a model chosen for a job: kind, options and licences checked, nothing loaded."""
+    """Return a model chosen for a job: kind, options and licences checked, nothing loaded.
+
+    The spec holds every option, defaults too: what a run was made with does not change with them.
+    """
     card = resolve(name, kind)
     accepted = licences.check(card, licences_accepted)
     checked = _options(card, options or {}).model_dump(mode="json")
@@ -68,16 +92,51 @@ def build(spec: ModelSpec, num_threads: int | None = None) -> Model:
 
     `num_threads` bounds the CPU threads of a family that runs on them; it never changes a value.
     """
-    licences.check(spec.card, spec.licences_accepted)
-    family = _family(spec.card)
+    return build_all([spec], num_threads)[0]
+
+
+def build_all(specs: Sequence[ModelSpec], num_threads: int | None = None) -> list[Model]:
+    """Return the models of one process, in order; those that look at one network share it.
+
+    So a picture that is classified and embedded by the same weights goes through them once, if
+    both are given the same arrays (`runtimes.shared`).
+    """
+    networks: dict[str, Shared] = {}
+    return [_build(spec, num_threads, networks) for spec in specs]
+
+
+def _build(spec: ModelSpec, num_threads: int | None, networks: dict[str, Shared]) -> Model:
+    card = spec.card
+    licences.check(card, spec.licences_accepted)
+    family = _family(card)
     given = dict(spec.options)
     if num_threads is not None and "num_threads" in family.Options.model_fields:
         given["num_threads"] = num_threads
-    options = _options(spec.card, given)
-    model: Model = family(spec.card, stage(spec.card), options, spec.runtime)
+    parts = [card, stage(card), _options(card, given), spec.runtime]
+    if card.family in ON_ONE_NETWORK:
+        parts.append(_network(spec, parts, networks))
+    model: Model = family(*parts)
     if spec.column is not None:
         model.output = model.output.with_name(spec.column)
     return model
+
+
+def _network(spec: ModelSpec, parts: Sequence[Any], networks: dict[str, Shared]) -> Shared:
+    """Return the network of a classifier or its embedder, opened where it is the first of them."""
+    from lakesight.models.classifier import open_classifier
+
+    same = spec.card.model_dump_json(include={"source", "sha256", "view", "contract"})
+    key = f"{same} {spec.runtime} {parts[2].precision}"
+    if key not in networks:
+        networks[key] = Shared(open_classifier(*parts))
+    return networks[key]
+
+
+def can_use_gpu(spec: ModelSpec) -> bool:
+    """Return whether the model would run on the GPU of a machine that has one."""
+    if spec.card.family in ON_TORCH:
+        return bool(spec.options.get("device") != "cpu")
+    return any(uses_gpu(name, spec.runtime) for name in spec.card.sha256)
 
 
 def _family(card: ModelCard) -> Any:
@@ -91,9 +150,15 @@ def _family(card: ModelCard) -> Any:
     return getattr(importlib.import_module(module), name)
 
 
+def options_of(card: ModelCard) -> type[Frozen]:
+    """Return the options class of a card's family."""
+    options: type[Frozen] = _family(card).Options
+    return options
+
+
 def _options(card: ModelCard, given: dict[str, Any]) -> Any:
     """Return the family's options, or raise UserError for one that it lacks or refuses."""
-    kind = _family(card).Options
+    kind = options_of(card)
     try:
         return kind.model_validate(given)
     except ValidationError as error:
@@ -104,32 +169,33 @@ def _options(card: ModelCard, given: dict[str, Any]) -> Any:
         ) from error
 
 
-def _from_folder(name: str) -> ModelCard:
-    """Return the card in a model folder, its source set to that folder."""
+def _from_folder(name: str) -> ModelCard | None:
+    """Return the card in a model folder, its source set to that folder; None where it has none."""
     if name.startswith("s3://"):
-        raise NotImplementedError
+        store, prefix = Store.open(name)
+        try:
+            return parse_card(store.get(f"{prefix}/card.json"), name.rstrip("/"))
+        except FileNotFoundError:
+            return None
     path = Path(name) / "card.json"
-    if not path.is_file():
-        raise UserError(_unknown(name))
-    return parse_card(path.read_bytes(), str(Path(name).resolve()))
+    return parse_card(path.read_bytes(), str(path.parent.resolve())) if path.is_file() else None
 
 
 def parse_card(text: bytes, uri: str) -> ModelCard:
     """Return the card that lies in the folder `uri`, or raise UserError saying what is wrong."""
     try:
-        fields = json.loads(text)
-        return ModelCard.model_validate({**fields, "source": FolderSource(uri=uri)})
+        return ModelCard.model_validate({**json.loads(text), "source": FolderSource(uri=uri)})
+    except ValidationError as error:
+        first = error.errors()[0]
+        wrong = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
     except (ValueError, TypeError) as error:
-        first = (
-            error.errors()[0]
-            if isinstance(error, ValidationError)
-            else {"loc": (), "msg": str(error)}
-        )
-        place = ".".join(map(str, first["loc"]))
-        raise UserError(f"{uri}/card.json is not a model card: {place} {first['msg']}") from error
+        wrong = str(error)
+    raise UserError(f"{uri}/card.json is not a model card: {wrong}")
 
 
 def _unknown(name: str) -> str:
     near = difflib.get_close_matches(name, CARDS, n=3, cutoff=0.4)
     hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(CARDS)}."
-    return f"no model is called {name!r}, and it is no folder with a card.json: {hint}"
+    return (
+        f"no model is called {name!r}, and it is no folder with a card.json or config.json: {hint}"
+    )

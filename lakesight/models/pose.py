@@ -67,7 +67,7 @@ class SinglePersonPose:
         objects = found.flatten()
         owners = pc.list_parent_indices(found).to_numpy()
         persons = pc.equal(pc.struct_field(objects, "label"), self._contract.person)
-        persons = persons.fill_null(value=False).to_numpy(zero_copy_only=False)
+        persons = persons.fill_null(False).to_numpy(zero_copy_only=False)
         boxes = pc.struct_field(objects, "box").flatten().to_numpy().reshape(-1, 4)
         points = self._points(views, sizes(rows), owners[persons], boxes[persons])
         return _with_keypoints(found, objects, persons, points)

@@ -56,14 +56,18 @@ def num_nvidia_gpus() -> int:
     return count.value
 
 
-def _onnx_providers() -> tuple[str, ...]:
-    """Return the providers that ONNX Runtime was built with and that this machine can use."""
+def _onnx_built() -> tuple[str, ...]:
+    """Return the providers that ONNX Runtime was built with."""
     if not installed("onnxruntime"):
         return ()
     import onnxruntime
 
-    built: list[str] = onnxruntime.get_available_providers()
-    return tuple(built) if num_nvidia_gpus() else ("CPUExecutionProvider",)
+    return tuple(onnxruntime.get_available_providers())
+
+
+def _onnx_providers() -> tuple[str, ...]:
+    """Return those that this machine can use, too."""
+    return tuple(name for name in _onnx_built() if name.startswith("CPU") or num_nvidia_gpus())
 
 
 def _openvino() -> Choice | None:
@@ -138,6 +142,16 @@ def choose(file_name: str, wanted: RuntimeName = "auto", precision: Precision = 
     missing = readers[-1:] if wanted == "auto" else (wanted,)
     advice = " or ".join(INSTALL[name] for name in missing) or "convert it to ONNX"
     raise UserError(f"nothing installed here runs {file_name} with runtime {wanted}: {advice}")
+
+
+def uses_gpu(file_name: str, wanted: RuntimeName = "auto") -> bool:
+    """Return whether the file would run on the GPU of a machine that has one, with what is here."""
+    readers = READERS.get(Path(file_name).suffix, ())
+    wanted_here = readers if wanted == "auto" else tuple({wanted} & set(readers))
+    if "torch" in wanted_here:
+        return True
+    built = _onnx_built() if {"tensorrt", "onnxruntime"} & set(wanted_here) else ()
+    return "CUDAExecutionProvider" in built
 
 
 def open_network(
