@@ -41,8 +41,8 @@ class FolderRepository:
 
     def __init__(self, uri: str) -> None:
         self._store, self._prefix = Store.open(uri)
-        is_remote = uri.startswith("s3://")
-        self.source = FolderSource(uri=uri if is_remote else str(Path(uri).resolve()))
+        place = uri.rstrip("/") if uri.startswith("s3://") else str(Path(uri).resolve())
+        self.source = FolderSource(uri=place)
         self.title = self.source.uri
 
     def names(self) -> list[str]:

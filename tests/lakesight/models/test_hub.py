@@ -1,8 +1,6 @@
 """Cards of folders and of hub repositories; the hub is a small server that answers as it does."""
 
 import hashlib
-import http.server
-import json
 import os
 import shutil
 import subprocess
@@ -22,10 +20,11 @@ from lakesight.models.base import FolderSource, HubSource, Image, ModelCard, Mod
 from lakesight.models.hub import card_for
 from lakesight.models.licences import check
 
+from .hub_server import COMMIT, Hub
+
 hf: Any = transformers  # typed only in part
 Checkpoint = Callable[[str], Path]
 
-COMMIT = "0123456789abcdef0123456789abcdef01234567"
 KINDS = {
     "clip": ("embed", "image-text"),
     "siglip": ("embed", "image-text"),
@@ -162,69 +161,6 @@ def test_a_malformed_hub_name_is_refused() -> None:
         card_for("hf:siglip")
 
 
-class Hub(http.server.ThreadingHTTPServer):
-    """One repository at one commit: the two routes of the hub's API that importing a card needs."""
-
-    def __init__(self, repo: str, folder: Path) -> None:
-        super().__init__(("127.0.0.1", 0), HubHandler)
-        self.repo, self.folder = repo, folder
-        self.sent: list[str] = []
-
-    @property
-    def endpoint(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}"
-
-    def info(self) -> dict[str, Any]:
-        files = sorted(self.folder.iterdir())
-        return {
-            "_id": "0",
-            "id": self.repo,
-            "sha": COMMIT,
-            "siblings": [self.sibling(path) for path in files],
-        }
-
-    def sibling(self, path: Path) -> dict[str, Any]:
-        """Describe a file: the hub knows the SHA-256 of what it keeps in LFS only."""
-        size = path.stat().st_size
-        plain = {"rfilename": path.name, "size": size, "blobId": "0" * 40}
-        if path.suffix != ".safetensors":
-            return plain
-        return {**plain, "lfs": {"sha256": sha256(path), "size": size, "pointerSize": 134}}
-
-
-class HubHandler(http.server.BaseHTTPRequestHandler):
-    server: Hub
-
-    def do_HEAD(self) -> None:
-        self.do_GET()
-
-    def do_GET(self) -> None:
-        path = self.path.split("?")[0]
-        resolve = f"/{self.server.repo}/resolve/{COMMIT}/"
-        if path == f"/api/models/{self.server.repo}/revision/{COMMIT}":
-            self.answer(json.dumps(self.server.info()).encode(), "application/json")
-        elif path.startswith(resolve):
-            file = self.server.folder / path.removeprefix(resolve)
-            if self.command == "GET":
-                self.server.sent.append(file.name)
-            self.answer(file.read_bytes(), "application/octet-stream")
-        else:
-            self.send_error(404)
-
-    def answer(self, body: bytes, content_type: str) -> None:
-        self.send_response(200)
-        self.send_header("Content-Type", content_type)
-        self.send_header("Content-Length", str(len(body)))
-        self.send_header("ETag", f'"{hashlib.sha256(body).hexdigest()}"')
-        self.send_header("X-Repo-Commit", COMMIT)
-        self.end_headers()
-        if self.command == "GET":
-            self.wfile.write(body)
-
-    def log_message(self, *args: Any) -> None:
-        pass
-
-
 @pytest.fixture
 def hub(checkpoint: Checkpoint, tmp_path: Path) -> Iterator[Hub]:
     folder = tmp_path / "served"
@@ -239,18 +175,22 @@ def hub(checkpoint: Checkpoint, tmp_path: Path) -> Iterator[Hub]:
         thread.join()
 
 
-def import_card(name: str, endpoint: str, home: Path) -> subprocess.CompletedProcess[str]:
-    """Import a card in a process of its own: the hub client reads its environment when imported."""
-    code = f"from lakesight.models.hub import card_for; print(card_for({name!r}).model_dump_json())"
-    environment = {**os.environ, "HF_ENDPOINT": endpoint, "HF_HOME": str(home)}
+def run(code: str, endpoint: str, home: Path) -> subprocess.CompletedProcess[str]:
+    """Run Python in a process of its own: the hub client reads its environment when imported."""
+    places = {"HF_ENDPOINT": endpoint, "HF_HOME": str(home), "XDG_CACHE_HOME": str(home)}
     return subprocess.run(
         [sys.executable, "-c", code],
-        env={**environment, "PYTHONPATH": os.pathsep.join(sys.path)},
+        env={**os.environ, **places, "PYTHONPATH": os.pathsep.join(sys.path)},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
         check=False,
     )
+
+
+def import_card(name: str, endpoint: str, home: Path) -> subprocess.CompletedProcess[str]:
+    code = f"from lakesight.models.hub import card_for; print(card_for({name!r}).model_dump_json())"
+    return run(code, endpoint, home)
 
 
 def test_a_hub_repository_becomes_a_card_without_fetching_its_weights(
@@ -266,6 +206,18 @@ def test_a_hub_repository_becomes_a_card_without_fetching_its_weights(
     assert not {"model.safetensors", "pytorch_model.bin"} & set(hub.sent)
 
 
+def test_a_hub_name_is_fetched_checked_and_built(hub: Hub, tmp_path: Path) -> None:
+    code = (
+        "from lakesight.models import catalog\n"
+        f"spec = catalog.spec('hf:{hub.repo}@{COMMIT}', 'embed')\n"
+        "print(catalog.build(spec).embed_text(['a red bus']).shape)"
+    )
+    result = run(code, hub.endpoint, tmp_path / "home")
+    assert result.returncode == 0, result.stderr
+    assert result.stdout == "(1, 16)\n"
+    assert "pytorch_model.bin" not in hub.sent
+
+
 def test_a_hub_that_has_no_such_commit_is_a_users_mistake(hub: Hub, tmp_path: Path) -> None:
     result = import_card(f"hf:{hub.repo}@{'f' * 40}", hub.endpoint, tmp_path / "home")
     assert "UserError: cannot read hf:Lake/Tiny-CLIP@ffff" in result.stderr
@@ -275,3 +227,25 @@ def test_a_hub_out_of_reach_is_a_users_mistake(tmp_path: Path) -> None:
     result = import_card(f"hf:a/b@{COMMIT}", "http://127.0.0.1:9", tmp_path / "home")
     assert "UserError: cannot read hf:a/b@0123" in result.stderr
     assert "copy the folder here" in result.stderr
+
+
+def test_a_folder_in_a_bucket_becomes_the_same_card_and_model(
+    checkpoint: Checkpoint,
+    s3_server: Any,
+    new_bucket: Callable[[], str],
+    pictures: Callable[..., list[Image]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    folder, bucket = checkpoint("blip2-t5"), new_bucket()
+    for path in folder.iterdir():
+        s3_server.client().upload_file(str(path), bucket, f"models/t5/{path.name}")
+    card = card_of(folder)
+    spec = catalog.spec(f"s3://{bucket}/models/t5/", "caption", {}, "auto", ["unknown"])
+    assert spec.card.source == FolderSource(uri=f"s3://{bucket}/models/t5")
+    assert spec.card.sha256 == card.sha256
+    rows = pa.table({"prompt": ["a red"]})
+    local = ModelSpec(card=card, options=spec.options, licences_accepted=("unknown",))
+    remote, here = (catalog.build(one).predict(pictures(1), rows) for one in (spec, local))
+    assert remote == here

@@ -4,22 +4,17 @@ Random weights, 32 hidden units and 2 layers a tower: enough to compare with tra
 result, too little to see anything. Each takes well under a second to write.
 """
 
-import io
 import json
-import string
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import sentencepiece
 import torch
 import transformers
 
+from . import tiny_tokenizers as tokenizers
+
 hf: Any = transformers  # its own annotations refuse what its configs accept
-LETTERS = [*string.ascii_lowercase, *string.digits, "?", "!", ".", ",", ":"]
-BYTE_SPACE = "\u0120"  # how byte-level BPE writes a space
-PIECE_SPACE = "\u2581"  # how SentencePiece writes a space
 CLIP_MEAN = [0.48145466, 0.4578275, 0.40821073]
 CLIP_STD = [0.26862954, 0.26130258, 0.27577711]
 VISION = {
@@ -38,71 +33,6 @@ TEXT = {
     "num_attention_heads": 4,
     "initializer_range": 0.3,
 }
-
-
-def _ids(tokens: list[str]) -> dict[str, int]:
-    return {token: number for number, token in enumerate(tokens)}
-
-
-def bert_tokenizer() -> Any:
-    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "[DEC]"]
-    pieces = [f"##{letter}" for letter in LETTERS]
-    return hf.BertTokenizer(vocab=_ids([*special, *LETTERS, *pieces]))
-
-
-def clip_tokenizer() -> Any:
-    special = ["<|startoftext|>", "<|endoftext|>"]
-    ends = [f"{letter}</w>" for letter in LETTERS]
-    return hf.CLIPTokenizer(vocab=_ids([*LETTERS, *ends, *special]), merges=[])
-
-
-def siglip_tokenizer() -> Any:
-    model = io.BytesIO()
-    sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=iter([" ".join(LETTERS)] * 4),
-        model_writer=model,
-        model_type="char",
-        vocab_size=len(LETTERS) + 4,
-        minloglevel=2,
-        bos_id=-1,
-        eos_id=1,
-        unk_id=2,
-        pad_id=0,
-    )
-    return _from_file(hf.SiglipTokenizer, "spiece.model", model.getvalue())
-
-
-def _from_file(tokenizer: Any, name: str, content: bytes) -> Any:
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / name
-        path.write_bytes(content)
-        return tokenizer(str(path))
-
-
-def siglip2_tokenizer() -> Any:
-    special = ["<pad>", "<eos>", "<bos>", "<unk>", "<mask>"]
-    tokenizer = hf.Siglip2Tokenizer(vocab=_ids([*special, PIECE_SPACE, *LETTERS]), merges=[])
-    tokenizer.padding_side = "right"  # as in google/siglip2-*
-    return tokenizer
-
-
-def opt_tokenizer() -> Any:
-    special = ["<s>", "<pad>", "</s>", "<unk>", "\n"]
-    return hf.GPT2Tokenizer(
-        vocab=_ids([*special, *LETTERS, BYTE_SPACE]),
-        merges=[],
-        unk_token="<unk>",
-        bos_token="</s>",
-        eos_token="</s>",
-        pad_token="<pad>",
-        add_bos_token=True,
-    )
-
-
-def t5_tokenizer() -> Any:
-    vocab = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0)]
-    vocab += [(piece, -2.0) for piece in (PIECE_SPACE, *LETTERS)]
-    return hf.T5Tokenizer(vocab=vocab, extra_ids=0)
 
 
 def _save(
@@ -133,7 +63,7 @@ def _squash(processor: str, side: int, resample: int = 3) -> dict[str, object]:
 
 
 def write_clip(folder: Path) -> Path:
-    tokenizer = clip_tokenizer()
+    tokenizer = tokenizers.clip_tokenizer()
     text = {
         **TEXT,
         "vocab_size": len(tokenizer),
@@ -153,7 +83,7 @@ def write_clip(folder: Path) -> Path:
 
 
 def write_siglip(folder: Path) -> Path:
-    tokenizer = siglip_tokenizer()
+    tokenizer = tokenizers.siglip_tokenizer()
     text = {
         **TEXT,
         "vocab_size": len(tokenizer),
@@ -168,7 +98,7 @@ def write_siglip(folder: Path) -> Path:
 
 
 def write_siglip2(folder: Path) -> Path:
-    tokenizer = siglip2_tokenizer()
+    tokenizer = tokenizers.siglip2_tokenizer()
     text = {
         **TEXT,
         "vocab_size": len(tokenizer),
@@ -208,7 +138,7 @@ def _spread_queries(model: Any) -> None:
 
 
 def write_blip2_itc(folder: Path) -> Path:
-    tokenizer = bert_tokenizer()
+    tokenizer = tokenizers.bert_tokenizer()
     tokenizer.add_tokens(["<image>"], special_tokens=True)
     config = hf.Blip2Config(
         vision_config=VISION,
@@ -272,19 +202,19 @@ def _blip2(folder: Path, text: dict[str, object], tokenizer: Any) -> Path:
 
 
 def write_blip2_opt(folder: Path) -> Path:
-    tokenizer = opt_tokenizer()
+    tokenizer = tokenizers.opt_tokenizer()
     tokenizer.add_tokens(["<image>"], special_tokens=True)
     return _blip2(folder, {"model_type": "opt", **_opt(len(tokenizer))}, tokenizer)
 
 
 def write_blip2_t5(folder: Path) -> Path:
-    tokenizer = t5_tokenizer()
+    tokenizer = tokenizers.t5_tokenizer()
     tokenizer.add_tokens(["<image>"], special_tokens=True)
     return _blip2(folder, {"model_type": "t5", **_t5(len(tokenizer))}, tokenizer)
 
 
 def write_blip(folder: Path) -> Path:
-    tokenizer = bert_tokenizer()
+    tokenizer = tokenizers.bert_tokenizer()
     text = {
         **TEXT,
         "vocab_size": len(tokenizer),
