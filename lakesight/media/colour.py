@@ -39,8 +39,7 @@ def _stretched(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         return np.zeros_like(values)
     low, high = values[finite].min(), values[finite].max()
     clean = np.nan_to_num(values, nan=low, posinf=high, neginf=low)
-    scale = 255.0 / max(high - low, np.finfo(np.float64).tiny)
-    return np.asarray((clean - low) * scale, dtype=np.float64)
+    return np.interp(clean, (low, high), (0.0, 255.0))
 
 
 def _grey(values: npt.NDArray[np.number]) -> npt.NDArray[np.uint8]:

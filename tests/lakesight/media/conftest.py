@@ -26,6 +26,8 @@ def encode() -> Encode:
 def photo() -> Image.Image:
     """Return a picture of smooth shapes, 640 x 480: what DCT scaling is made for."""
     y, x = np.mgrid[0:480, 0:640]
-    waves = [np.sin(x / 37) + np.cos(y / 23), np.cos(x / 51 + y / 19), np.sin(y / 41) * np.cos(x / 29)]
-    pixels = np.stack([127 + 60 * wave for wave in waves], axis=2)
+    red = np.sin(x / 37) + np.cos(y / 23)
+    green = np.cos(x / 51 + y / 19)
+    blue = np.sin(y / 41) * np.cos(x / 29)
+    pixels = 127 + 60 * np.stack([red, green, blue], axis=2)
     return Image.fromarray(pixels.clip(0, 255).astype(np.uint8))

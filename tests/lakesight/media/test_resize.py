@@ -5,9 +5,10 @@ import itertools
 import cv2
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from PIL import Image
 
-from lakesight.media.resize import draw
+from lakesight.media.resize import MAX_CROP_WASTE, draw
 from lakesight.media.view import Fit, ImageView, Interpolation
 
 FITS: list[Fit] = ["letterbox", "squash", "crop"]
@@ -15,13 +16,13 @@ INTERPOLATIONS: list[Interpolation] = ["area", "bilinear", "bicubic"]
 SIZES = [(1, 1), (1, 1000), (1000, 1), (7, 5), (333, 777), (640, 481), (2047, 33), (1, 40000)]
 
 
-def drawn(pixels: np.ndarray, view: ImageView) -> np.ndarray:
+def drawn(pixels: NDArray[np.uint8], view: ImageView) -> NDArray[np.uint8]:
     out = np.full((view.height, view.width, 3), 77, np.uint8)
     draw(pixels, (pixels.shape[1], pixels.shape[0]), view, out)
     return out
 
 
-def edges(profile: np.ndarray) -> tuple[int, int]:
+def edges(profile: NDArray[np.uint8]) -> tuple[int, int]:
     """Return where a bright stretch begins and ends, by its half height."""
     bright = np.flatnonzero(profile >= (int(profile.max()) + 1) / 2)
     return int(bright[0]), int(bright[-1]) + 1
@@ -72,14 +73,13 @@ def test_a_bicubic_crop_is_what_transformers_makes(
     processor = CLIPImageProcessorPil(do_rescale=False, do_normalize=False)
     picture = photo.resize(size_wh)
     reference = processor(picture, return_tensors="np")["pixel_values"][0].transpose(1, 2, 0)
-    seen = drawn(
-        np.asarray(picture), ImageView(width=224, height=224, fit="crop", interpolation="bicubic")
-    )
+    view = ImageView(width=224, height=224, fit="crop", interpolation="bicubic")
+    seen = drawn(np.asarray(picture), view)
     difference = np.abs(seen.astype(int) - reference.astype(int))
-    if np.divide(*sorted(size_wh)) > 1 / 4:
+    if max(size_wh) <= MAX_CROP_WASTE * min(size_wh):
         assert difference.max() == 0
-    else:  # a ribbon: only the part that is kept is drawn, from rounded coordinates
-        assert difference.max() <= 1
+    else:  # a ribbon: only what is kept is drawn; each of the two passes may round the other way
+        assert difference.max() <= 2
 
 
 @pytest.mark.parametrize("interpolation", ["area", "bilinear"])

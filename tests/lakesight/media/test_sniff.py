@@ -1,5 +1,7 @@
 """Formats by their first bytes."""
 
+from collections.abc import Callable
+
 import pytest
 from PIL import Image
 
@@ -7,7 +9,7 @@ from lakesight.media.sniff import sniff
 
 
 @pytest.mark.parametrize("format_", ["jpeg", "png", "gif", "bmp", "webp", "tiff", "avif"])
-def test_what_pillow_writes_is_recognised(encode, format_: str) -> None:
+def test_what_pillow_writes_is_recognised(encode: Callable[..., bytes], format_: str) -> None:
     assert sniff(encode(Image.new("RGB", (16, 16)), format_)) == format_
 
 
