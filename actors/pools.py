@@ -41,6 +41,7 @@ class PoolOptions(Frozen):
     cpus_per_actor: int | None = None
     gpus: float | None = None
     batch_size: int | None = None
+    separate_pools: bool = False
 
 
 def plan_pools(
@@ -58,38 +59,40 @@ def plan_pools(
     """
     gpus = sum(node.gpus for node in nodes) if options.gpus is None else options.gpus
     on_gpu = [spec for spec in models if gpus and spec.card.family in GPU_FAMILIES]
-    cut = next((place for place, spec in enumerate(models) if spec in on_gpu), len(models))
-    here, there = models[:cut], models[cut:]
+    apart = models if options.separate_pools else on_gpu
+    cut = models.index(apart[0]) if apart else len(models)
     cpus = options.cpus_per_actor or _cpus_per_actor(nodes)
     num_actors = options.num_actors or _num_actors(nodes, cpus)
+    decode = DecodeConfig(views=_views(models), limits=limits, num_processes=cpus)
     first = StageConfig(
         run_id=run_id,
-        decode=DecodeConfig(views=_views(models), limits=limits, num_processes=cpus),
-        models=tuple(here),
-        keep=_views(there),
+        decode=decode,
+        models=tuple(models[:cut]),
+        keep=_views(models[cut:]),
         batch_size=options.batch_size or 16,
         num_threads=cpus,
     )
-    pools = [
-        Pool(
-            stage=first,
-            num_actors=max(1, min(num_actors, num_pieces)),
-            num_cpus=max(0.5, cpus - SPARE_CPUS),
-        )
-    ]
-    for place, spec in enumerate(there):
-        share = min(1.0, round(gpus / max(1, len(on_gpu)), 2)) if spec in on_gpu else 0.0
+    num_cpus = max(SPARE_CPUS, cpus - SPARE_CPUS) / (len(apart) + 1 if not gpus else 1)
+    pools = [Pool(stage=first, num_actors=min(num_actors, num_pieces), num_cpus=num_cpus)]
+    for place in range(cut, len(models)):
+        spec = models[place]
+        share = min(1.0, round(gpus / len(on_gpu), 2)) if spec in on_gpu else 0.0
+        size = max(1, int(gpus / len(on_gpu))) if spec in on_gpu else num_actors
         stage = StageConfig(
             run_id=run_id,
             decode=None,
             models=(spec,),
-            keep=_views(there[place + 1 :]),
+            keep=_views(models[place + 1 :]),
             batch_size=options.batch_size or 32,
-            num_threads=1 if share else cpus,
+            num_threads=cpus,
         )
-        size = max(1, int(gpus / len(on_gpu))) if share else 1
         pools.append(
-            Pool(stage=stage, num_actors=min(size, num_pieces), num_cpus=0.5, num_gpus=share)
+            Pool(
+                stage=stage,
+                num_actors=min(size, num_pieces),
+                num_cpus=num_cpus if not gpus else SPARE_CPUS,
+                num_gpus=share,
+            )
         )
     return pools
 

@@ -75,7 +75,8 @@ def globbed_keys(output: str) -> Counter[tuple[str, str]]:
     keys: Counter[tuple[str, str]] = Counter()
     for page in store.list(f"{prefix}/data" if prefix else "data"):
         for key in page["key"].to_pylist():
-            rows = pq.read_table(store.reader(key), columns=["uri", "etag"]).to_pylist()
+            with store.reader(key) as file:
+                rows = pq.read_table(file, columns=["uri", "etag"]).to_pylist()
             keys.update((row["uri"], row["etag"]) for row in rows)
     return keys
 

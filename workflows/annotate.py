@@ -54,6 +54,8 @@ class Job(Frozen):
     """Cores that one actor may use; from the smallest node unless given."""
     gpus: float | None = Field(default=None, ge=0)
     """GPUs to count on; give it where the cluster starts from none and scales up."""
+    separate_pools: bool = False
+    """Give every model actors of its own even on CPUs, as it has on GPUs."""
     max_pixels: int = Limits().max_pixels
     """Larger pictures become error rows."""
     max_seconds: float = Limits().max_seconds

@@ -7,6 +7,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
+from lakesight.lake.data_file import declared_schema
 from lakesight.lake.local import LocalStore
 from lakesight.lake.output import Output
 from lakesight.lake.settings import Settings
@@ -51,9 +52,9 @@ class Lake:
         if not paths:
             schema = self._settings.schema or pa.schema([])
             return ds.dataset(schema.empty_table())
-        return ds.dataset(
-            paths, schema=self._settings.schema, filesystem=filesystem, format="parquet"
-        )
+        stored = ds.dataset(paths[:1], filesystem=filesystem, format="parquet").schema
+        schema = declared_schema(stored)
+        return ds.dataset(paths, schema=schema, filesystem=filesystem, format="parquet")
 
     def latest(self) -> pa.RecordBatchReader:
         """Return the rows of each uri's latest etag, as a stream.

@@ -1,0 +1,201 @@
+"""`lakesight annotate`, as a process of its own, on real weights."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from PIL import Image
+
+import lakesight
+from lakesight.lake.store import Store
+from lakesight.media.decode import decode
+from lakesight.media.limits import Limits
+from lakesight.models import catalog
+from lakesight.schemas import ROW
+from tests.annotating import MODEL, assert_exactly_once, command, picture, run
+from workflows.demo import open_photo
+from workflows.s3_server import S3Server
+
+PACKAGED = [
+    "--detect", MODEL, "--pose", "movenet-lightning",
+    "--classify", "efficientnet-lite3", "--embed", "efficientnet-lite3",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def few(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two real photos, one with nothing on it, and one that is broken."""
+    folder = tmp_path_factory.mktemp("few")
+    for name in ("astronaut.png", "chelsea.png"):
+        open_photo("skimage.data", name).save(folder / f"{Path(name).stem}.jpg", quality=92)
+    Image.new("RGB", (64, 48), "white").save(folder / "nothing.png")
+    (folder / "broken.jpg").write_bytes(b"\xff\xd8\xff\xe0 no more")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def seen(few: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """An output of all packaged models over `few`."""
+    output = str(tmp_path_factory.mktemp("out") / "seen")
+    run("annotate", str(few), output, *PACKAGED)
+    return output
+
+
+def rows_by_name(output: str) -> dict[str, dict[str, object]]:
+    rows = lakesight.open(output).dataset().to_table().to_pylist()
+    return {row["uri"].rpartition("/")[2]: row for row in rows}
+
+
+def test_every_picture_has_one_row_of_the_declared_types(seen: str) -> None:
+    assert_exactly_once(seen, 4)
+    schema = lakesight.open(seen).dataset().schema
+    assert schema.names == [*ROW.names, "detections", "classes", "embedding"]
+    assert [schema.field(name).type for name in ROW.names] == ROW.types
+    assert schema.field("embedding").type == pa.list_(pa.float16(), 1280)
+
+
+def test_values_are_those_of_the_model_itself(seen: str, few: Path) -> None:
+    rows = rows_by_name(seen)
+    detector = catalog.build(catalog.spec(MODEL, "detect"))
+    embedder = catalog.build(catalog.spec("efficientnet-lite3", "embed"))
+    for name in ("astronaut.jpg", "chelsea.jpg", "nothing.png"):
+        data = (few / name).read_bytes()
+        decoded = decode(data, [detector.view, embedder.view], Limits())
+        size = pa.table({"width": [decoded.width], "height": [decoded.height]})
+        (found,) = detector.predict([decoded.views[0]], size).to_pylist()
+        got = [{**one, "keypoints": None} for one in rows[name]["detections"]]  # type: ignore[attr-defined]
+        assert got == [{**one, "keypoints": None} for one in found]
+        (vector,) = embedder.predict([decoded.views[1]], size).to_pylist()
+        assert rows[name]["embedding"] == vector
+        assert (rows[name]["width"], rows[name]["height"]) == (decoded.width, decoded.height)
+
+
+def test_it_sees_what_is_there(seen: str) -> None:
+    rows = rows_by_name(seen)
+    labels = {
+        name: {one["label"]: one for one in row["detections"] or []}  # type: ignore[attr-defined]
+        for name, row in rows.items()
+    }
+    assert "cat" in labels["chelsea.jpg"]
+    person = labels["astronaut.jpg"]["person"]
+    left, top, right, bottom = person["box"]
+    nose = person["keypoints"][0]
+    assert left < nose[0] < right
+    assert top < nose[1] < bottom
+    assert rows["nothing.png"]["detections"] == []
+    assert rows["nothing.png"]["status"] == "ok"
+    assert np.linalg.norm(np.float64(rows["chelsea.jpg"]["embedding"])) == pytest.approx(
+        1, abs=1e-3
+    )
+
+
+def test_a_broken_picture_is_an_error_row(seen: str) -> None:
+    row = rows_by_name(seen)["broken.jpg"]
+    assert row["status"] == "error"
+    assert row["error"]["stage"] == "decode"  # type: ignore[index]
+    assert row["detections"] is None
+    assert row["embedding"] is None
+
+
+def test_a_run_is_recorded(seen: str) -> None:
+    (record,) = lakesight.open(seen).runs()
+    assert record["rows"] == 4
+    assert record["errors"] == {"decode": 1}
+    assert record["stages"][MODEL]["rows"] == 3
+    assert [spec["card"]["name"] for spec in record["settings"]["models"]] == PACKAGED[1::2]
+
+
+def test_only_what_is_new_or_changed_is_looked_at(tmp_path: Path) -> None:
+    source, output = tmp_path / "photos", str(tmp_path / "seen")
+    source.mkdir()
+    for seed in range(3):
+        picture(seed).save(source / f"{seed}.jpg")
+    words = ["annotate", str(source), output, "--detect", MODEL]
+    assert "Wrote 3 rows" in run(*words)
+    assert "Nothing new" in run(*words)
+    picture(3).save(source / "3.jpg")
+    picture(9).resize((50, 40)).save(source / "1.jpg")
+    said = run(*words)
+    assert "4 listed, 2 of them known, 2 to look at" in said
+    assert "Wrote 2 rows" in said
+    lake = lakesight.open(output)
+    assert lake.dataset().count_rows() == 5
+    latest = lake.latest().read_all().to_pylist()
+    sizes = {row["uri"].rpartition("/")[2]: row["width"] for row in latest}
+    assert sizes == {"0.jpg": 160, "1.jpg": 50, "2.jpg": 160, "3.jpg": 160}
+
+
+def test_pools_on_their_own_give_the_same_values(few: Path, seen: str, tmp_path: Path) -> None:
+    """With a GPU, pixels travel to the models through Ray; here the same way is taken on CPUs."""
+    output = str(tmp_path / "seen")
+    run("annotate", str(few), output, *PACKAGED, "--separate-pools")
+    apart, together = rows_by_name(output), rows_by_name(seen)
+    for row in (*apart.values(), *together.values()):
+        del row["run_id"]
+    assert apart == together
+
+
+def test_json_is_one_object(few: Path, tmp_path: Path) -> None:
+    import subprocess
+
+    words = command("annotate", str(few), str(tmp_path / "seen"), "--detect", MODEL, "--json")
+    done = subprocess.run(words, capture_output=True, text=True, timeout=120, check=True)
+    record = json.loads(done.stdout)
+    assert record["rows"] == 4
+    assert record["pieces_pending"] == 0
+
+
+MISTAKES = {
+    "unknown model": (["annotate", "{few}", "{out}", "--detect", "ssd-mobilenet-v3-coco"],
+                      "did you mean ssd-mobilenet-v2-coco"),
+    "wrong kind": (["annotate", "{few}", "{out}", "--caption", MODEL], "expected a model of kind caption"),
+    "no model": (["annotate", "{few}", "{out}"], "no model was asked for"),
+    "no folder": (["annotate", "{few}/nowhere", "{out}", "--detect", MODEL], "nowhere"),
+    "no bucket": (["annotate", "s3://no-such-bucket-here/", "{out}", "--detect", MODEL],
+                  "no-such-bucket-here"),
+    "unknown option": (["annotate", "{few}", "{out}", "--detect", MODEL, "--set", "detect.foo=1"],
+                       "foo"),
+    "option of nothing": (["annotate", "{few}", "{out}", "--detect", MODEL, "--set", "embed.x=1"],
+                          "no such model was asked for"),
+    "not a number": (["annotate", "{few}", "{out}", "--detect", MODEL, "--batch-size", "many"],
+                     "--batch-size"),
+    "empty source": (["annotate", "{out}", "{out}", "--detect", MODEL], "no"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_is_one_clear_line_and_writes_nothing(
+    few: Path, tmp_path: Path, s3_server: S3Server, mistake: str
+) -> None:
+    words, expected = MISTAKES[mistake]
+    output = tmp_path / "out"
+    said = run(*(word.format(few=few, out=output) for word in words), code=2)
+    assert expected in said
+    assert len(said.strip().splitlines()) == 1, said
+    assert not output.exists()
+
+
+def test_other_settings_are_refused(few: Path, seen: str) -> None:
+    before = {path: path.stat().st_mtime_ns for path in Path(seen).rglob("*") if path.is_file()}
+    said = run("annotate", str(few), seen, "--detect", MODEL, code=2)
+    assert "made with other settings" in said
+    after = {path: path.stat().st_mtime_ns for path in Path(seen).rglob("*") if path.is_file()}
+    assert after == before
+
+
+def test_a_reader_key_cannot_write(
+    few: Path, new_bucket: Callable[[], str], s3_server: S3Server
+) -> None:
+    bucket = new_bucket()
+    output = f"s3://{bucket}/seen"
+    reader = {
+        "AWS_ACCESS_KEY_ID": s3_server.reader_access_key,
+        "AWS_SECRET_ACCESS_KEY": s3_server.reader_secret_key,
+    }
+    said = run("annotate", str(few), output, "--detect", MODEL, code=2, **reader)
+    assert len(said.strip().splitlines()) == 1, said
+    store, prefix = Store.open(output)
+    assert not [page for page in store.list(prefix) if page.num_rows]
