@@ -5,6 +5,7 @@ Shapes: B pictures, Q object queries, C classes, K detections kept before the th
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +19,13 @@ from lakesight.models.artefact import read_labels
 from lakesight.models.base import Image, ModelCard, RuntimeName
 from lakesight.models.detection import Found, sizes, to_arrow
 from lakesight.models.preprocessor import read_preprocessor
-from lakesight.models.pretrained import Pixels, TorchOptions, load_weights, require_torch
+from lakesight.models.pretrained import (
+    Pixels,
+    TorchOptions,
+    load_weights,
+    require_finite,
+    require_torch,
+)
 from lakesight.schemas import detection_type
 
 Floats = npt.NDArray[np.float32]
@@ -27,10 +34,17 @@ Floats = npt.NDArray[np.float32]
 class DetrOptions(TorchOptions):
     """What to keep of what a DETR saw."""
 
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    """auto: float32. bfloat16 moves boxes by up to 1/256 of the picture; float16 overflows."""
+
     score_threshold: float = Field(default=0.5, ge=0, le=1)
     """Boxes that score less are not written."""
     max_detections: int = Field(default=300, ge=1)
     """The best so many boxes of a picture are written; there is no suppression among them."""
+
+    def torch_dtype(self) -> torch.dtype:
+        """Return the dtype of the weights: float32 on a GPU too, unless told."""
+        return torch.float32 if self.dtype == "auto" else super().torch_dtype()
 
 
 class Detr:
@@ -48,11 +62,8 @@ class Detr:
         preprocessor = read_preprocessor(folder, resample=2, normalize=False)
         self.view = preprocessor.view
         self.output = pa.field("detections", detection_type())
-        # bfloat16 has 8 bits: a box at the far edge of 640 pixels would move in steps of 2.5.
-        gpu_dtype = torch.float32
-        self._model = load_weights(AutoModelForObjectDetection, folder, options, on_gpu=gpu_dtype)
-        dtype = options.torch_dtype(on_gpu=gpu_dtype)
-        self._pixels = Pixels(preprocessor, options.torch_device(), dtype)
+        self._model = load_weights(AutoModelForObjectDetection, folder, options)
+        self._pixels = Pixels(preprocessor, options.torch_device(), options.torch_dtype())
         self._labels = _labels(card, folder, self._model.config.id2label)
 
     def predict(self, views: Sequence[Image], rows: pa.Table) -> pa.Array:
@@ -67,7 +78,8 @@ class Detr:
         """Return relative cxcywh boxes `(B, K, 4)`, scores `(B, K)` and classes `(B, K)`."""
         out = self._model(pixel_values=self._pixels(views))
         count = self.options.max_detections
-        boxes, scores, classes = top_pairs(out.pred_boxes.float(), out.logits.float(), count)
+        logits, all_boxes = require_finite(out.logits), require_finite(out.pred_boxes)
+        boxes, scores, classes = top_pairs(all_boxes, logits, count)
         return boxes.cpu().numpy(), scores.cpu().numpy(), classes.cpu().numpy()
 
     def _found(

@@ -15,7 +15,13 @@ from lakesight import schemas
 from lakesight.errors import UserError
 from lakesight.models.base import Image, ModelCard, RuntimeName
 from lakesight.models.preprocessor import read_preprocessor
-from lakesight.models.pretrained import Pixels, TorchOptions, read_config, require_torch
+from lakesight.models.pretrained import (
+    Pixels,
+    TorchOptions,
+    read_config,
+    require_finite,
+    require_torch,
+)
 from lakesight.models.towers import load_towers
 
 TEXTS_PER_CALL = 256
@@ -94,7 +100,7 @@ class ImageText:
 
 
 def _to_numpy(vectors: Tensor) -> npt.NDArray[np.float32]:
-    array: npt.NDArray[np.float32] = normalize(vectors.float(), dim=-1).cpu().numpy()
+    array: npt.NDArray[np.float32] = normalize(require_finite(vectors), dim=-1).cpu().numpy()
     return array
 
 

@@ -26,7 +26,7 @@ class TorchOptions(Frozen):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """auto: the GPU where there is one."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    """auto: float32 on the CPU, bfloat16 on a GPU (detectors: float32 there too)."""
+    """auto: float32 on the CPU, bfloat16 on a GPU."""
     num_threads: int | None = Field(default=None, ge=1, exclude=True)
     """CPU threads of this process; torch's own choice unless given."""
 
@@ -40,11 +40,11 @@ class TorchOptions(Frozen):
             )
         return torch.device("cuda" if available and self.device != "cpu" else "cpu")
 
-    def torch_dtype(self, *, on_gpu: torch.dtype = torch.bfloat16) -> torch.dtype:
-        """Return the dtype of the weights; `on_gpu` is what auto means on a GPU."""
+    def torch_dtype(self) -> torch.dtype:
+        """Return the dtype of the weights."""
         if self.dtype != "auto":
             return DTYPES[self.dtype]
-        return on_gpu if self.torch_device().type == "cuda" else torch.float32
+        return torch.bfloat16 if self.torch_device().type == "cuda" else torch.float32
 
 
 class Pixels(nn.Module):
@@ -88,9 +88,7 @@ def read_config(folder: Path) -> dict[str, Any]:
     return config
 
 
-def load_weights(
-    loader: Any, folder: Path, options: TorchOptions, *, on_gpu: torch.dtype = torch.bfloat16
-) -> Any:
+def load_weights(loader: Any, folder: Path, options: TorchOptions) -> Any:
     """Return the folder's model from `loader` (a transformers class), ready to infer.
 
     Opens safetensors only and never the network; attention is transformers' default, sdpa. Raises
@@ -100,7 +98,7 @@ def load_weights(
     if options.num_threads is not None:
         torch.set_num_threads(options.num_threads)
     with _quiet():
-        model, info = _from_pretrained(loader, folder, options.torch_dtype(on_gpu=on_gpu))
+        model, info = _from_pretrained(loader, folder, options.torch_dtype())
     missing = sorted(info["missing_keys"])
     if missing:
         raise UserError(
@@ -125,6 +123,19 @@ def _from_pretrained(loader: Any, folder: Path, dtype: torch.dtype) -> tuple[Any
             f"never opened). {str(error).partition(chr(10))[0]}"
         ) from error
     return model, info
+
+
+def require_finite(tensor: Tensor) -> Tensor:
+    """Return the tensor in float32. Raises `ValueError` for NaN or infinity in it.
+
+    Written down as they come, they would read as a picture with nothing in it.
+    """
+    if not tensor.isfinite().all():
+        raise ValueError(
+            f"the model gave numbers that are not finite, computing in {tensor.dtype}: its weights "
+            "may be damaged, or too large for that; try dtype=float32"
+        )
+    return tensor.float()
 
 
 def load_tokenizer(folder: Path) -> Any:

@@ -123,6 +123,8 @@ class Blip2Writer:
             words = _as_tuple(self._model.config.text_config.bos_token_id)
         else:
             words = tuple(self._tokenizer(_filled(text))["input_ids"])
+        if self._images[0] in words:
+            raise ValueError(f"the prompt {text!r} names the token that stands for the picture")
         return _within(self._limit, Prompt(text=text, tokens=(*self._images, *words)))
 
     def batches(self, prompts: Sequence[Prompt]) -> Iterator[tuple[list[int], Tensor, Tensor]]:

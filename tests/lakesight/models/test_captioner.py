@@ -231,6 +231,23 @@ def test_a_prompt_that_cannot_be_used_costs_its_own_row_only(
     assert seen.values.to_pylist() == [*wanted, None, None]
 
 
+def test_a_prompt_cannot_stand_for_the_picture(
+    checkpoint: Checkpoint, load: Load, views: list[Image]
+) -> None:
+    model = load(checkpoint("blip2-opt"))
+    with pytest.raises(ValueError, match="the token that stands for the picture"):
+        model.predict(views[:1], pa.table({"prompt": ["a <image> red"]}))
+
+
+@every
+def test_half_precision_writes_as_many_captions(
+    name: str, checkpoint: Checkpoint, load: Load, views: list[Image], rows: pa.Table
+) -> None:
+    model = load(checkpoint(name), max_new_tokens=8, dtype="bfloat16")
+    captions = model.predict(views, rows).to_pylist()
+    assert [type(caption) for caption in captions] == [str] * len(views)
+
+
 @pytest.mark.parametrize("name", ["blip", "blip2-opt"])
 def test_a_prompt_as_long_as_the_context_allows_is_used(
     name: str, checkpoint: Checkpoint, load: Load, views: list[Image]

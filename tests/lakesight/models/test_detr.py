@@ -11,6 +11,7 @@ import pyarrow as pa
 import pytest
 import torch
 import transformers
+from pydantic import ValidationError
 
 from lakesight.errors import UserError
 from lakesight.models.base import Image
@@ -89,6 +90,23 @@ def test_a_picture_does_not_depend_on_its_neighbours(
         assert [one["class_id"] for one in alone] == [one["class_id"] for one in together[number]]
         boxes = [[one["box"] for one in found] for found in (alone, together[number])]
         np.testing.assert_allclose(boxes[0], boxes[1], atol=0.01)
+
+
+@both
+def test_bfloat16_scores_are_nearly_the_same(
+    name: str, checkpoint: Checkpoint, load: Load, views: list[Image], rows: pa.Table
+) -> None:
+    exact, rough = (
+        load(checkpoint(name), dtype=dtype, score_threshold=0).predict(views, rows).to_pylist()
+        for dtype in ("float32", "bfloat16")
+    )
+    for one, other in zip(exact, rough, strict=True):
+        assert other[0]["score"] == pytest.approx(one[0]["score"], abs=0.05)
+
+
+def test_float16_is_refused() -> None:
+    with pytest.raises(ValidationError, match="dtype"):
+        Detr.Options(dtype="float16")
 
 
 def test_max_detections_keeps_the_best(

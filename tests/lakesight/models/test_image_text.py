@@ -15,6 +15,7 @@ import transformers
 
 from lakesight.errors import UserError
 from lakesight.models.base import Image
+from lakesight.models.guard import see
 
 hf: Any = transformers  # typed only in part
 Checkpoint = Callable[[str], Path]
@@ -139,6 +140,32 @@ def test_half_precision_vectors_keep_their_length(
     assert column.type.value_type == pa.float16()
     vectors = np.array(column.to_pylist(), np.float32)
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-3)
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+@pytest.mark.parametrize("name", EVERY)
+def test_half_precision_weights_give_nearly_the_same_vectors(
+    name: str, dtype: str, checkpoint: Checkpoint, load: Load, views: list[Image]
+) -> None:
+    exact, rough = (
+        load(checkpoint(name), dtype=one).embed_images(views) for one in ("float32", dtype)
+    )
+    assert (exact * rough).sum(axis=-1).min() > 0.99
+
+
+def test_numbers_that_are_not_finite_are_errors(
+    checkpoint: Checkpoint, load: Load, views: list[Image], rows: pa.Table, tmp_path: Path
+) -> None:
+    folder = tmp_path / "damaged"
+    model = hf.CLIPModel.from_pretrained(checkpoint("clip"))
+    model.visual_projection.weight.data[0, 0] = float("nan")
+    shutil.copytree(checkpoint("clip"), folder)
+    model.save_pretrained(folder)
+    seen = see(load(folder), views, rows, max_batch=4)
+    assert seen.values.null_count == 3
+    assert {str(error)[:39] for error in seen.errors.values()} == {
+        "the model gave numbers that are not fin"
+    }
 
 
 @pytest.mark.parametrize("name", EVERY)
