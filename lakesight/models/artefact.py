@@ -2,16 +2,16 @@
 
 import hashlib
 import importlib.util
-import os
 import shutil
+import uuid
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
-from typing import assert_never
 
 from lakesight.cache import cache_folder
 from lakesight.errors import UserError
 from lakesight.lake.store import Store
-from lakesight.models.base import FolderSource, HubSource, ModelCard, PackageSource
+from lakesight.lake.uris import is_s3
+from lakesight.models.base import FolderSource, HubSource, ModelCard, PackageSource, Source
 from lakesight.runtimes.choose import READERS
 from lakesight.runtimes.onnx_graph import external_files
 
@@ -102,21 +102,33 @@ def _inner(name: str) -> str:
     return name
 
 
-def _origin(card: ModelCard, folder: Path) -> Path:
-    """Return the local folder that the files come from; remote ones are fetched into `folder`."""
-    source = card.source
+def local_folder(source: Source) -> Path | None:
+    """Return the folder of a source on this machine; None for a remote one.
+
+    Raises UserError where the package is not installed.
+    """
     match source:
         case PackageSource():
             return _package_folder(source) / source.folder
-        case FolderSource() if source.uri.startswith("s3://"):
-            _download(source.uri, card.sha256, folder)
-            return folder
-        case FolderSource():
+        case FolderSource() if not is_s3(source.uri):
             return Path(source.uri).resolve()
+        case _:
+            return None
+
+
+def _origin(card: ModelCard, folder: Path) -> Path:
+    """Return the local folder that the files come from; those on S3 are fetched into `folder`."""
+    source = card.source
+    match source:
         case HubSource():
             return _from_hub(source, card)
+        case FolderSource() if is_s3(source.uri):
+            _download(source.uri, card.sha256, folder)
+            return folder
         case _:
-            assert_never(source)
+            local = local_folder(source)
+            assert local is not None
+            return local
 
 
 def _package_folder(source: PackageSource) -> Path:
@@ -135,9 +147,9 @@ def _download(uri: str, digests: Mapping[str, str], folder: Path) -> None:
         if path.is_file() and sha256_of(path) == digest:
             continue
         path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(f".{path.name}.{os.getpid()}")
+        part = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
         try:
-            with store.reader(f"{prefix}/{name}") as source, part.open("wb") as target:
+            with store.reader(f"{prefix}/{name}".lstrip("/")) as source, part.open("wb") as target:
                 shutil.copyfileobj(source, target, 8 << 20)
             check_digest(part, digest, name)
             part.replace(path)
@@ -171,7 +183,6 @@ def _link(link: Path, target: Path) -> None:
     if link == target or (link.is_symlink() and link.readlink() == target):
         return
     link.parent.mkdir(parents=True, exist_ok=True)
-    fresh = link.with_name(f".{link.name}.{os.getpid()}")
-    fresh.unlink(missing_ok=True)
+    fresh = link.with_name(f".{link.name}.{uuid.uuid4().hex}")
     fresh.symlink_to(target)
     fresh.replace(link)

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from lakesight.errors import UserError
 from lakesight.lake.store import Store
+from lakesight.lake.uris import is_s3
 from lakesight.models import hub, licences
 from lakesight.models.artefact import stage
 from lakesight.models.base import (
@@ -171,10 +172,10 @@ def _options(card: ModelCard, given: dict[str, Any]) -> Any:
 
 def _from_folder(name: str) -> ModelCard | None:
     """Return the card in a model folder, its source set to that folder; None where it has none."""
-    if name.startswith("s3://"):
+    if is_s3(name):
         store, prefix = Store.open(name)
         try:
-            return parse_card(store.get(f"{prefix}/card.json"), name.rstrip("/"))
+            return parse_card(store.get(f"{prefix}/card.json".lstrip("/")), name.rstrip("/"))
         except FileNotFoundError:
             return None
     path = Path(name) / "card.json"

@@ -1,5 +1,6 @@
 """ONNX Runtime: .onnx on a CPU, or on an NVIDIA GPU through its CUDA and TensorRT providers."""
 
+import importlib
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -29,7 +30,7 @@ class OnnxCpu:
     """A network on the CPU: one picture a call, as many calls at once as there are threads."""
 
     name: RuntimeName = "onnxruntime"
-    device = "CPU"
+    device = "cpu"
 
     def __init__(self, path: Path, network: Network, options: RuntimeOptions) -> None:
         self.precision = options.precision
@@ -51,7 +52,7 @@ class OnnxCpu:
 class OnnxGpu:
     """A network on an NVIDIA GPU, in batches of one size."""
 
-    device = "CUDA"
+    device = "cuda"
 
     def __init__(
         self, path: Path, network: Network, options: RuntimeOptions, name: RuntimeName
@@ -59,6 +60,7 @@ class OnnxGpu:
         self.name = name
         self.precision = options.precision
         self._network = network
+        _load_libraries(name)
         providers = _providers(name, options)
         self._session = _session(with_pixels(path, network), providers)
         self._names = [output.name for output in self._session.get_outputs()]
@@ -96,6 +98,15 @@ def _session(model: bytes, providers: list[tuple[str, dict[str, Any]]]) -> Any:
             f"{session.get_providers()[0]}: run `lakesight doctor`, or choose another --runtime"
         )
     return session
+
+
+def _load_libraries(name: RuntimeName) -> None:
+    """Load CUDA's and TensorRT's libraries from their wheels, where no loader looks for them."""
+    import onnxruntime
+
+    onnxruntime.preload_dlls()
+    if name == "tensorrt":
+        importlib.import_module("tensorrt")
 
 
 def _providers(name: RuntimeName, options: RuntimeOptions) -> list[tuple[str, dict[str, Any]]]:

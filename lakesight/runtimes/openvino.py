@@ -29,7 +29,7 @@ class OpenVino:
     """A network compiled for this machine's CPU."""
 
     name: RuntimeName = "openvino"
-    device = "CPU"
+    device = "cpu"
 
     def __init__(self, path: Path, network: Network, options: RuntimeOptions) -> None:
         import openvino

@@ -1,0 +1,202 @@
+"""`lakesight models list`, `lakesight models show NAME`, `lakesight models import FILE FOLDER`."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+from pydantic_settings import CliPositionalArg, CliSubCommand, get_subcommand
+
+from lakesight.errors import UserError
+from lakesight.models import catalog
+from lakesight.models.availability import availability, num_bytes
+from lakesight.models.base import Frozen, ModelCard
+from lakesight.models.yolo_import import Answers, import_yolo
+from lakesight.models.yolo_onnx import Head
+from workflows import tables
+
+
+class List(Frozen):
+    """List the built-in models: kind, licence, size, and whether each runs here.
+
+    Hub models need no list: `--embed hf:OWNER/REPO@REVISION` names any that a family can build.
+
+    Example:
+      lakesight models list --json
+    """
+
+    json_output: bool = Field(default=False, alias="json")
+    """Print one JSON object a model."""
+
+    def run(self) -> int:
+        """Print the table; return 0."""
+        rows = [_row(card) for card in catalog.CARDS.values()]
+        if self.json_output:
+            tables.write_json_lines(rows, sys.stdout)
+            return 0
+        for row in rows:
+            row["kinds"] = ", ".join(row["kinds"])
+            row["size"] = _size(row.pop("bytes"))
+            row["here"] = row.pop("how") if row.pop("runs") else f"no: {row.pop('how')}"
+        tables.write_aligned(rows, ["name", "kinds", "weights", "data", "size", "here"], sys.stdout)
+        return 0
+
+
+class Show(Frozen):
+    """Show all that is known of one model: its card, its options, whether it runs here.
+
+    Examples:
+      lakesight models show efficientnet-lite3
+      lakesight models show ./my-model --json
+    """
+
+    name: CliPositionalArg[str]
+    """A catalog name, a model folder (local or s3://), or hf:OWNER/REPO@REVISION."""
+    json_output: bool = Field(default=False, alias="json")
+    """Print one JSON object."""
+
+    def run(self) -> int:
+        """Print the card; return 0."""
+        card = catalog.resolve(self.name)
+        if self.json_output:
+            print(json.dumps({**_row(card), "card": card.model_dump(), "options": _options(card)}))
+            return 0
+        self._print(card)
+        return 0
+
+    def _print(self, card: ModelCard) -> None:
+        row = _row(card)
+        print(f"{card.name}  ({', '.join(row['kinds'])}; {card.family})")
+        print(card.provenance)
+        for name, value in _facts(card, row).items():
+            print(f"  {name:<15} {value}")
+        print("Options, as --set KIND.OPTION=VALUE:")
+        for option in _options(card):
+            print(f"  {option['name']} = {option['default']}  {option['help']}")
+
+
+class Import(Frozen):
+    """Make a model folder of a YOLO .onnx file: the file, its digests, its card.
+
+    What the output means is told by its shape, or by --head; what is not certain is refused.
+
+    Example:
+      lakesight models import best.onnx my-model/ --licence Apache-2.0
+      lakesight annotate photos/ seen/ --detect my-model/
+    """
+
+    file: CliPositionalArg[Path]
+    """A YOLO detector exported to ONNX, at a fixed input size."""
+    folder: CliPositionalArg[Path]
+    """The folder to make; new or empty."""
+    licence: str
+    """SPDX id of the weights' licence, such as Apache-2.0. You state it: a file cannot be trusted
+    to."""
+    data_licence: str = "unknown"
+    """SPDX id of the training data's licence; shown, not enforced."""
+    labels: Path | None = None
+    """A file with one class name a line; the ONNX metadata's names unless given."""
+    head: Head | None = None
+    """v5 (objectness), v8 (transposed, none) or end2end (NMS inside), where the shape fits many."""
+    size: int | None = Field(default=None, ge=32)
+    """Side of the input in pixels, where the file takes any."""
+    name: str | None = Field(default=None, pattern=r"^[a-z0-9][a-z0-9._-]*$")
+    """Name on the card; from the file's name unless given."""
+    json_output: bool = Field(default=False, alias="json")
+    """Print the card as JSON."""
+
+    def run(self) -> int:
+        """Write the folder and load the model once; return 0."""
+        answers = Answers(
+            licence=self.licence,
+            data_licence=self.data_licence,
+            labels=_lines(self.labels) if self.labels else None,
+            head=self.head,
+            size=self.size,
+            name=self.name,
+        )
+        card = import_yolo(self.file, self.folder, answers)
+        if self.json_output:
+            print(card.model_dump_json())
+            return 0
+        assert card.labels is not None
+        print(f"{card.name}: a {card.contract['head']} head, {len(card.labels)} classes")
+        print(f"wrote {self.folder}; use it with --detect {self.folder}")
+        return 0
+
+
+class Models(Frozen):
+    """List, show and import models.
+
+    Examples:
+      lakesight models list
+      lakesight models show ssd-mobilenet-v2-coco
+      lakesight models import best.onnx my-model/ --licence Apache-2.0
+    """
+
+    list: CliSubCommand[List]
+    show: CliSubCommand[Show]
+    import_: CliSubCommand[Import] = Field(alias="import")
+
+    def run(self) -> int:
+        """Run the chosen command, or list; return its exit code."""
+        command = get_subcommand(self, is_required=False) or List()
+        code: int = command.run()  # type: ignore[union-attr]  # every field's class has it
+        return code
+
+
+def _row(card: ModelCard) -> dict[str, Any]:
+    """Return what the list says of one model."""
+    here = availability(card)
+    embeds = card.family == "classifier" and "features" in card.contract
+    return {
+        "name": card.name,
+        "kinds": [card.kind, "embed"] if embeds else [card.kind],
+        "weights": card.licences.weights,
+        "data": card.licences.data,
+        "bytes": num_bytes(card),
+        "runs": here.runs,
+        "how": here.how,
+    }
+
+
+def _facts(card: ModelCard, row: dict[str, Any]) -> dict[str, str]:
+    view, labels = card.view, card.labels
+    facts = {
+        "runs here": row["how"] if row["runs"] else f"no: {row['how']}",
+        "weights": card.licences.weights,
+        "data": card.licences.data,
+        "language model": card.licences.language_model,
+        "size": _size(row["bytes"]),
+        "view": view and f"{view.width}x{view.height}, {view.fit}, {view.interpolation}",
+        "labels": labels if isinstance(labels, str) else labels and ", ".join(labels[:8]) + ", …",
+        "files": ", ".join(f"{name} ({digest[:12]}…)" for name, digest in card.sha256.items()),
+    }
+    return {name: str(value) for name, value in facts.items() if value}
+
+
+def _options(card: ModelCard) -> list[dict[str, Any]]:
+    """Return name, default and help of every option that may be set."""
+    fields = catalog.options_of(card).model_fields
+    return [
+        {
+            "name": name,
+            "default": field.default,
+            "help": " ".join((field.description or "").split()),
+        }
+        for name, field in fields.items()
+        if not field.exclude
+    ]
+
+
+def _size(num_bytes: int | None) -> str:
+    return "not here" if num_bytes is None else f"{num_bytes / 1e6:.1f} MB"
+
+
+def _lines(path: Path) -> tuple[str, ...]:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"cannot read the labels in {path}: {error.strerror}") from error
+    return tuple(line.strip() for line in text.splitlines() if line.strip())
