@@ -156,7 +156,7 @@ def _arguments(ports: list[int]) -> list[str]:
     return [
         *("server", "-dir=data", "-ip=127.0.0.1", "-ip.bind=127.0.0.1"),
         *("-master.telemetry=false", "-master.electionTimeout=1s"),
-        *("-master.heartbeatInterval=100ms", "-master.volumeSizeLimitMB=256", "-volume.max=20"),
+        *("-master.heartbeatInterval=100ms", "-master.volumeSizeLimitMB=256", "-volume.max=1000"),
         *(f"-master.port={master}", f"-volume.port={volume}", f"-filer.port={filer}"),
         *("-s3", f"-s3.port={s3}", "-s3.port.iceberg=0", "-s3.port.lance=0"),
         "-s3.autoCreateBucket=false",

@@ -30,8 +30,9 @@ class Request(NamedTuple):
     row: int
     uri: str
     etag: str
-    size: int
-    """In bytes; the largest that is allowed where the manifest does not know."""
+    held_bytes: int
+    """What it may take in memory: its size, or the limit where the manifest knows no size."""
+    is_too_large: bool
 
 
 class Window:
@@ -39,22 +40,24 @@ class Window:
 
     def __init__(self, max_bytes: int, max_objects: int) -> None:
         self.free_bytes = max_bytes
-        self.free_objects = max_objects
         self.max_objects = max_objects
+        self.num_held = 0
 
-    def has_room(self, request: Request) -> bool:
+    def has_room(self, num_bytes: int) -> bool:
         """Return whether another object may be begun now."""
-        is_idle = self.free_objects == self.max_objects
-        return is_idle or (self.free_objects > 0 and request.size <= self.free_bytes)
+        return self.num_held == 0 or (
+            self.num_held < self.max_objects and num_bytes <= self.free_bytes
+        )
 
-    def take(self, request: Request, sign: int = 1) -> None:
+    def take(self, num_bytes: int) -> None:
         """Count an object as begun."""
-        self.free_bytes -= sign * request.size
-        self.free_objects -= sign
+        self.free_bytes -= num_bytes
+        self.num_held += 1
 
-    def give_back(self, request: Request) -> None:
+    def give_back(self, num_bytes: int) -> None:
         """Count an object as no longer held."""
-        self.take(request, -1)
+        self.free_bytes += num_bytes
+        self.num_held -= 1
 
 
 def fetch(
@@ -77,14 +80,14 @@ def fetch(
 
     try:
         for _ in range(rows.num_rows):
-            while waiting and window.has_room(waiting[-1]):
-                window.take(waiting[-1])
+            while waiting and window.has_room(waiting[-1].held_bytes):
+                window.take(waiting[-1].held_bytes)
                 pool.submit(run, waiting.pop())
             request, answer = answers.get()
             if isinstance(answer, Exception) and not isinstance(answer, FetchError):
                 raise answer
             yield request.row, answer
-            window.give_back(request)
+            window.give_back(request.held_bytes)
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
 
@@ -92,17 +95,19 @@ def fetch(
 def _requests(rows: pa.Table, max_object_bytes: int) -> list[Request]:
     """Return the requests, the first one last; what is too large will not be downloaded."""
     columns = (rows[name].to_pylist() for name in ("uri", "etag", "size"))
-    return [
-        Request(row, uri, etag, max_object_bytes if size is None else size)
-        for row, (uri, etag, size) in enumerate(zip(*columns, strict=True))
-    ][::-1]
+    requests = []
+    for row, (uri, etag, size) in enumerate(zip(*columns, strict=True)):
+        is_too_large = size is not None and size > max_object_bytes
+        held = 0 if is_too_large else max_object_bytes if size is None else size
+        requests.append(Request(row, uri, etag, held, is_too_large))
+    return requests[::-1]
 
 
 def _get(request: Request, max_object_bytes: int) -> bytes | Exception:
     """Return the bytes, a FetchError for what will not pass, or what is to be raised."""
     if request.etag == MISSING:
         return FetchError("not found", "did not exist when it was listed")
-    if request.size > max_object_bytes:
+    if request.is_too_large:
         return _too_large(max_object_bytes)
     try:
         store, key = _locate(request.uri)

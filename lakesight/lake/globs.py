@@ -8,6 +8,7 @@ import pyarrow.compute as pc
 
 MAGIC = re.compile(r"[*?\[]")
 TOKEN = re.compile(r"\*\*/|\*\*|\*|\?|\[!?\]?[^\]/]*\]|.", re.DOTALL)
+SPECIAL_IN_CLASS = re.compile(r"[\\\[\]^&~|]")
 IMAGE_SUFFIXES = "jpg jpeg png webp gif bmp tif tiff avif heic heif"
 _IMAGE = rf"(?i)\.({'|'.join(IMAGE_SUFFIXES.split())})$"
 
@@ -32,8 +33,9 @@ def _token(token: str) -> str:
     if token in {"**", "*", "?"}:
         return {"**": r"(?s:.*)", "*": r"[^/]*", "?": r"[^/]"}[token]
     if token.startswith("[") and len(token) > 2:
-        body = token[1:-1].replace("\\", r"\\")
-        return f"[^{body[1:]}]" if body.startswith("!") else f"[{body}]"
+        negated = token[1] == "!"
+        body = SPECIAL_IN_CLASS.sub(r"\\\g<0>", token[2 if negated else 1 : -1])
+        return f"[^{body}]" if negated else f"[{body}]"
     return re.escape(token)
 
 

@@ -101,7 +101,7 @@ class S3Store(Store):
     def list(self, prefix: str = "") -> Iterator[pa.Table]:
         """Yield the objects under the folder `prefix`, in order of key, a page at a time.
 
-        obstore stops at a key that it cannot express; boto3, four times slower, goes on from there.
+        obstore stops at a key that it cannot express; boto3, ten times slower, goes on from there.
         """
         from obstore.exceptions import InvalidPathError
 

@@ -29,6 +29,13 @@ def explained(bucket: str, key: str | None = None) -> Iterator[None]:
         yield
     except (AlreadyExistsError, InvalidPathError) as error:
         raise type(error)(f"s3://{bucket}/{key or ''}") from None
+    except ValueError as error:
+        if "Could not parse path" not in str(error):
+            raise
+        raise UserError(
+            f"cannot write {key!r} to s3://{bucket}: choose a name without control characters, "
+            "without empty parts, and without . or .. as a part"
+        ) from None
     except (BaseError, FileNotFoundError) as error:
         code = _first(CODE, str(error))
         status = int(_first(STATUS, str(error)) or 0)
