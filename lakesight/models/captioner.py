@@ -70,7 +70,7 @@ class Captioner:
     ) -> None:
         require_torch(card, runtime)
         self.card, self.options = card, options
-        preprocessor = read_preprocessor(folder)
+        preprocessor = read_preprocessor(folder, card.family)
         self.view = preprocessor.view
         several = options.num_captions > 1
         self.output = (

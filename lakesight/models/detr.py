@@ -59,7 +59,7 @@ class Detr:
 
         require_torch(card, runtime)
         self.card, self.options = card, options
-        preprocessor = read_preprocessor(folder, resample=2, normalize=False)
+        preprocessor = read_preprocessor(folder, card.family)
         self.view = preprocessor.view
         self.output = pa.field("detections", detection_type())
         self._model = load_weights(AutoModelForObjectDetection, folder, options)

@@ -7,8 +7,10 @@ from typing import Any
 import yaml
 
 from lakesight.errors import UserError
+from lakesight.media.view import ImageView
 from lakesight.models.base import FolderSource, HubSource, Kind, Licences, ModelCard
 from lakesight.models.licences import ALLOWED
+from lakesight.models.preprocessor import NESTED_FILE, OWN_FILE, parse_preprocessor
 from lakesight.models.repository import Repository, open_repository
 
 FAMILIES: dict[str, tuple[Kind, str]] = {
@@ -74,8 +76,15 @@ def card_of(repository: Repository) -> ModelCard:
         source=repository.source,
         sha256={file: repository.sha256(file) for file in sorted(_opened(repository, names))},
         licences=_licences(repository, names, config),
+        view=_view(repository, names, family),
         provenance=f"{architecture} imported from {repository.title}; see its own README.",
     )
+
+
+def _view(repository: Repository, names: list[str], family: str) -> ImageView:
+    """Return the pixels that the model wants: a job must know before it loads the weights."""
+    files = {name: repository.read(name) for name in (OWN_FILE, NESTED_FILE) if name in names}
+    return parse_preprocessor(repository.title, files, family).view
 
 
 def _config(repository: Repository, names: list[str]) -> dict[str, Any]:

@@ -48,7 +48,7 @@ class ImageText:
     ) -> None:
         require_torch(card, runtime)
         self.card, self.options = card, options
-        preprocessor = read_preprocessor(folder)
+        preprocessor = read_preprocessor(folder, card.family)
         self.view = preprocessor.view
         self._towers = load_towers(read_config(folder)["model_type"], folder, options)
         self._pixels = Pixels(preprocessor, options.torch_device(), options.torch_dtype())

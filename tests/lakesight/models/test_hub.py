@@ -56,6 +56,9 @@ def test_a_folder_becomes_a_card(name: str, checkpoint: Checkpoint) -> None:
     assert (card.name, (card.kind, card.family)) == (name, KINDS[name])
     assert card.source == FolderSource(uri=str(folder))
     assert card.sha256 == {path.name: sha256(path) for path in folder.iterdir()}
+    side = 64 if card.kind == "detect" else 32
+    assert card.view is not None
+    assert (card.view.width, card.view.height) == (side, side)
 
 
 @every
@@ -72,6 +75,7 @@ def test_the_card_lists_all_that_the_model_opens(
     spec = ModelSpec(card=card, licences_accepted=unasked)
     # The built model sees the staged folder, which holds the card's files and no others.
     model = catalog.build(ModelSpec.model_validate_json(spec.model_dump_json()))
+    assert model.view == card.view
     (view,) = pictures(1, model.view.width, model.view.height)
     rows = pa.table({"width": [view.shape[1]], "height": [view.shape[0]]})
     values = model.predict([view], rows)

@@ -31,7 +31,6 @@ OLD_CLIP = {
     "size": 24,
 }
 BLIP = {"size": {"height": 24, "width": 36}, "image_mean": MEAN, "image_std": STD, "resample": 3}
-DETR_FAMILY = {"resample": 2, "normalize": False}
 RT_DETR = {"size": {"height": 24, "width": 24}, "do_normalize": False, "do_pad": False}
 
 
@@ -43,20 +42,20 @@ def written(folder: Path, config: dict[str, Any], name: str = "preprocessor_conf
 @pytest.mark.parametrize(
     ("processor", "config", "family"),
     [
-        (hf.CLIPImageProcessorPil, OLD_CLIP, {}),
-        (hf.BlipImageProcessorPil, BLIP, {}),
-        (hf.RTDetrImageProcessorPil, RT_DETR, DETR_FAMILY),
-        (hf.RTDetrImageProcessorPil, {"size": RT_DETR["size"]}, DETR_FAMILY),
+        (hf.CLIPImageProcessorPil, OLD_CLIP, "image-text"),
+        (hf.BlipImageProcessorPil, BLIP, "captioner"),
+        (hf.RTDetrImageProcessorPil, RT_DETR, "detr"),
+        (hf.RTDetrImageProcessorPil, {"size": RT_DETR["size"]}, "detr"),
     ],
 )
 def test_floats_are_those_of_transformers(
     processor: Any,
     config: dict[str, Any],
-    family: dict[str, Any],
+    family: str,
     tmp_path: Path,
     pictures: Callable[..., list[Image]],
 ) -> None:
-    preprocessor = read_preprocessor(written(tmp_path, config), **family)
+    preprocessor = read_preprocessor(written(tmp_path, config), family)
     views = pictures(2, preprocessor.view.width, preprocessor.view.height)
     wanted = processor.from_pretrained(tmp_path)(images=views, return_tensors="pt")["pixel_values"]
     found = Pixels(preprocessor, CPU, torch.float32)(views)
@@ -66,7 +65,7 @@ def test_floats_are_those_of_transformers(
 def test_a_picture_of_another_size_is_resized_as_transformers_does(
     tmp_path: Path, pictures: Callable[..., list[Image]]
 ) -> None:
-    preprocessor = read_preprocessor(written(tmp_path, BLIP))
+    preprocessor = read_preprocessor(written(tmp_path, BLIP), "captioner")
     view = preprocessor.view
     assert (view.fit, view.interpolation) == ("squash", "bicubic")
     (original,) = pictures(1, 90, 70)
@@ -82,12 +81,12 @@ def test_a_picture_of_another_size_is_resized_as_transformers_does(
 def test_each_form_of_size_becomes_its_view(tmp_path: Path) -> None:
     edges = {**OLD_CLIP, "size": {"shortest_edge": 24}, "crop_size": {"height": 24, "width": 24}}
     for config in (OLD_CLIP, edges):
-        view = read_preprocessor(written(tmp_path, config)).view
+        view = read_preprocessor(written(tmp_path, config), "captioner").view
         assert (view.width, view.height, view.fit) == (24, 24, "crop")
-    view = read_preprocessor(written(tmp_path, BLIP)).view
+    view = read_preprocessor(written(tmp_path, BLIP), "captioner").view
     assert (view.width, view.height, view.fit) == (36, 24, "squash")
     naflex = {"patch_size": 8, "max_num_patches": 30, "image_mean": MEAN, "image_std": STD}
-    view = read_preprocessor(written(tmp_path, naflex)).view
+    view = read_preprocessor(written(tmp_path, naflex), "captioner").view
     assert (view.width, view.height, view.fit) == (40, 40, "squash")
 
 
@@ -97,7 +96,9 @@ def test_the_processors_own_file_is_read_where_transformers_5_wrote_it(tmp_path:
     vocab = {"[PAD]": 0, "[UNK]": 1, "[CLS]": 2, "[SEP]": 3, "[MASK]": 4}
     hf.BlipProcessor(image_processor, hf.BertTokenizer(vocab=vocab)).save_pretrained(tmp_path)
     assert not (tmp_path / "preprocessor_config.json").exists()
-    assert read_preprocessor(tmp_path) == read_preprocessor(tmp_path / "source")
+    assert read_preprocessor(tmp_path, "captioner") == read_preprocessor(
+        tmp_path / "source", "captioner"
+    )
 
 
 @pytest.mark.parametrize(
@@ -116,9 +117,9 @@ def test_what_no_view_can_give_is_refused(
     config: dict[str, Any], message: str, tmp_path: Path
 ) -> None:
     with pytest.raises(UserError, match=message):
-        read_preprocessor(written(tmp_path, config))
+        read_preprocessor(written(tmp_path, config), "captioner")
 
 
 def test_a_folder_without_a_config_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"no preprocessor_config\.json"):
-        read_preprocessor(tmp_path)
+        read_preprocessor(tmp_path, "captioner")
