@@ -100,7 +100,7 @@ class Searcher:
         """Return what restricts a search to the rows for which a condition is true."""
         query.check_expression(where)
         connection = query.connect({"rows": self.rows})
-        statement = f"SELECT {POSITION} FROM rows WHERE (\n{where}\n)"  # noqa: S608 - checked above
+        statement = f"SELECT {POSITION} FROM rows WHERE (\n{where}\n)"
         found = query.select(connection, statement).read_all()
         allowed = np.zeros(self.manifest.count, dtype=np.bool_)
         allowed[found[POSITION].to_numpy()] = True

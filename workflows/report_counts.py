@@ -79,9 +79,9 @@ class Totals:
 
 def totals(sql: duckdb.DuckDBPyConnection, columns: Columns) -> Totals:
     """Count rows, errors, and what each model found something in."""
-    filled = {name: f"len({_quoted(name)}) > 0" for name in columns.detections + columns.classes}
-    filled |= {name: f"{_quoted(name)} <> ''" for name in columns.texts}
-    filled |= {name: f"{_quoted(name)} IS NOT NULL" for name in columns.vectors}
+    filled = {name: f"len({quoted(name)}) > 0" for name in columns.detections + columns.classes}
+    filled |= {name: f"{quoted(name)} <> ''" for name in columns.texts}
+    filled |= {name: f"{quoted(name)} IS NOT NULL" for name in columns.vectors}
     counts = ["count(*)", "count(*) FILTER (status <> 'ok')"]
     counts += [f"count(*) FILTER ({condition})" for condition in filled.values()]
     (row,) = _ask(sql, f"SELECT {', '.join(counts)} FROM rows")
@@ -90,33 +90,34 @@ def totals(sql: duckdb.DuckDBPyConnection, columns: Columns) -> Totals:
 
 def objects(sql: duckdb.DuckDBPyConnection, columns: Columns) -> list[Count]:
     """Count objects by label, the most frequent first, over every column of detections."""
-    parts = [
-        f"SELECT id, unnest([d.label for d in {_quoted(name)}]) AS label FROM rows"
-        for name in columns.detections
-    ]
+    label = "coalesce(d.label, 'class ' || d.class_id)"
+    parts = [f"SELECT [{label} FOR d IN {quoted(name)}] AS labels" for name in columns.detections]
     return _histogram(sql, parts)
 
 
 def classes(sql: duckdb.DuckDBPyConnection, columns: Columns) -> list[Count]:
     """Count pictures by their best class, the most frequent first."""
-    parts = [
-        f"SELECT id, {_quoted(name)}[1].label AS label FROM rows WHERE len({_quoted(name)}) > 0"
-        for name in columns.classes
-    ]
+    parts = [f"SELECT [{quoted(name)}[1].label] AS labels" for name in columns.classes]
     return _histogram(sql, parts)
 
 
 def _histogram(sql: duckdb.DuckDBPyConnection, parts: Sequence[str]) -> list[Count]:
+    """Count labels; each of `parts` gives a list of them per row."""
     if not parts:
         return []
+    rows = " UNION ALL ".join(f"{part} FROM rows" for part in parts)
     found = _ask(
         sql,
-        "SELECT coalesce(label, 'unnamed'), count(*) AS n, approx_count_distinct(id) "
-        f"FROM ({' UNION ALL '.join(parts)}) GROUP BY 1 ORDER BY n DESC, 1",
+        f"WITH seen AS ({rows}), "
+        "every AS (SELECT unnest(labels) AS label FROM seen), "
+        "once AS (SELECT unnest(list_distinct(labels)) AS label FROM seen) "
+        "SELECT * FROM (SELECT label, count(*) AS n FROM every GROUP BY label) "
+        "JOIN (SELECT label, count(*) FROM once GROUP BY label) USING (label) "
+        "ORDER BY n DESC, label",
     )
     most = found[0][1] if found else 1
     return [
-        Count(label, count, min(count, pictures), round(100 * count / most, 2))
+        Count(label, count, pictures, round(100 * count / most, 2))
         for label, count, pictures in found
     ]
 
@@ -137,9 +138,9 @@ def sample(sql: duckdb.DuckDBPyConnection, columns: Columns, num_pictures: int) 
     So it is a fair sample, and the same one every time.
     """
     seen = columns.detections + columns.classes + columns.texts
-    names = ["id", "uri", "etag", "width", "height", *seen]
+    names = ["uri", "etag", "width", "height", *seen]
     return sql.sql(
-        f"SELECT {', '.join(map(_quoted, names))} FROM rows "
+        f"SELECT {', '.join(map(quoted, names))}, NULL::BIGINT AS size FROM rows "
         f"WHERE status = 'ok' AND frame_index IS NULL ORDER BY id LIMIT {num_pictures}"
     ).to_arrow_table()
 
@@ -148,6 +149,7 @@ def _ask(sql: duckdb.DuckDBPyConnection, statement: str) -> list[tuple[Any, ...]
     return sql.execute(statement).fetchall()
 
 
-def _quoted(name: str) -> str:
+def quoted(name: str) -> str:
+    """Return a name as an SQL identifier."""
     escaped = name.replace('"', '""')
     return f'"{escaped}"'
