@@ -2,13 +2,12 @@
 
 from typing import TYPE_CHECKING, Any
 
-from lakesight.models.base import Model, RuntimeName
-
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # decoding children import this package, and must stay small
     from lakesight.lake.reader import Lake
+    from lakesight.models.base import Model, RuntimeName
 
 
-def load(name: str, runtime: RuntimeName = "auto", **options: Any) -> Model:
+def load(name: str, runtime: "RuntimeName" = "auto", **options: Any) -> "Model":
     """Return a model by its catalog name, or by the path or s3:// URI of a model folder.
 
     `options` are those of the model's family (`lakesight models show NAME`). Raises UserError where

@@ -2,7 +2,7 @@
 
 import contextlib
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass
 from queue import SimpleQueue
 from types import TracebackType
@@ -93,12 +93,14 @@ class DecodePool:
     ) -> None:
         self.close()
 
-    def decode(self, items: Iterable[tuple[int, bytes]]) -> Iterator[tuple[int, Result]]:
+    def decode(
+        self, items: Iterable[tuple[int, bytes]]
+    ) -> Generator[tuple[int, Result], None, None]:
         """Yield each key with its result, in the order of completion.
 
         `items` is drawn from in the calling thread, a bounded number ahead of what has left.
-        Several threads may call this at once. Raises `RuntimeError` when the pool is closed or no
-        child can be started.
+        Several threads may call this at once; a caller may stop early. Raises `RuntimeError` when
+        the pool is closed or no child can be started.
         """
         call = _Call(NUM_IN_FLIGHT_PER_PROCESS * len(self._threads))
         try:
