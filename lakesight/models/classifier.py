@@ -5,7 +5,6 @@ One network gives both: `open_classifier` opens it once for `Classifier` and `Im
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 import numpy.typing as npt
@@ -91,7 +90,7 @@ class Classifier:
         """Return the `top_k` best classes of every picture, best first, as `schemas.CLASSES`."""
         if not views:
             return pa.array([], CLASSES)
-        scores = cast("Scores", self.network.infer(views)[self._contract.scores])
+        scores: Scores = self.network.infer(views)[self._contract.scores]
         scores = softmax(scores) if self._contract.logits else scores
         best = np.argsort(-scores, axis=1, kind="stable")[:, : self._top_k]
         return self._to_arrow(best, np.take_along_axis(scores, best, axis=1))

@@ -90,7 +90,7 @@ class SinglePersonPose:
             crop(views[owner], where, self._contract.size)
             for owner, where in zip(owners, squares, strict=True)
         ]
-        points = cast("Points", self._runtime.infer(crops)[self._contract.keypoints])[:, 0]
+        points: Points = self._runtime.infer(crops)[self._contract.keypoints][:, 0]
         return np.stack(
             [
                 in_original(self.view, sizes_wh[owner], where, one)

@@ -111,17 +111,20 @@ def import_yolo(path: Path, folder: Path, answers: Answers) -> ModelCard:
 
 
 def find_heads(shape: tuple[Dim, ...], num_classes: int, width: int, height: int) -> list[Head]:
-    """Return which layouts an output of that shape can be, by class count and input size."""
+    """Return which layouts an output of that shape can be, by class count and input size.
+
+    The number of boxes may be open, the side that counts the classes not.
+    """
     if len(shape) != 3:
         return []
     rows, columns = shape[1:]
     cells = [sum((width // s) * (height // s) for s in strides) for strides in STRIDES]
     heads: list[Head] = []
-    if rows in (4 + num_classes, None) and columns in (*cells, None):
+    if rows == 4 + num_classes and columns in (*cells, None):
         heads.append("v8")
-    if columns in (5 + num_classes, None) and rows in (*(3 * count for count in cells), None):
+    if columns == 5 + num_classes and rows in (*(3 * count for count in cells), None):
         heads.append("v5")
-    if columns in (6, None) and (rows is None or rows <= MAX_END2END):
+    if columns == 6 and (rows is None or rows <= MAX_END2END):
         heads.append("end2end")
     return heads
 

@@ -5,7 +5,7 @@ Nothing here knows a YOLO version: three layouts of the output cover the exports
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal, cast
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -63,7 +63,7 @@ class YoloOnnx:
         """Return the objects of every picture, as `schemas.detection_type()`."""
         if not views:
             return to_arrow([], self._labels)
-        outputs = cast("Output", self._runtime.infer(views)[self._contract.output])
+        outputs: Output = self._runtime.infer(views)[self._contract.output]
         found = [
             decode(output, self._contract.head, self._options).in_original(self.view, *size)
             for output, size in zip(outputs, sizes(rows), strict=True)

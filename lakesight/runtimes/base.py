@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Sequence
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +12,7 @@ from lakesight.errors import UserError
 from lakesight.models.base import Frozen, Image, RuntimeName
 
 Precision = Literal["f32", "bf16"]
-Tensors = dict[str, npt.NDArray[np.generic]]
+Tensors = dict[str, npt.NDArray[Any]]
 """Outputs by tensor name, stacked over the batch: the first axis is the picture."""
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from lakesight.errors import UserError
 from lakesight.models.base import RuntimeName
 from lakesight.runtimes.base import Network, Precision, Runtime, RuntimeOptions
+from lakesight.runtimes.onnx_graph import external_files
 
 log = logging.getLogger(__name__)
 
@@ -157,8 +158,13 @@ def uses_gpu(file_name: str, wanted: RuntimeName = "auto") -> bool:
 def open_network(
     path: Path, network: Network, options: RuntimeOptions, wanted: RuntimeName = "auto"
 ) -> Runtime:
-    """Load a file of weights into the runtime that `choose` picks, and log which and why."""
+    """Load a file of weights into the runtime that `choose` picks, and log which and why.
+
+    Raises UserError for what `choose` refuses, and for ONNX tensors outside the file's folder.
+    """
     choice = choose(path.name, wanted, options.precision)
+    if path.suffix == ".onnx":
+        external_files(path)
     log.info(
         "%s runs on %s (%s, %s): %s",
         path.name,

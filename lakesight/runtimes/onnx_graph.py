@@ -21,10 +21,11 @@ def external_files(path: Path) -> list[str]:
     import onnx
 
     model = onnx.load(path, load_external_data=False)
+    folder = path.parent.resolve()
     names = sorted({location for tensor in _tensors(model) for location in _locations(tensor)})
     for name in names:
         beside = path.parent / name
-        if not name or beside.is_symlink() or not beside.resolve().is_relative_to(path.parent):
+        if not name or beside.is_symlink() or not beside.resolve().is_relative_to(folder):
             raise UserError(
                 f"{path.name} keeps tensors in {name!r}, outside its own folder: that is refused. "
                 "Save it again with its data beside it."
