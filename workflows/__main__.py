@@ -17,9 +17,13 @@ from pydantic_settings import (
 )
 
 from lakesight.errors import UserError
+from lakesight.lake.store import StoreError
 from workflows.annotate import Annotate, Caption, Detect, Embed
 from workflows.demo import Demo
+from workflows.doctor import Doctor
 from workflows.index import Index
+from workflows.models import Models
+from workflows.report import Report
 from workflows.search import Search
 from workflows.sql import Sql
 
@@ -49,6 +53,9 @@ class Lakesight(BaseSettings):
     index: CliSubCommand[Index]
     search: CliSubCommand[Search]
     sql: CliSubCommand[Sql]
+    report: CliSubCommand[Report]
+    models: CliSubCommand[Models]
+    doctor: CliSubCommand[Doctor]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -66,6 +73,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ValidationError as error:
         print(f"lakesight: {_sentence(error)}", file=sys.stderr)
         return 2
+    except StoreError as error:
+        print(f"lakesight: {error}; what is committed stays, run it again", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print("lakesight: interrupted; what is committed stays, run it again", file=sys.stderr)
         return 130

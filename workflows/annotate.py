@@ -42,6 +42,9 @@ class Job(Frozen):
     set: tuple[str, ...] = ()
     """KIND.OPTION=VALUE, such as detect.score_threshold=0.3; `lakesight models show NAME` lists
     them."""
+    allow_licence: tuple[str, ...] = ()
+    """A licence, as a refusal names it, that you have read and may use; may be given several
+    times."""
     runtime: RuntimeName = "auto"
     """What executes the models; auto takes the fastest that runs here."""
     rows_per_file: int | None = Field(default=None, ge=1, le=100_000)
@@ -183,10 +186,10 @@ def model_specs(job: Job, names: Mapping[Kind, Sequence[str]]) -> list[ModelSpec
     for kind in KINDS:
         for name in names.get(kind, ()):
             column, _, model = name.rpartition("=")
-            spec = catalog.spec(model, kind, options=options.pop(kind, {}), runtime=job.runtime)
+            spec = catalog.spec(model, kind, options.get(kind, {}), job.runtime, job.allow_licence)
             specs.append(spec.model_copy(update={"column": column or None}))
-    if options:
-        raise UserError(f"--set names {', '.join(options)}, but no such model was asked for")
+    if unused := [kind for kind in options if not names.get(kind)]:
+        raise UserError(f"--set names {', '.join(unused)}, but no such model was asked for")
     if not specs:
         raise UserError("no model was asked for: give --detect, --classify, --embed or --caption")
     return specs
@@ -197,14 +200,16 @@ def rows_per_file(num_new: int) -> int:
     return max(16, min(512, num_new // 64))
 
 
-def _options(settings: Sequence[str]) -> dict[str, dict[str, Any]]:
+def _options(settings: Sequence[str]) -> dict[Kind, dict[str, Any]]:
     """Return `KIND.OPTION=VALUE` as options by kind; values are read as YAML."""
-    options: dict[str, dict[str, Any]] = {}
+    options: dict[Kind, dict[str, Any]] = {}
     for setting in settings:
         name, has_value, value = setting.partition("=")
-        kind, _, option = name.partition(".")
-        if not has_value or not option or kind not in KINDS:
-            raise UserError(f"--set wants KIND.OPTION=VALUE with KIND of {KINDS}, got {setting!r}")
+        word, _, option = name.partition(".")
+        kind = next((kind for kind in KINDS if kind == word), None)
+        if not has_value or not option or kind is None:
+            known = ", ".join(KINDS)
+            raise UserError(f"--set wants KIND.OPTION=VALUE, KIND one of {known}; got {setting!r}")
         options.setdefault(kind, {})[option] = yaml.safe_load(value)
     return options
 

@@ -1,5 +1,6 @@
 """Pieces of a manifest through pools of actors into committed files, on Ray Data."""
 
+import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -9,12 +10,15 @@ import ray
 from ray.data import ActorPoolStrategy, DataContext, Datasource, ReadTask
 from ray.data.block import Block, BlockMetadata
 from ray.data.datasource import Datasink, WriteResult
+from ray.util.annotations import RayDeprecationWarning
 
 from actors.ledger import LedgerHandle
 from actors.pools import Pool
 from actors.stage import HIDDEN, Stage
+from lakesight.errors import UserError
 from lakesight.lake.manifest import Piece
 from lakesight.lake.output import Output
+from lakesight.lake.store import StoreError
 
 MAX_TASK_RETRIES = 3
 """How often a piece is tried again after its actor died, before the run ends with an error."""
@@ -104,7 +108,11 @@ class PieceSink(Datasink[list[Committed]]):
 def run_pipeline(
     output: Output, pieces: Sequence[Piece], pools: Sequence[Pool], ledger: LedgerHandle
 ) -> list[Committed]:
-    """Stream the pieces through the pools; return what was committed. Blocks until it is done."""
+    """Stream the pieces through the pools; return what was committed. Blocks until it is done.
+
+    Raises UserError for a mistake in the job, StoreError where a store stopped answering; what was
+    committed until then stays.
+    """
     context = DataContext.get_current()
     context.target_max_block_size = None  # a block is a piece, from the manifest to its file
     dataset = ray.data.read_datasource(
@@ -113,7 +121,22 @@ def run_pipeline(
         num_cpus=CPUS_OF_SMALL_TASKS,
     )
     for pool in pools:
-        dataset = dataset.map_batches(
+        dataset = _through(dataset, pool, ledger)
+    sink = PieceSink(output, pieces)
+    try:
+        dataset.write_datasink(sink, ray_remote_args={"num_cpus": CPUS_OF_SMALL_TASKS})
+    except ray.exceptions.RayError as error:
+        _raise_ours(error)
+        raise
+    return sink.committed
+
+
+def _through(dataset: ray.data.Dataset, pool: Pool, ledger: LedgerHandle) -> ray.data.Dataset:
+    """Return the dataset after a pool of actors."""
+    with warnings.catch_warnings():
+        # Ray 2.60 has no other way to bound the retries, and says that this one will go in 2.64.
+        warnings.simplefilter("ignore", RayDeprecationWarning)
+        return dataset.map_batches(
             Stage,
             fn_constructor_args=(pool.stage, ledger),
             batch_size=None,
@@ -129,6 +152,12 @@ def run_pipeline(
             num_gpus=pool.num_gpus,
             ray_remote_args_fn=lambda: {"max_restarts": -1, "max_task_retries": MAX_TASK_RETRIES},
         )
-    sink = PieceSink(output, pieces)
-    dataset.write_datasink(sink, ray_remote_args={"num_cpus": CPUS_OF_SMALL_TASKS})
-    return sink.committed
+
+
+def _raise_ours(error: BaseException) -> None:
+    """Raise the error of ours that Ray wrapped, if there is one: it says what to do."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, (UserError, StoreError)):
+            raise cause from None
+        cause = getattr(cause, "cause", None) or cause.__cause__

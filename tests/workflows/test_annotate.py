@@ -151,7 +151,8 @@ def test_json_is_one_object(few: Path, tmp_path: Path) -> None:
 MISTAKES = {
     "unknown model": (["annotate", "{few}", "{out}", "--detect", "ssd-mobilenet-v3-coco"],
                       "did you mean ssd-mobilenet-v2-coco"),
-    "wrong kind": (["annotate", "{few}", "{out}", "--caption", MODEL], "expected a model of kind caption"),
+    "wrong kind": (["annotate", "{few}", "{out}", "--caption", MODEL],
+                   "expected a model of kind caption"),
     "no model": (["annotate", "{few}", "{out}"], "no model was asked for"),
     "no folder": (["annotate", "{few}/nowhere", "{out}", "--detect", MODEL], "nowhere"),
     "no bucket": (["annotate", "s3://no-such-bucket-here/", "{out}", "--detect", MODEL],

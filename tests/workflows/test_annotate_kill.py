@@ -34,10 +34,18 @@ def wait_for_files(process: "subprocess.Popen[str]", output: str, count: int) ->
 
 
 def kill_with_children(process: "subprocess.Popen[str]") -> list[psutil.Process]:
-    """SIGKILL the driver alone; return the Ray processes that were below it."""
-    below: list[psutil.Process] = psutil.Process(process.pid).children(recursive=True)
+    """SIGKILL the driver alone; return the processes that were below it.
+
+    Without Ray's own agents: they notice by themselves, a minute later.
+    """
+    below = psutil.Process(process.pid).children(recursive=True)
+    below = [child for child in below if not child.name().endswith("Agent")]
     process.kill()
     process.wait()
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.close()
+    process.stderr.close()
     return below
 
 

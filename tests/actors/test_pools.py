@@ -1,0 +1,77 @@
+"""Pools for clusters that this machine is not."""
+
+import pytest
+
+from actors.pools import Node, Pool, PoolOptions, plan_pools
+from lakesight.media.limits import Limits
+from lakesight.media.view import ImageView
+from lakesight.models import catalog
+from lakesight.models.base import ModelSpec
+
+DETECTOR = catalog.spec("ssd-mobilenet-v2-coco", "detect")
+EMBEDDER = catalog.spec("efficientnet-lite3", "embed")
+
+
+def on_gpu(spec: ModelSpec, side: int) -> ModelSpec:
+    """Return a spec of a family that a GPU can run, with a view of its own."""
+    view = ImageView(width=side, height=side)
+    card = spec.card.model_copy(update={"family": "yolo-onnx", "view": view})
+    return spec.model_copy(update={"card": card})
+
+
+def plan(models: list[ModelSpec], nodes: list[Node], **options: object) -> list[Pool]:
+    return plan_pools("run", models, Limits(), nodes, PoolOptions(**options), num_pieces=100)
+
+
+@pytest.mark.parametrize(
+    ("cpus", "num_actors", "num_cpus"),
+    [([2], 1, 1.5), ([8], 1, 7.5), ([16], 2, 7.5), ([64, 64], 16, 7.5), ([4, 8], 3, 3.5)],
+)
+def test_on_cpus_one_actor_decodes_and_sees(
+    cpus: list[int], num_actors: int, num_cpus: float
+) -> None:
+    (pool,) = plan([DETECTOR, EMBEDDER], [Node(cpus=count) for count in cpus])
+    assert (pool.num_actors, pool.num_cpus, pool.num_gpus) == (num_actors, num_cpus, 0)
+    assert pool.stage.models == (DETECTOR, EMBEDDER)
+    assert pool.stage.keep == ()
+    assert pool.stage.decode is not None
+    assert pool.stage.decode.views == (DETECTOR.card.view, EMBEDDER.card.view)
+
+
+def test_every_model_on_a_gpu_has_a_pool_and_its_pixels_travel_no_further() -> None:
+    first, second = on_gpu(DETECTOR, 640), on_gpu(EMBEDDER, 224)
+    nodes = [Node(cpus=16), Node(cpus=16, gpus=4)]
+    decoding, one, two = plan([DETECTOR, first, second], nodes)
+    assert decoding.stage.models == (DETECTOR,)
+    assert decoding.stage.keep == (first.card.view, second.card.view)
+    assert (one.stage.models, one.stage.keep) == ((first,), (second.card.view,))
+    assert (two.stage.models, two.stage.keep) == ((second,), ())
+    assert [(pool.num_actors, pool.num_gpus) for pool in (one, two)] == [(2, 1.0), (2, 1.0)]
+
+
+def test_models_share_a_gpu_when_there_are_more_of_them() -> None:
+    models = [on_gpu(DETECTOR, 640), on_gpu(EMBEDDER, 224)]
+    _, one, two = plan(models, [Node(cpus=8, gpus=1)])
+    assert one.num_gpus == two.num_gpus == 0.5
+    assert one.num_actors == two.num_actors == 1
+
+
+def test_what_is_promised_to_the_cluster_fits_into_it() -> None:
+    for cpus in (2, 3, 4, 8, 16):
+        for options in ({}, {"separate_pools": True}):
+            pools = plan([DETECTOR, EMBEDDER], [Node(cpus=cpus)], **options)
+            assert sum(pool.num_actors * pool.num_cpus for pool in pools) < cpus
+
+
+def test_a_user_has_the_last_word() -> None:
+    options = {"num_actors": 3, "cpus_per_actor": 4, "gpus": 2, "batch_size": 5}
+    decoding, seeing = plan([on_gpu(DETECTOR, 640)], [Node(cpus=1)], **options)
+    assert (decoding.num_actors, decoding.num_cpus) == (3, 3.5)
+    assert (seeing.num_actors, seeing.num_gpus) == (2, 1.0)
+    assert decoding.stage.batch_size == seeing.stage.batch_size == 5
+
+
+def test_no_more_actors_than_pieces() -> None:
+    nodes = [Node(cpus=64)]
+    (pool,) = plan_pools("run", [DETECTOR], Limits(), nodes, PoolOptions(), num_pieces=2)
+    assert pool.num_actors == 2
