@@ -19,7 +19,7 @@ def overlay(
     height: int,
     detections: Iterable[Mapping[str, Any]],
     *,
-    shown_width_px: int = 400,
+    shown_wh: tuple[int, int] = (400, 256),
     min_keypoint_score: float = 0.3,
 ) -> str:
     """Return one `<svg>` in the original picture's pixels, `width` by `height`.
@@ -28,10 +28,10 @@ def overlay(
         width: of the original picture.
         height: of the original picture.
         detections: as in the `detections` column; labels are escaped here.
-        shown_width_px: width on the screen at which the text is about 12 px high.
+        shown_wh: the frame on the screen, in px, in which the text is about 12 px high.
         min_keypoint_score: weaker keypoints, and the bones that end in them, are not drawn.
     """
-    unit = width / shown_width_px  # original pixels in one pixel of the screen
+    unit = max(width / shown_wh[0], height / shown_wh[1])  # original pixels in one of the screen
     # large boxes first, so that the small ones and their labels stay visible on top
     ordered = sorted(detections, key=lambda found: -_area(found["box"]))
     shapes = [_detection(found, width, unit, min_keypoint_score) for found in ordered]
@@ -69,13 +69,14 @@ def _box(xyxy: Sequence[float]) -> str:
 
 def _tag(text: str, xyxy: Sequence[float], width: int, unit: float) -> str:
     """Return the label on its plate: above the box, or inside where there is no room above."""
-    high, wide = 16 * unit, (6.7 * len(text) + 8) * unit
+    high, wide = 16 * unit, (6.8 * len(text) + 8) * unit
     x = max(0.0, min(xyxy[0], width - wide))
     y = xyxy[1] - high if xyxy[1] >= high else xyxy[1]
     return (
         f'<rect class="plate" x="{x:.1f}" y="{y:.1f}" width="{wide:.1f}" height="{high:.1f}"/>'
-        f'<text x="{x + 4 * unit:.1f}" y="{y + 12 * unit:.1f}" font-size="{12 * unit:.2f}">'
-        f"{escape(text)}</text>"
+        # the font is the reader's: textLength makes whichever it is fit the plate
+        f'<text x="{x + 4 * unit:.1f}" y="{y + 12 * unit:.1f}" font-size="{12 * unit:.2f}"'
+        f' textLength="{wide - 8 * unit:.1f}" lengthAdjust="spacingAndGlyphs">{escape(text)}</text>'
     )
 
 

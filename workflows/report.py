@@ -32,7 +32,7 @@ class Report(Frozen):
     report: CliPositionalArg[str]
     """The HTML file, here or at s3://."""
     num_pictures: int = Field(default=60, ge=0, le=2000)
-    """Pictures to show, the same ones every time; about 60 kB each."""
+    """Pictures to show, the same ones every time; about 90 kB each."""
 
     def run(self) -> int:
         """Write the report; return 0."""

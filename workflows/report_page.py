@@ -26,10 +26,10 @@ from workflows.report_pictures import Picture, pictures
 Facts = Sequence[tuple[str, str]]
 
 TALLIES = {
-    "rows": "Pictures",
+    "rows": "Rows",
     "errors": "Errors",
     "seconds": "Seconds",
-    "images_per_s": "Pictures/s",
+    "images_per_s": "Rows/s",
     "bytes": "MB read",
 }
 """What a stage of a run record may count, and the heading of its column."""
@@ -120,8 +120,8 @@ def _tiles(
             yield Tile(what, f"{max(counted.by_column[name] for name in names):,}")
     for name in columns.vectors:
         yield Tile("embeddings", f"{counted.by_column[name]:,}", f"in {name}")
-    if runs and runs[-1].get("images_per_s"):
-        yield Tile("pictures/s", f"{runs[-1]['images_per_s']:,}", "in the latest run")
+    if runs and (rate := _largest(runs).get("images_per_s")):
+        yield Tile("pictures/s", f"{rate:,}", "in the largest run" if len(runs) > 1 else "")
 
 
 def _sampled(num_shown: int, num_ok: int) -> str:
@@ -131,15 +131,15 @@ def _sampled(num_shown: int, num_ok: int) -> str:
 
 
 def _throughput(runs: Sequence[Mapping[str, Any]]) -> Throughput | None:
-    """Return the stages of the latest run; whatever it has written down of them."""
+    """Return the stages of the largest run; whatever it has written down of them."""
     if not runs:
         return None
-    run = runs[-1]
+    run = _largest(runs)
     stages: Mapping[str, Mapping[str, Any]] = run["stages"]
     keys = [key for key in TALLIES if any(key in tally for tally in stages.values())]
     told = {"rows": "{:,} rows", "seconds": "{:,.1f} s", "images_per_s": "{:,} pictures/s"}
     sums = [form.format(run[key]) for key, form in told.items() if run.get(key) is not None]
-    which = f"The latest of {len(runs)} runs" if len(runs) > 1 else "One run"
+    which = f"The largest of {len(runs)} runs" if len(runs) > 1 else "One run"
     return Throughput(
         note=f"{which}, {run.get('run_id', 'unnamed')}: {', '.join(sums)}. "
         "Seconds of a stage are summed over its actors, which work side by side.",
@@ -148,6 +148,11 @@ def _throughput(runs: Sequence[Mapping[str, Any]]) -> Throughput | None:
             (name, [_tally(key, tally.get(key)) for key in keys]) for name, tally in stages.items()
         ],
     )
+
+
+def _largest(runs: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+    """Return the run with most rows: start-up weighs least in its rate."""
+    return max(runs, key=lambda run: run.get("rows") or 0)
 
 
 def _tally(key: str, value: float | None) -> str:
@@ -193,7 +198,7 @@ def _provenance(
     yield "listed", f"{sum(each.num_keys for each in generations):,} objects"
     yield "committed", f"{counted.rows:,} rows in {len(lake.files()):,} files"
     for run in runs:
-        yield "run", " · ".join(str(run[key]) for key in ("run_id", "started") if key in run)
+        yield "run", f"{run.get('run_id', 'unnamed')}, {run.get('rows') or 0:,} rows"
     for name, number in (runs[-1].get("versions") or {}).items() if runs else ():
         yield name, str(number)
     for name, value in (lake.settings.get("limits") or {}).items():

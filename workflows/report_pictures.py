@@ -20,9 +20,10 @@ from lakesight.media.view import ImageView
 from lakesight.models.base import Image
 from workflows.report_counts import Columns
 
-VIEW = ImageView(width=640, height=640, fit="letterbox", interpolation="area")
+VIEW = ImageView(width=800, height=800, fit="letterbox", interpolation="area")
 JPEG_QUALITY = 80
 NUM_CLASSES = 3
+MIN_CLASS_SCORE = 0.01
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,11 @@ def _picture(
         shown_height=height,
         overlay=overlay(row["width"], row["height"], found),
         caption=" · ".join(texts),
-        classes=" · ".join(f"{each['label']} {each['score']:.2f}" for each in ranked),
+        classes=" · ".join(
+            f"{each['label']} {each['score']:.2f}"
+            for each in ranked
+            if each["score"] >= MIN_CLASS_SCORE
+        ),
     )
 
 
