@@ -72,5 +72,6 @@ def check(card: ModelCard, accepted: Iterable[str] = ()) -> tuple[str, ...]:
 def _refusal(name: str, what: str, licence: str) -> str:
     return (
         f"the {what} of {name} are under {licence!r}, which is not on the list of licences for any "
-        f"use. If its terms fit yours, say so: --allow-licence {licence}, or {VARIABLE}={licence}."
+        f"use. If its terms fit yours, say so: --allow-licence '{licence}', or "
+        f"{VARIABLE}='{licence}'."
     )
