@@ -55,15 +55,22 @@ def decode(
 ) -> Decoded:
     """Return the views of one encoded picture, drawn into `out` where it is given.
 
-    `limits.max_seconds` and `max_memory_bytes` only hold in a `DecodePool`. Raises `MediaError`.
+    A view's pixels depend on the bytes and on that view alone, whatever else is asked for: so what
+    a model sees in a job of many is what it sees alone. `limits.max_seconds` and `max_memory_bytes`
+    only hold in a `DecodePool`. Raises `MediaError`.
     """
+    format_ = _supported_format(data, limits)
+    drawn = tuple(out) if out is not None else tuple(map(_blank, views))
     try:
-        pixels, size_wh, format_ = _read(data, views, limits)
-        drawn = tuple(out) if out is not None else tuple(map(_blank, views))
-        for view, target in zip(views, drawn, strict=True):
-            draw(pixels, size_wh, view, target)
+        size_wh = _draw_all(data, format_, list(zip(views, drawn, strict=True)), limits)
+    except MediaError:
+        raise
     except MemoryError as error:
         raise MediaError("out of memory", "the picture does not fit into the limit") from error
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise MediaError("too many pixels", str(error)) from error
+    except Exception as error:  # Pillow raises nearly every type on hostile bytes
+        raise _explain(error, format_) from error
     return Decoded(*size_wh, format_, drawn)
 
 
@@ -71,23 +78,32 @@ def _blank(view: ImageView) -> Pixels:
     return np.empty((view.height, view.width, 3), np.uint8)
 
 
-def _read(
-    data: bytes, views: Sequence[ImageView], limits: Limits
-) -> tuple[Pixels, tuple[int, int], Format]:
-    """Return upright pixels, the size `(width, height)` of the original, and its format."""
-    format_ = _supported_format(data, limits)
-    try:
-        with Image.open(io.BytesIO(data), formats=[format_.upper()]) as image:
-            _check_size(image, limits)
-            if format_ == "jpeg":
-                return *_jpeg(image, data, views), format_
-            return *_other(image), format_
-    except (MediaError, MemoryError):
-        raise
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise MediaError("too many pixels", str(error)) from error
-    except Exception as error:  # Pillow raises nearly every type on hostile bytes
-        raise _explain(error, format_) from error
+def _draw_all(
+    data: bytes, format_: Format, targets: Sequence[tuple[ImageView, Pixels]], limits: Limits
+) -> tuple[int, int]:
+    """Draw every view; return the size `(width, height)` of the original, upright."""
+    with _opened(data, format_) as image:
+        _check_size(image, limits)
+        if format_ != "jpeg":
+            pixels = to_rgb(image)
+            pixels = turn_upright(pixels, read_orientation(image))  # PNG may carry it at its end
+            size_wh = (pixels.shape[1], pixels.shape[0])
+            reductions = {1: pixels}
+        else:
+            orientation = read_orientation(image)
+            size_wh = image.size[::-1] if swaps_sides(orientation) else image.size
+            needed = {_reduction(size_wh, view) for view, _ in targets} or {1}
+            reductions = {
+                each: turn_upright(_jpeg_pixels(data, each), orientation) for each in needed
+            }
+    for view, target in targets:
+        reduction = _reduction(size_wh, view) if format_ == "jpeg" else 1
+        draw(reductions[reduction], size_wh, view, target)
+    return size_wh
+
+
+def _opened(data: bytes, format_: Format) -> Image.Image:
+    return Image.open(io.BytesIO(data), formats=[format_.upper()])
 
 
 def _supported_format(data: bytes, limits: Limits) -> Format:
@@ -118,27 +134,9 @@ def _check_size(image: Image.Image, limits: Limits) -> None:
         raise MediaError("too many pixels", text)
 
 
-def _other(image: Image.Image) -> tuple[Pixels, tuple[int, int]]:
-    pixels = to_rgb(image)
-    pixels = turn_upright(pixels, read_orientation(image))  # PNG may carry EXIF behind its pixels
-    return pixels, (pixels.shape[1], pixels.shape[0])
-
-
-def _jpeg(
-    image: Image.Image, data: bytes, views: Sequence[ImageView]
-) -> tuple[Pixels, tuple[int, int]]:
-    orientation = read_orientation(image)
-    size_wh = image.size[::-1] if swaps_sides(orientation) else image.size
-    pixels = _jpeg_pixels(image, data, _reduction(size_wh, views))
-    return turn_upright(pixels, orientation), size_wh
-
-
-def _reduction(size_wh: tuple[int, int], views: Sequence[ImageView]) -> int:
-    """Return the largest reduction that still covers what every view draws."""
-    for reduction in DCT_SCALES:
-        if all(_covers(size_wh, reduction, view) for view in views):
-            return reduction
-    return 1
+def _reduction(size_wh: tuple[int, int], view: ImageView) -> int:
+    """Return the largest reduction that still covers what the view draws."""
+    return next((each for each in DCT_SCALES if _covers(size_wh, each, view)), 1)
 
 
 def _covers(size_wh: tuple[int, int], reduction: int, view: ImageView) -> bool:
@@ -148,20 +146,21 @@ def _covers(size_wh: tuple[int, int], reduction: int, view: ImageView) -> bool:
     return all(-(-side // reduction) >= margin * drawn for side, drawn in pairs)
 
 
-def _jpeg_pixels(image: Image.Image, data: bytes, reduction: int) -> Pixels:
+def _jpeg_pixels(data: bytes, reduction: int) -> Pixels:
     """Return stored pixels at a reduced scale; Pillow reads what simplejpeg refuses.
 
     That is CMYK, and files with flaws that libjpeg warns of and mends.
     """
-    if image.mode in ("L", "RGB"):
-        try:
-            width, height = (-(-side // reduction) for side in image.size)
-            pixels = simplejpeg.decode_jpeg(data, "RGB", min_width=width, min_height=height)
-            return np.asarray(pixels)
-        except ValueError:
-            pass
-    image.draft(None, (image.width // reduction or 1, image.height // reduction or 1))
-    return to_rgb(image)
+    with _opened(data, "jpeg") as image:
+        if image.mode in ("L", "RGB"):
+            try:
+                width, height = (-(-side // reduction) for side in image.size)
+                pixels = simplejpeg.decode_jpeg(data, "RGB", min_width=width, min_height=height)
+                return np.asarray(pixels)
+            except ValueError:
+                pass
+        image.draft(None, (image.width // reduction or 1, image.height // reduction or 1))
+        return to_rgb(image)
 
 
 def _explain(error: Exception, format_: Format) -> MediaError:

@@ -129,3 +129,18 @@ def test_an_error_can_be_pickled() -> None:
     error = error_of(b"")
     again = pickle.loads(pickle.dumps(error))
     assert (again.type, again.message, str(again)) == (error.type, error.message, str(error))
+
+
+def test_a_view_does_not_depend_on_what_else_is_asked_for(
+    encode: Encode, photo: Image.Image
+) -> None:
+    data = encode(photo.resize((1600, 1200)), "jpeg", quality=90)
+    views = [
+        ImageView(width=100, height=100, fit="crop"),
+        ImageView(width=1024, height=1024),
+        ImageView(width=224, height=224, fit="crop", interpolation="bicubic"),
+        ImageView(width=300, height=300, fit="squash"),
+    ]
+    together = decode(data, views, Limits()).views
+    for view, pixels in zip(views, together, strict=True):
+        np.testing.assert_array_equal(pixels, decode(data, [view], Limits()).views[0])
