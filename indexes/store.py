@@ -17,14 +17,19 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from io import BytesIO
 from pathlib import Path
+from typing import TypeVar
+
+from pydantic import ValidationError
 
 from indexes.manifest import Digest, IndexManifest, Pointer, digest
 from lakesight.errors import UserError
 from lakesight.lake.local import LocalStore
 from lakesight.lake.store import Store
+from lakesight.models.base import Frozen
 
 POINTER = "current.json"
 MANIFEST = "manifest.json"
+Told = TypeVar("Told", bound=Frozen)
 ABANDONED_AFTER = timedelta(days=1)
 
 
@@ -52,7 +57,7 @@ class IndexStore:
         """Return which build is the current one, or None before the first."""
         if not self.store.exists(self.key(POINTER)):
             return None
-        return Pointer.model_validate_json(self.store.get(self.key(POINTER)))
+        return self._parse(POINTER, Pointer, self.store.get(self.key(POINTER)))
 
     def current(self) -> IndexManifest | None:
         """Return the manifest of the current build, or None before the first."""
@@ -61,7 +66,7 @@ class IndexStore:
             return None
         data = self._get("builds", pointer.build_id, MANIFEST)
         self._check(MANIFEST, pointer.manifest, digest(BytesIO(data)))
-        return IndexManifest.model_validate_json(data)
+        return self._parse(MANIFEST, IndexManifest, data)
 
     def fetch(self, manifest: IndexManifest, folder: Path) -> dict[str, Path]:
         """Return a local path by name for every file of a build, each of them verified.
@@ -84,8 +89,7 @@ class IndexStore:
             self.store.put(key, (folder / name).read_bytes())
         data = manifest.model_dump_json(indent=2).encode()
         self.store.put(self.key("builds", manifest.build_id, MANIFEST), data)
-        before = self.pointer()
-        history = (before.build_id, *before.previous) if before else ()
+        history = self._history()
         pointer = Pointer(
             build_id=manifest.build_id,
             manifest=digest(BytesIO(data)),
@@ -93,6 +97,14 @@ class IndexStore:
         )
         self.store.put(self.key(POINTER), pointer.model_dump_json(indent=2).encode())
         self._sweep({pointer.build_id, *pointer.previous}, set(history[keep - 1 :]))
+
+    def _history(self) -> tuple[str, ...]:
+        """Return the builds that are or were current and are kept, newest first."""
+        try:
+            pointer = self.pointer()
+        except UserError:  # a damaged index is mended by building it again
+            return ()
+        return (pointer.build_id, *pointer.previous) if pointer else ()
 
     def _sweep(self, kept: set[str], dropped: set[str]) -> None:
         """Delete the dropped builds, and those that no pointer named within a day."""
@@ -133,6 +145,14 @@ class IndexStore:
             return self.store.get(self.key(*names))
         except FileNotFoundError:
             raise self._damaged(names[-1], "it is missing") from None
+
+    def _parse(self, name: str, kind: type[Told], data: bytes) -> Told:
+        try:
+            return kind.model_validate_json(data)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(map(str, first["loc"]))
+            raise self._damaged(name, f"{where} {first['msg']}") from error
 
     def _check(self, name: str, expected: Digest, found: Digest) -> None:
         if found != expected:
