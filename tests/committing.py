@@ -44,7 +44,7 @@ def globbed(output: Output) -> Counter[tuple[str, str]]:
     return keys
 
 
-def start_writer(output: Output, uri: str, index: int) -> "subprocess.Popen[str]":
+def start_writer(uri: str, index: int) -> "subprocess.Popen[str]":
     """Start a writer of the piece `index`, and wait until it holds its rows."""
     process = subprocess.Popen(
         [sys.executable, __file__, uri, str(index)],

@@ -37,10 +37,17 @@ def new_bucket(s3_server: S3Server) -> Callable[[], str]:
     return make
 
 
+@pytest.fixture(scope="session")
+def shared_bucket(s3_server: S3Server) -> str:
+    """Return the name of a bucket in which every test takes a prefix of its own."""
+    s3_server.client().create_bucket(Bucket="shared")
+    return "shared"
+
+
 @pytest.fixture(params=["local", "s3"])
 def new_root(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], str]:
-    """Return a function that gives the URI of an empty place: a folder, and again a bucket."""
+    """Return a function that gives the URI of an empty place: a folder, and again a prefix."""
     if request.param == "local":
         return lambda: str(tmp_path / uuid.uuid4().hex[:12])
-    new_bucket: Callable[[], str] = request.getfixturevalue("new_bucket")
-    return lambda: f"s3://{new_bucket()}/some/prefix"
+    bucket: str = request.getfixturevalue("shared_bucket")
+    return lambda: f"s3://{bucket}/some/{uuid.uuid4().hex[:12]}"

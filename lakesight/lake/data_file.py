@@ -1,5 +1,6 @@
 """How the rows of a piece are encoded as Parquet."""
 
+import base64
 import io
 from collections.abc import Iterator
 
@@ -37,7 +38,7 @@ def encode(table: pa.Table) -> bytes:
 def declared_schema(stored: pa.Schema) -> pa.Schema:
     """Return the schema of the table that was encoded, from that of the file."""
     declared = (stored.metadata or {}).get(DECLARED)
-    return pa.ipc.read_schema(pa.py_buffer(declared)) if declared else stored
+    return pa.ipc.read_schema(pa.py_buffer(base64.b64decode(declared))) if declared else stored
 
 
 def _stored(table: pa.Table) -> pa.Table:
@@ -47,7 +48,8 @@ def _stored(table: pa.Table) -> pa.Table:
         else field
         for field in table.schema
     ]
-    declared = table.schema.remove_metadata().serialize().to_pybytes()
+    # In base64, because Polars takes only UTF-8 as a file's metadata.
+    declared = base64.b64encode(table.schema.remove_metadata().serialize())
     return table.cast(pa.schema(fields)).replace_schema_metadata({DECLARED: declared})
 
 

@@ -55,17 +55,16 @@ def _csv(store: Store, key: str, schema: str) -> Iterator[pa.Table]:
     names = [PARQUET_NAMES.get(name.strip(), name.strip()) for name in schema.split(",")]
     options = pyarrow.csv.ReadOptions(column_names=names)
     convert = pyarrow.csv.ConvertOptions(column_types=dict.fromkeys(names, pa.string()))
-    file = pa.PythonFile(gzip.GzipFile(fileobj=store.reader(key)), "r")
-    with pyarrow.csv.open_csv(file, options, convert_options=convert) as batches:
-        for batch in batches:
+    with store.reader(key) as packed, gzip.GzipFile(fileobj=packed) as file:
+        for batch in pyarrow.csv.open_csv(pa.PythonFile(file, "r"), options, None, convert):
             page = pa.table(batch)
             keys = pa.array(map(unquote_plus, page["key"].to_pylist()), pa.string())
             yield page.set_column(page.column_names.index("key"), "key", keys)
 
 
 def _parquet(store: Store, key: str, schema: str) -> Iterator[pa.Table]:  # noqa: ARG001
-    with pq.ParquetFile(pa.PythonFile(store.reader(key), "r")) as file:
-        yield from map(pa.table, file.iter_batches())
+    with store.reader(key) as file, pq.ParquetFile(pa.PythonFile(file, "r")) as parquet:
+        yield from map(pa.table, parquet.iter_batches())
 
 
 def _entries(page: pa.Table) -> pa.Table:

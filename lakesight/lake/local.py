@@ -1,6 +1,7 @@
 """A local folder as a store: files appear under their name whole, or not at all."""
 
 import contextlib
+import errno
 import os
 import time
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from uuid import uuid4
 import pyarrow as pa
 from pyarrow import fs
 
+from lakesight.errors import UserError
 from lakesight.lake.store import ENTRIES, ChangedError, Entry, ForbiddenError, Store, TooLargeError
 from lakesight.lake.uris import file_uri
 
@@ -62,7 +64,7 @@ class LocalStore(Store):
         try:
             with _explained():
                 status = (self.root / key).stat()
-        except (FileNotFoundError, NotADirectoryError):
+        except FileNotFoundError:
             return None
         return Entry(etag_of(status), status.st_size, _modified(status))
 
@@ -82,7 +84,7 @@ class LocalStore(Store):
         """Write a file whole, over any other."""
         path = self.root / key
         with self._written(data) as tmp:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            _make(path.parent)
             tmp.replace(path)
             _sync(path.parent)
 
@@ -90,7 +92,7 @@ class LocalStore(Store):
         """Write a file whole unless there is one: a hard link either makes the name or fails."""
         path = self.root / key
         with self._written(data) as tmp:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            _make(path.parent)
             try:
                 path.hardlink_to(tmp)
             except FileExistsError:
@@ -109,7 +111,7 @@ class LocalStore(Store):
 
     def sweep(self) -> None:
         """Remove what writers that died more than a day ago have left unfinished."""
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
             for path in (self.root / TMP).iterdir():
                 with contextlib.suppress(FileNotFoundError):
                     if time.time() - path.stat().st_mtime > STALE_S:
@@ -121,7 +123,7 @@ class LocalStore(Store):
         folder = self.root / TMP
         tmp = folder / uuid4().hex
         with _explained():
-            folder.mkdir(parents=True, exist_ok=True)
+            _make(folder)
             try:
                 with tmp.open("xb") as file:
                     file.write(data)
@@ -165,6 +167,13 @@ def _table(rows: list[_Row]) -> pa.Table:
     )
 
 
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        raise UserError(f"cannot write to {folder}: a part of that path is a file") from None
+
+
 def _sync(folder: Path) -> None:
     """Make a new name in `folder` survive a power cut."""
     descriptor = os.open(folder, os.O_RDONLY)
@@ -180,3 +189,9 @@ def _explained() -> Iterator[None]:
         yield
     except PermissionError as error:
         raise ForbiddenError(f"no permission for {error.filename}: check who owns it") from None
+    except NotADirectoryError as error:
+        raise FileNotFoundError(error.errno, error.strerror, error.filename) from None
+    except OSError as error:
+        if error.errno != errno.EROFS:
+            raise
+        raise ForbiddenError(f"{error.filename} is on a read-only file system") from None

@@ -8,6 +8,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -29,6 +30,7 @@ from lakesight.schemas import MANIFEST
 JSON = Any
 DATA = "data"
 RUNS = "_runs"
+GETS_IN_FLIGHT = 16
 SETTINGS = f"{COMMITS}/00000.json"
 GENERATION = re.compile(rf"(?:^|/){COMMITS}/\d+\.json$")
 DATA_FILE = re.compile(rf"(?:^|/){DATA}/(\d+-\d+)\.parquet$")
@@ -116,7 +118,8 @@ class Output:
             for key in page["key"].to_pylist()
             if GENERATION.search(key) and not key.endswith(SETTINGS)
         )
-        return [Generation.model_validate_json(self.store.get(name)) for name in names]
+        with ThreadPoolExecutor(GETS_IN_FLIGHT) as pool:
+            return list(map(Generation.model_validate_json, pool.map(self.store.get, names)))
 
     def plan(self, source: Source, rows_per_file: Callable[[int], int] | int) -> PlanResult:
         """List the source, subtract what is known, and commit a generation if anything is left.
@@ -238,7 +241,8 @@ class Output:
         keys = sorted(
             key for page in self.store.list(self._key(RUNS)) for key in page["key"].to_pylist()
         )
-        return [json.loads(self.store.get(key)) for key in keys]
+        with ThreadPoolExecutor(GETS_IN_FLIGHT) as pool:
+            return list(map(json.loads, pool.map(self.store.get, keys)))
 
     def data_key(self, name: str) -> str:
         """Return the key of the data file of a piece."""

@@ -52,8 +52,10 @@ class Lake:
         if not paths:
             schema = self._settings.schema or pa.schema([])
             return ds.dataset(schema.empty_table())
-        stored = ds.dataset(paths[:1], filesystem=filesystem, format="parquet").schema
-        schema = declared_schema(stored)
+        schema = self._settings.schema
+        if schema is None:
+            first = ds.dataset(paths[:1], filesystem=filesystem, format="parquet")
+            schema = declared_schema(first.schema)
         return ds.dataset(paths, schema=schema, filesystem=filesystem, format="parquet")
 
     def latest(self) -> pa.RecordBatchReader:

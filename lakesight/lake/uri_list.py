@@ -4,6 +4,7 @@ import hashlib
 import io
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -41,16 +42,17 @@ def read_list(store: Store, key: str) -> tuple[Iterator[pa.Table], bool]:
         return _once(read_inventory(store.get(key))), True
     readers = {".txt": _text, ".csv": _csv, ".parquet": _parquet}
     batches = readers[PurePosixPath(key).suffix.lower()](store, key)
-    return _once(_entries(batch, store.uri(key)) for batch in batches), False
+    return _once(map(partial(_entries, where=store.uri(key)), batches)), False
 
 
 def _text(store: Store, key: str) -> Iterator[pa.Table]:
     batch: list[str] = []
-    for line in io.TextIOWrapper(store.reader(key), encoding="utf-8"):
-        batch.append(line.strip())
-        if len(batch) == BATCH_ROWS:
-            yield pa.table({"uri": batch})
-            batch = []
+    with io.TextIOWrapper(store.reader(key), encoding="utf-8") as lines:
+        for line in lines:
+            batch.append(line.strip())
+            if len(batch) == BATCH_ROWS:
+                yield pa.table({"uri": batch})
+                batch = []
     yield pa.table({"uri": pa.array(batch, pa.string())})
 
 
@@ -58,20 +60,20 @@ def _csv(store: Store, key: str) -> Iterator[pa.Table]:
     types = dict.fromkeys(URI_COLUMNS, pa.string()) | BELIEVED
     convert = pyarrow.csv.ConvertOptions(column_types=types, strings_can_be_null=True)
     parse = pyarrow.csv.ParseOptions(newlines_in_values=True)
-    source = pa.PythonFile(store.reader(key), "r")
     try:
-        with pyarrow.csv.open_csv(source, convert_options=convert, parse_options=parse) as batches:
-            yield from map(pa.table, batches)
+        with store.reader(key) as file:
+            source = pa.PythonFile(file, "r")
+            yield from map(pa.table, pyarrow.csv.open_csv(source, None, parse, convert))
     except pa.ArrowInvalid as error:
         raise UserError(f"{store.uri(key)} is no CSV list of URIs: {error}") from None
 
 
 def _parquet(store: Store, key: str) -> Iterator[pa.Table]:
     try:
-        with pq.ParquetFile(pa.PythonFile(store.reader(key), "r")) as file:
-            names = file.schema_arrow.names
-            wanted = [name for name in names if name in (*URI_COLUMNS, *BELIEVED)]
-            yield from map(pa.table, file.iter_batches(BATCH_ROWS, columns=wanted or names[:2]))
+        with store.reader(key) as file, pq.ParquetFile(pa.PythonFile(file, "r")) as parquet:
+            names = parquet.schema_arrow.names
+            wanted = {_uri_column(names, store.uri(key)), *BELIEVED}.intersection(names)
+            yield from map(pa.table, parquet.iter_batches(BATCH_ROWS, columns=list(wanted)))
     except pa.ArrowInvalid as error:
         raise UserError(f"{store.uri(key)} is no Parquet list of URIs: {error}") from None
 
@@ -81,7 +83,7 @@ def _entries(batch: pa.Table, where: str) -> pa.Table:
     batch = batch.rename_columns({_uri_column(batch.column_names, where): "uri"})
     rows = [{**_UNKNOWN, **row} for row in batch.to_pylist() if row["uri"]]
     for row in rows:
-        row["key"] = row["uri"] = canonical(row["uri"])
+        row["key"] = row["uri"] = canonical(str(row["uri"]))
     unknown = [row for row in rows if row["etag"] is None]
     for row, entry in zip(unknown, _heads([row["uri"] for row in unknown]), strict=True):
         row.update(entry)

@@ -7,6 +7,7 @@ import sys
 import tempfile
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -39,12 +40,19 @@ def store(new_root: Callable[[], str]) -> Store:
     return Store.open(new_root())[0]
 
 
-def keys(pages: Iterable[pa.Table]) -> list[str]:
-    return [key for page in pages for key in page["key"].to_pylist()]
+@pytest.fixture
+def folder() -> str:
+    """Stores of S3 share a bucket: each test has a folder of its own."""
+    return uuid.uuid4().hex
+
+
+def keys(pages: Iterable[pa.Table], folder: str = "") -> list[str]:
+    return [key.removeprefix(f"{folder}/") for page in pages for key in page["key"].to_pylist()]
 
 
 @pytest.mark.parametrize("key", ODD_KEYS)
-def test_any_key_comes_back(store: Store, key: str) -> None:
+def test_any_key_comes_back(store: Store, folder: str, key: str) -> None:
+    key = f"{folder}/{key}"
     if isinstance(store, S3Store) and not key.isprintable():
         with pytest.raises(UserError, match="without control characters"):
             store.create(key, b"first")
@@ -55,7 +63,7 @@ def test_any_key_comes_back(store: Store, key: str) -> None:
     store.put(key, b"third!")
     assert store.get(key) == b"third!"
     assert store.get_range(key, 2, 5) == b"ird"
-    (page,) = store.list()
+    (page,) = store.list(folder)
     assert page.schema == ENTRIES
     (row,) = page.to_pylist()
     entry = store.head(key)
@@ -78,29 +86,29 @@ def test_what_is_not_there(store: Store) -> None:
             read("none.jpg")
 
 
-def test_a_folder_is_not_a_prefix_of_names(store: Store) -> None:
+def test_a_folder_is_not_a_prefix_of_names(store: Store, folder: str) -> None:
     for key in ("a/1.jpg", "a/b/2.jpg", "ab/3.jpg", "a.jpg"):
-        store.put(key, b"x")
-    assert keys(store.list("a")) == ["a/1.jpg", "a/b/2.jpg"]
-    assert sorted(keys(store.list())) == ["a.jpg", "a/1.jpg", "a/b/2.jpg", "ab/3.jpg"]
+        store.put(f"{folder}/{key}", b"x")
+    assert keys(store.list(f"{folder}/a"), folder) == ["a/1.jpg", "a/b/2.jpg"]
+    assert sorted(keys(store.list(folder), folder)) == ["a.jpg", "a/1.jpg", "a/b/2.jpg", "ab/3.jpg"]
 
 
-def test_reading_on_conditions(store: Store) -> None:
-    store.put("a.jpg", b"12345")
-    entry = store.head("a.jpg")
+def test_reading_on_conditions(store: Store, folder: str) -> None:
+    store.put(f"{folder}/a.jpg", b"12345")
+    entry = store.head(f"{folder}/a.jpg")
     assert entry is not None
-    assert store.get("a.jpg", if_match=entry.etag, max_bytes=5) == b"12345"
+    assert store.get(f"{folder}/a.jpg", if_match=entry.etag, max_bytes=5) == b"12345"
     with pytest.raises(TooLargeError):
-        store.get("a.jpg", max_bytes=4)
-    store.put("a.jpg", b"123456")
+        store.get(f"{folder}/a.jpg", max_bytes=4)
+    store.put(f"{folder}/a.jpg", b"123456")
     with pytest.raises(ChangedError):
-        store.get("a.jpg", if_match=entry.etag)
+        store.get(f"{folder}/a.jpg", if_match=entry.etag)
 
 
-def test_a_file_to_seek_in(store: Store) -> None:
+def test_a_file_to_seek_in(store: Store, folder: str) -> None:
     data = os.urandom(3 << 20)
-    store.put("big", data)
-    with store.reader("big") as file:
+    store.put(f"{folder}/big", data)
+    with store.reader(f"{folder}/big") as file:
         assert file.read(10) == data[:10]
         file.seek(-7, os.SEEK_END)
         assert file.read() == data[-7:]
@@ -108,23 +116,21 @@ def test_a_file_to_seek_in(store: Store) -> None:
         assert file.read(1 << 20) == data[1 << 20 : 2 << 20]
 
 
-def test_a_store_crosses_the_wire_without_credentials(
-    store: Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    store.put("a", b"x")
+def test_a_store_crosses_the_wire_without_credentials(store: Store, folder: str) -> None:
+    store.put(f"{folder}/a", b"x")
     wire = pickle.dumps(store)
     for name in ("AWS_SECRET_ACCESS_KEY", "AWS_ACCESS_KEY_ID"):
         assert os.environ.get(name, "-none-").encode() not in wire
-    assert pickle.loads(wire).get("a") == b"x"
+    assert pickle.loads(wire).get(f"{folder}/a") == b"x"
 
 
-def test_one_of_many_threads_creates(store: Store) -> None:
+def test_one_of_many_threads_creates(store: Store, folder: str) -> None:
     barrier = threading.Barrier(8)
     won: list[int] = []
 
     def create(number: int) -> None:
         barrier.wait()
-        if store.create("race", str(number).encode()):
+        if store.create(f"{folder}/race", str(number).encode()):
             won.append(number)
 
     threads = [threading.Thread(target=create, args=(number,)) for number in range(8)]
@@ -133,7 +139,7 @@ def test_one_of_many_threads_creates(store: Store) -> None:
     for thread in threads:
         thread.join()
     assert len(won) == 1
-    assert store.get("race") == str(won[0]).encode()
+    assert store.get(f"{folder}/race") == str(won[0]).encode()
 
 
 def test_local_writers_leave_no_rubbish_and_sweep_what_is_a_day_old(tmp_path: Path) -> None:
@@ -210,9 +216,9 @@ class TestMistakes:
 
     @pytest.mark.parametrize("name", ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"])
     def test_wrong_credentials(
-        self, new_bucket: Callable[[], str], monkeypatch: pytest.MonkeyPatch, name: str
+        self, shared_bucket: str, monkeypatch: pytest.MonkeyPatch, name: str
     ) -> None:
-        store = S3Store(new_bucket())
+        store = S3Store(shared_bucket)
         monkeypatch.setenv(name, "AKIAWRONGWRONG")
         for act in every_way(store):
             with pytest.raises(UserError, match="refuses the AWS credentials") as caught:
@@ -222,27 +228,23 @@ class TestMistakes:
             assert caught.value.__cause__ is None
             assert "\n" not in str(caught.value)
 
-    def test_no_credentials(
-        self, new_bucket: Callable[[], str], monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        store = S3Store(new_bucket())
+    def test_no_credentials(self, shared_bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        store = S3Store(shared_bucket)
         monkeypatch.delenv("AWS_ACCESS_KEY_ID")
         monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
         with pytest.raises(UserError, match="no AWS credentials"):
             store.get("a")
 
-    def test_an_unknown_profile(
-        self, new_bucket: Callable[[], str], monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        store = S3Store(new_bucket())
+    def test_an_unknown_profile(self, shared_bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        store = S3Store(shared_bucket)
         monkeypatch.setenv("AWS_PROFILE", "nobody")
         with pytest.raises(UserError, match="nobody"):
             store.get("a")
 
     def test_may_read_but_not_write(
-        self, new_bucket: Callable[[], str], s3_server: S3Server, monkeypatch: pytest.MonkeyPatch
+        self, shared_bucket: str, s3_server: S3Server, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        store = S3Store(new_bucket())
+        store = S3Store(shared_bucket)
         store.put("a", b"x")
         monkeypatch.setenv("AWS_ACCESS_KEY_ID", s3_server.reader_access_key)
         monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", s3_server.reader_secret_key)
@@ -273,12 +275,11 @@ class TestMistakes:
 
 
 def test_endpoint_and_keys_from_a_profile(
-    new_bucket: Callable[[], str],
+    shared_bucket: str,
     s3_server: S3Server,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    bucket = new_bucket()
     (tmp_path / "config").write_text(
         "[profile lake]\nregion = eu-west-1\nservices = here\n"
         f"[services here]\ns3 =\n  endpoint_url = {s3_server.endpoint}\n"
@@ -292,7 +293,7 @@ def test_endpoint_and_keys_from_a_profile(
     monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "credentials"))
     monkeypatch.setenv("AWS_PROFILE", "lake")
-    store = S3Store(bucket)
-    assert store.create("a", b"x")
-    assert store.get("a") == b"x"
+    store = S3Store(shared_bucket)
+    assert store.create("profile", b"x")
+    assert store.get("profile") == b"x"
     assert store.connection.region == "eu-west-1"

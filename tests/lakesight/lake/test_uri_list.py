@@ -1,0 +1,123 @@
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from lakesight.errors import UserError
+from lakesight.lake.source import Source
+from lakesight.lake.store import Store
+from lakesight.lake.uri_list import MISSING
+from lakesight.lake.uris import file_uri
+
+
+def rows(uri: str, **globs: tuple[str, ...]) -> list[dict[str, Any]]:
+    return [row for page in Source(uri=uri, **globs).list() for row in page.to_pylist()]
+
+
+def etags(uri: str) -> dict[str, str]:
+    return {row["uri"]: row["etag"] for row in rows(uri)}
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> list[Path]:
+    paths = [tmp_path / name for name in ("a b.jpg", 'ö,"x".jpg', "plain", "100%.jpg")]
+    for path in paths:
+        path.write_bytes(path.name.encode())
+    return paths
+
+
+def as_text(path: Path, uris: list[str]) -> Path:
+    path = path.with_suffix(".txt")
+    path.write_text("\n".join(uris) + "\n\n")
+    return path
+
+
+def as_csv(path: Path, uris: list[str]) -> Path:
+    path = path.with_suffix(".csv")
+    quoted = ['"' + uri.replace('"', '""') + '"' for uri in uris]
+    path.write_text("\n".join(["uri", *quoted]))
+    return path
+
+
+def as_parquet(path: Path, uris: list[str]) -> Path:
+    path = path.with_suffix(".parquet")
+    pq.write_table(pa.table({"uri": uris}), path)
+    return path
+
+
+@pytest.mark.parametrize("write", [as_text, as_csv, as_parquet])
+def test_a_list_is_taken_whole_and_each_object_once(
+    tmp_path: Path, photos: list[Path], write: Callable[[Path, list[str]], Path]
+) -> None:
+    gone = tmp_path / "gone.jpg"
+    uris = [*map(str, photos), file_uri(photos[0]), str(photos[1]), str(gone)]
+    found = etags(str(write(tmp_path / "list", uris)))
+    assert list(found) == [*map(file_uri, photos), file_uri(gone)]
+    assert found.pop(file_uri(gone)) == MISSING
+    for path in photos:
+        entry = Store.open(str(path))[0].head(path.name)
+        assert entry is not None
+        assert found[file_uri(path)] == entry.etag
+
+
+@pytest.mark.parametrize("column", ["uri", "url", "path", "anything"])
+def test_the_column_of_uris(tmp_path: Path, photos: list[Path], column: str) -> None:
+    table = pa.table({column: [str(path) for path in photos]})
+    pq.write_table(table, tmp_path / "list.parquet")
+    assert len(etags(str(tmp_path / "list.parquet"))) == len(photos)
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_a_list_without_a_column_of_uris(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"list{suffix}"
+    if suffix == ".csv":
+        path.write_text("name,size\na,1\n")
+    else:
+        pq.write_table(pa.table({"name": ["a"], "size": [1]}), path)
+    with pytest.raises(UserError, match="no column uri, url or path; it has name, size"):
+        rows(str(path))
+
+
+@pytest.mark.parametrize("name", ["list.csv", "list.parquet"])
+def test_what_is_no_list(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(b"\xff\xd8\xff\xe0\x00\x10JFIF\n,,,\n,")
+    with pytest.raises(UserError):
+        rows(str(tmp_path / name))
+
+
+def test_what_a_list_says_is_believed(tmp_path: Path) -> None:
+    when = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+    row = {"uri": "s3://no-such-bucket/a.jpg", "etag": "abc", "size": 7, "modified": when}
+    pq.write_table(pa.Table.from_pylist([row]), tmp_path / "list.parquet")
+    assert rows(str(tmp_path / "list.parquet")) == [row]
+    (tmp_path / "list.csv").write_text(
+        "etag,uri,size,modified\nabc,s3://no-such-bucket/a.jpg,7,2026-01-02T03:04:05Z\n"
+    )
+    assert rows(str(tmp_path / "list.csv")) == [row]
+
+
+def test_a_list_in_a_bucket_of_objects_in_a_bucket(shared_bucket: str) -> None:
+    store, _ = Store.open(f"s3://{shared_bucket}")
+    keys = [f"p/{number:03} ö%20.jpg" for number in range(100)]
+    for key in keys:
+        store.put(key, key.encode())
+    store.put("list.txt", "\r\n".join([*map(store.uri, keys), store.uri("gone.jpg")]).encode())
+    found = etags(f"s3://{shared_bucket}/list.txt")
+    assert list(found) == [*map(store.uri, keys), store.uri("gone.jpg")]
+    assert [uri for uri, etag in found.items() if etag == MISSING] == [store.uri("gone.jpg")]
+
+
+def test_globs_of_a_list_match_whole_uris(tmp_path: Path, photos: list[Path]) -> None:
+    path = as_text(tmp_path / "list", [str(photo) for photo in photos])
+    assert [row["uri"] for row in rows(str(path), exclude=("*.jpg",))] == [file_uri(photos[2])]
+
+
+def test_credentials_in_a_list_are_refused(tmp_path: Path) -> None:
+    path = as_text(tmp_path / "list", ["s3://AKIA:hush@bucket/a.jpg"])
+    with pytest.raises(UserError) as caught:
+        rows(str(path))
+    assert "hush" not in str(caught.value)
