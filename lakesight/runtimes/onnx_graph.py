@@ -77,32 +77,37 @@ def _prepend(graph: Any, network: Network) -> None:
     from onnx import TensorProto, helper, numpy_helper
 
     source = graph_input(graph)
-    element = source.type.tensor_type.elem_type
-    batch = source.type.tensor_type.shape.dim[0]
-    operations: list[tuple[str, Any, dict[str, Any]]] = []
-    if network.channels == "bgr":
-        operations.append(("Gather", np.array([2, 1, 0], np.int64), {"axis": 3}))
-    if element != TensorProto.UINT8:
-        operations.append(("Cast", None, {"to": element}))
-    number = helper.tensor_dtype_to_np_dtype(element)
-    if network.mean is not None:
-        operations.append(("Sub", np.array(network.mean, number), {}))
-    if network.scale is not None:
-        operations.append(("Div", np.array(network.scale, number), {}))
-    if network.layout == "NCHW":
-        operations.append(("Transpose", None, {"perm": [0, 3, 1, 2]}))
     nodes, current = [], PIXELS
-    for index, (name, constant, attributes) in enumerate(operations):
+    steps = _steps(network, source.type.tensor_type.elem_type)
+    for index, (operation, constant, attributes) in enumerate(steps):
         inputs = [current]
         if constant is not None:
-            graph.initializer.append(numpy_helper.from_array(constant, f"{PIXELS}_{name}"))
-            inputs.append(f"{PIXELS}_{name}")
+            inputs.append(f"{PIXELS}_{operation}")
+            graph.initializer.append(numpy_helper.from_array(constant, inputs[1]))
         current = f"{PIXELS}_{index}"
-        nodes.append(helper.make_node(name, inputs, [current], **attributes))
+        nodes.append(helper.make_node(operation, inputs, [current], **attributes))
     _splice(graph, source.name, nodes, current)
-    shape = [batch.dim_value or "N", network.height, network.width, 3]
+    batch = source.type.tensor_type.shape.dim[0].dim_value or "N"
+    shape = [batch, network.height, network.width, 3]
     graph.input.remove(source)
     graph.input.insert(0, helper.make_tensor_value_info(PIXELS, TensorProto.UINT8, shape))
+
+
+def _steps(network: Network, element: int) -> Iterator[tuple[str, Any, dict[str, Any]]]:
+    """Yield operation, constant and attributes of each step from pixels to the input."""
+    from onnx import TensorProto, helper
+
+    if network.channels == "bgr":
+        yield "Gather", np.array([2, 1, 0], np.int64), {"axis": 3}
+    if element != TensorProto.UINT8:
+        yield "Cast", None, {"to": element}
+    number = helper.tensor_dtype_to_np_dtype(element)
+    if network.mean is not None:
+        yield "Sub", np.array(network.mean, number), {}
+    if network.scale is not None:
+        yield "Div", np.array(network.scale, number), {}
+    if network.layout == "NCHW":
+        yield "Transpose", None, {"perm": [0, 3, 1, 2]}
 
 
 def _splice(graph: Any, old: str, nodes: list[Any], last: str) -> None:

@@ -172,7 +172,7 @@ def test_a_picture_that_is_classified_and_embedded_runs_once(pair: list[Model]) 
     classifier.predict(views, rows)
     together = embedder.predict(views, rows)
     assert shared.num_runs == before + 1
-    alone = catalog.build(catalog.spec("efficientnet-lite3", "embed")).predict(views, rows)
+    alone = lakesight.load("efficientnet-lite3", kind="embed").predict(views, rows)
     assert together.equals(alone)
 
 
