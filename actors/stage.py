@@ -68,7 +68,7 @@ class Stage:
         os.environ["OMP_NUM_THREADS"] = str(config.num_threads)  # before torch is imported
         self.config = config
         self.ledger = ledger
-        self.models = [catalog.build(spec, config.num_threads) for spec in config.models]
+        self.models = catalog.build_all(config.models, config.num_threads)
         self.batch_sizes = [config.batch_size] * len(self.models)
         self.locks = [threading.Lock() for _ in self.models]
         decode = config.decode

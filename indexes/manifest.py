@@ -6,7 +6,6 @@ from typing import Annotated, BinaryIO, Literal
 
 from pydantic import Field
 
-from lakesight.media.view import ImageView
 from lakesight.models.base import Frozen, ModelSpec
 
 CHUNK_BYTES = 1 << 20
@@ -44,9 +43,6 @@ class IndexManifest(Frozen):
     column: str
     model: ModelSpec | None
     """What made the vectors, and makes a query comparable with them; None where unknown."""
-    views: tuple[ImageView, ...] = ()
-    """What each picture was decoded to, for all models of the job. A JPEG's reduced scale depends
-    on all of them: a query decoded to the same views has the very value of the batch."""
     metric: Literal["inner_product"] = "inner_product"
     storage: Literal["float16", "float32"]
     """As the rows hold them: no precision is lost."""

@@ -88,15 +88,22 @@ def write_output(
     settings: Mapping[str, Any] = SETTINGS,
     schema: pa.Schema = SCHEMA,
     change: Mapping[str, Any] | None = None,
+    embeddings: Mapping[str, Any] | None = None,
     rows_per_file: int = 4,
 ) -> Output:
-    """Commit a row for every new object of a source; `change` replaces values in each of them."""
+    """Commit a row for every new object of a source.
+
+    `change` replaces values in each of them, `embeddings` gives their vectors by name.
+    """
     out = Output.open(output)
     out.bind(settings, schema)
     out.plan(Source(uri=source, include=("*",)), rows_per_file)
     for piece in out.pending():
         keys = out.read_piece(piece).select(["id", "uri", "etag"]).to_pylist()
         rows = [key | {"run_id": "run"} | row(key["uri"]) | (change or {}) for key in keys]
+        if embeddings is not None:
+            for each in rows:
+                each["embedding"] = embeddings[each["uri"].rpartition("/")[2]]
         known = [{name: each.get(name) for name in schema.names} for each in rows]
         out.commit(piece, pa.Table.from_pylist(known, schema=schema))
     return out

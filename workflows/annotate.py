@@ -14,7 +14,6 @@ import yaml
 from pydantic import Field
 from pydantic_settings import CliPositionalArg
 
-from actors.pools import PoolOptions, plan_pools
 from lakesight.errors import UserError
 from lakesight.lake.manifest import Piece
 from lakesight.lake.output import Output
@@ -226,6 +225,7 @@ def _look(
     import ray
 
     from actors.ledger import start_ledger
+    from actors.pools import PoolOptions, plan_pools
     from workflows.cluster import cluster
     from workflows.pipeline import run_pipeline
 

@@ -2,8 +2,11 @@
 
 import logging
 import os
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import TextIO
 
 import ray
 
@@ -20,24 +23,44 @@ def cluster(address: str | None, *, verbose: bool) -> Iterator[list[Node]]:
     for name in () if verbose else ("ray", "ray.data", "ray.serve"):
         logging.getLogger(name).setLevel(logging.ERROR)
     address = address or os.environ.get("RAY_ADDRESS") or "local"
-    if not verbose:
-        os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    ray.init(
-        address=address,
-        logging_level=logging.INFO if verbose else logging.ERROR,
-        log_to_driver=verbose,
-        include_dashboard=False if address == "local" else None,
-    )
-    _quieten_ray_data(verbose=verbose)
-    try:
-        yield [
-            _node(node["Resources"])
-            for node in ray.nodes()  # type: ignore[no-untyped-call]
-            if node["Alive"]
-        ]
-    finally:
-        ray.shutdown()
+    with nullcontext() if verbose else _python_alone_on_stderr():
+        ray.init(
+            address=address,
+            logging_level=logging.INFO if verbose else logging.ERROR,
+            log_to_driver=verbose,
+            include_dashboard=False if address == "local" else None,
+        )
+        _quieten_ray_data(verbose=verbose)
+        try:
+            yield [
+                _node(node["Resources"])
+                for node in ray.nodes()  # type: ignore[no-untyped-call]
+                if node["Alive"]
+            ]
+        finally:
+            ray.shutdown()
+
+
+@contextmanager
+def _python_alone_on_stderr() -> Iterator[None]:
+    """Drop what Ray's C++ core writes to file descriptor 2; its log files have it too."""
+    before = sys.stderr
+    with os.fdopen(os.dup(2), "w", buffering=1) as python, Path(os.devnull).open("w") as nowhere:
+        _move_stderr(before, python)
+        os.dup2(nowhere.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(python.fileno(), 2)
+            _move_stderr(python, before)
+
+
+def _move_stderr(old: TextIO, new: TextIO) -> None:
+    sys.stderr = new
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, logging.StreamHandler) and handler.stream is old:
+            handler.setStream(new)
 
 
 def _node(resources: dict[str, float]) -> Node:

@@ -21,7 +21,6 @@ from lakesight.errors import UserError
 from lakesight.lake.manifest import join
 from lakesight.lake.output import DATA
 from lakesight.lake.reader import Lake
-from lakesight.media.view import ImageView
 from lakesight.models.base import Frozen, ModelSpec
 from workflows import tables
 
@@ -86,7 +85,6 @@ class Index(Frozen):
                 fingerprint=wanted,
                 column=self.column,
                 model=model_of(lake, self.column),
-                views=views_of(lake),
                 storage=builder.storage,
                 dim=builder.dim,
                 count=builder.index.ntotal,
@@ -162,10 +160,3 @@ def model_of(lake: Lake, column: str) -> ModelSpec | None:
     specs = [ModelSpec.model_validate(spec) for spec in lake.settings.get("models", ())]
     made = [spec for spec in specs if spec.card.kind == "embed"]
     return next((spec for spec in made if (spec.column or "embedding") == column), None)
-
-
-def views_of(lake: Lake) -> tuple[ImageView, ...]:
-    """Return the views that the runs of an output decoded to: one set, as the settings are one."""
-    stages = [pool.get("stage", {}) for run in lake.runs() for pool in run.get("pools", ())]
-    decoded = [stage["decode"]["views"] for stage in stages if stage.get("decode")]
-    return tuple(ImageView.model_validate(view) for view in decoded[0]) if decoded else ()

@@ -113,18 +113,22 @@ def run_pipeline(
     Raises UserError for a mistake in the job, StoreError where a store stopped answering; what was
     committed until then stays.
     """
+    num_writers = max(pool.num_actors for pool in pools)  # each a process that costs a start
     context = DataContext.get_current()
     context.target_max_block_size = None  # a block is a piece, from the manifest to its file
     dataset = ray.data.read_datasource(
         PieceSource(output, pieces),
         override_num_blocks=len(pieces),
         num_cpus=CPUS_OF_SMALL_TASKS,
+        concurrency=num_writers,
     )
     for pool in pools:
         dataset = _through(dataset, pool, ledger)
     sink = PieceSink(output, pieces)
     try:
-        dataset.write_datasink(sink, ray_remote_args={"num_cpus": CPUS_OF_SMALL_TASKS})
+        dataset.write_datasink(
+            sink, ray_remote_args={"num_cpus": CPUS_OF_SMALL_TASKS}, concurrency=num_writers
+        )
     except ray.exceptions.RayError as error:
         _raise_ours(error)
         raise

@@ -16,7 +16,7 @@ from pydantic_settings import CliPositionalArg
 from indexes.manifest import IndexManifest
 from indexes.search import Searcher
 from lakesight.errors import UserError
-from lakesight.lake.globs import is_image
+from lakesight.lake.globs import IMAGE_SUFFIXES
 from lakesight.lake.store import Store
 from lakesight.lake.uris import is_s3, local_path
 from lakesight.media.decode import MediaError
@@ -105,7 +105,8 @@ def names_picture(text: str) -> bool:
     """Return whether a query is a picture's path or URI, rather than words."""
     if is_s3(text) or text.startswith("file://"):
         return True
-    return is_image(text) or local_path(text).is_file()
+    _, dot, suffix = text.rpartition(".")
+    return bool(dot and suffix.lower() in IMAGE_SUFFIXES.split()) or local_path(text).is_file()
 
 
 def read(uri: str) -> bytes:
@@ -120,13 +121,12 @@ def read(uri: str) -> bytes:
 def embed_picture(data: bytes, manifest: IndexManifest) -> Vector:
     """Return what the batch job would have written for this picture, `(dim,)`."""
     model = build(manifest)
-    views = manifest.views if model.view in manifest.views else (model.view,)
-    with DecodePool(views, Limits(), num_processes=1) as pool:
+    with DecodePool([model.view], Limits(), num_processes=1) as pool:
         ((_, picture),) = pool.decode([(0, data)])
     if isinstance(picture, MediaError):
         raise UserError(f"the picture cannot be read: {picture}")
     size = pa.table({"width": [picture.width], "height": [picture.height]})
-    (value,) = model.predict([picture.views[views.index(model.view)]], size).to_pylist()
+    (value,) = model.predict(picture.views, size).to_pylist()
     return np.asarray(value, dtype=np.float32)
 
 

@@ -87,9 +87,9 @@ def test_it_sees_what_is_there(seen: str) -> None:
     assert top < nose[1] < bottom
     assert rows["nothing.png"]["detections"] == []
     assert rows["nothing.png"]["status"] == "ok"
-    assert np.linalg.norm(np.float64(rows["chelsea.jpg"]["embedding"])) == pytest.approx(
-        1, abs=1e-3
-    )
+    assert np.linalg.norm(
+        np.asarray(rows["chelsea.jpg"]["embedding"], np.float64)
+    ) == pytest.approx(1, abs=1e-3)
 
 
 def test_a_broken_picture_is_an_error_row(seen: str) -> None:

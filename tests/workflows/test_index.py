@@ -11,7 +11,6 @@ from indexes.search import Searcher
 from indexes.store import IndexStore
 from lakesight.errors import UserError
 from lakesight.lake.store import Store
-from lakesight.media.view import ImageView
 from lakesight.models.base import ModelSpec
 from lakesight.schemas import embedding_type, output_schema
 from tests.indexing import unit
@@ -84,16 +83,12 @@ def test_the_manifest_says_what_made_the_vectors(
     source: str, new_root: Callable[[], str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     output, index = new_root(), new_root()
-    view = ImageView(width=300, height=300, fit="squash")
-    out = write_output(source, output)
-    pool = {"stage": {"decode": {"views": [view.model_dump(mode="json")]}}}
-    out.record_run("run", {"run_id": "run", "pools": [pool]})
+    write_output(source, output)
     Index.model_validate({"output": output, "index": index, "json": True}).run()
     printed = json.loads(capsys.readouterr().out)
     manifest = IndexStore.open(index).current()
     assert manifest is not None
     assert manifest.model == ModelSpec(card=EMBEDDER)
-    assert manifest.views == (view,)
     assert (manifest.count, manifest.dim, manifest.num_skipped) == (12, DIM, 0)
     assert manifest.recall.value == 1.0
     assert printed == {"new": True} | manifest.model_dump(mode="json")
