@@ -27,6 +27,7 @@ from lakesight.models.base import Frozen, Model, TextEncoder
 from workflows import tables
 
 Vector = npt.NDArray[np.float32]
+SUFFIXES = frozenset(IMAGE_SUFFIXES.split())
 ROW_ID = re.compile(r"id:([0-9a-f]{32})")
 
 
@@ -103,10 +104,13 @@ class Search(Frozen):
 
 def names_picture(text: str) -> bool:
     """Return whether a query is a picture's path or URI, rather than words."""
-    if is_s3(text) or text.startswith("file://"):
-        return True
     _, dot, suffix = text.rpartition(".")
-    return bool(dot and suffix.lower() in IMAGE_SUFFIXES.split()) or local_path(text).is_file()
+    if is_s3(text) or text.startswith("file://") or (dot and suffix.lower() in SUFFIXES):
+        return True
+    try:
+        return local_path(text).is_file()
+    except OSError:  # words that are too long for a name
+        return False
 
 
 def read(uri: str) -> bytes:

@@ -199,6 +199,7 @@ def test_by_text_where_the_model_reads_text(tmp_path: Path) -> None:
         ("a red bus", False),
         ("what is this?", False),
         ("jpg", False),
+        ("a long story " * 50, False),
         ("a bus. A dog", False),
     ],
 )
