@@ -32,7 +32,7 @@ ROW_ID = re.compile(r"id:([0-9a-f]{32})")
 
 
 class Search(Frozen):
-    """Find the rows of an index that are most like a picture, another row, or a text.
+    r"""Find the rows of an index that are most like a picture, another row, or a text.
 
     QUERY is one of
       photo.jpg, s3://bucket/photo.jpg   a picture
@@ -42,9 +42,9 @@ class Search(Frozen):
     Examples:
       lakesight search index/ photo.jpg
       lakesight search index/ photo.jpg --where "width >= 1024 AND uri LIKE '%/2024/%'"
-      lakesight search index/ photo.jpg
+      lakesight search index/ photo.jpg \
           --where "list_contains([d.label for d in detections], 'dog')"
-      lakesight search index/ photo.jpg
+      lakesight search index/ photo.jpg \
           --where "len([d for d in detections if d.label = 'person' AND d.score > 0.8]) >= 2"
       lakesight search s3://bucket/index "a red bus" -k 100 --json
     """
