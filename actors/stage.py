@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from actors import pixels
+from actors import columns
 from actors.ledger import LedgerHandle
 from lakesight.lake.fetch import FetchError, fetch
 from lakesight.media.decode import Decoded, MediaError
@@ -22,9 +22,6 @@ from lakesight.schemas import ROW
 
 READ = "read"
 """The name, in the ledger, of fetching and decoding."""
-
-HIDDEN = pa.schema([pa.field("_piece", pa.string()), pa.field("_index", pa.int32())])
-"""What travels with a row until it is committed: its piece, and its place in it."""
 
 
 class DecodeConfig(Frozen):
@@ -147,14 +144,14 @@ class Stage:
         """Return the rows of a piece at `indices`, with what is known of each."""
         known = block.take(pa.array(indices, pa.int32()))
         fresh = pa.Table.from_pylist(rows, schema=ROW)
-        columns = [known[name] if name in known.column_names else fresh[name] for name in ROW.names]
-        columns[ROW.names.index("run_id")] = pa.array([self.config.run_id] * len(rows))
-        hidden = [known["_piece"], pa.array(indices, pa.int32())]
-        return pa.table(columns + hidden, schema=pa.schema([*ROW, *HIDDEN]))
+        values = [known[name] if name in known.column_names else fresh[name] for name in ROW.names]
+        values[ROW.names.index("run_id")] = pa.array([self.config.run_id] * len(rows))
+        place = [known["_piece"], pa.array(indices, pa.int32())]
+        return pa.table(values + place, schema=pa.schema([*ROW, *columns.PLACE]))
 
     def _unpacked(self, block: pa.Table) -> Iterator[Batch]:
         """Yield the batches of a block that holds pixels, then the rows that have none."""
-        names = [name for name in block.column_names if name.startswith(pixels.PREFIX)]
+        names = [name for name in block.column_names if name.startswith(columns.PIXELS)]
         decoded = block["width"].is_valid()
         if not pc.all(decoded).as_py():
             yield Batch(block.drop_columns(names).filter(pc.invert(decoded)))
@@ -162,7 +159,7 @@ class Stage:
         for start in range(0, block.num_rows, self.config.batch_size):
             part = block.slice(start, self.config.batch_size)
             views = {
-                view: pixels.unpack(view, part[pixels.column_name(view)])
+                view: columns.unpack(view, part[columns.pixels_name(view)])
                 for view in {model.view for model in self.models} | set(self.config.keep)
             }
             yield Batch(part.drop_columns(names), views)
@@ -194,7 +191,7 @@ class Stage:
         for view in self.config.keep:
             images = batch.views[view] if batch.views else None
             rows = rows.append_column(
-                pixels.column_name(view), pixels.pack(view, images, rows.num_rows)
+                columns.pixels_name(view), columns.pack(view, images, rows.num_rows)
             )
         return rows
 

@@ -1,4 +1,7 @@
-"""Pixels as an Arrow column, for the way from the actor that decodes to the one that sees."""
+"""Columns that travel with the rows through Ray, and are gone once a piece is committed.
+
+Every row carries its place in its piece; on the way to a pool of its own, also its pixels.
+"""
 
 from collections.abc import Sequence
 
@@ -9,12 +12,16 @@ import pyarrow as pa
 from lakesight.media.view import ImageView
 from lakesight.models.base import Image
 
-PREFIX = "_view_"
+PLACE = pa.schema([pa.field("_piece", pa.string()), pa.field("_index", pa.int32())])
+"""The name of a row's piece, and the row's number in it."""
+
+PIXELS = "_view_"
+"""How the names of columns of pixels begin."""
 
 
-def column_name(view: ImageView) -> str:
+def pixels_name(view: ImageView) -> str:
     """Return the name of the column that holds a view's pixels."""
-    return f"{PREFIX}{view.width}x{view.height}_{view.fit}_{view.interpolation}_{view.pad}"
+    return f"{PIXELS}{view.width}x{view.height}_{view.fit}_{view.interpolation}_{view.pad}"
 
 
 def pack(view: ImageView, images: Sequence[Image] | None, num_rows: int) -> pa.Array:
