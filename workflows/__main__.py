@@ -2,6 +2,7 @@
 
 import argparse
 import logging
+import os
 import sys
 from collections.abc import Sequence
 
@@ -76,6 +77,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except StoreError as error:
         print(f"lakesight: {error}; what is committed stays, run it again", file=sys.stderr)
         return 1
+    except BrokenPipeError:  # `lakesight sql … | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except KeyboardInterrupt:
         print("lakesight: interrupted; what is committed stays, run it again", file=sys.stderr)
         return 130

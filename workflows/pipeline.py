@@ -33,6 +33,7 @@ def run_pipeline(
     """
     num_writers = max(pool.num_actors for pool in pools)  # each a process that costs a start
     context = DataContext.get_current()
+    context.memory_usage_poll_interval_s = None
     context.target_max_block_size = None  # a block is a piece, from the manifest to its file
     dataset = ray.data.read_datasource(
         PieceSource(output, pieces),

@@ -16,7 +16,7 @@ def encode(table: pa.Table) -> bytes:
     """Return a table as the bytes of a Parquet file.
 
     The table's own schema goes along (`declared_schema`), because fixed-size lists are written as
-    lists: pyarrow cannot read their nulls back (docs/decisions/0004-embeddings-as-lists.md).
+    lists: pyarrow before 26 cannot read their nulls (docs/decisions/0004-embeddings-as-lists.md).
     Dictionaries only where values repeat, no statistics of floats. Measured against pyarrow's
     defaults on 256 rows with detections, classes and an embedding: a tenth smaller, two and a half
     times faster to write.

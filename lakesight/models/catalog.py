@@ -83,6 +83,8 @@ def spec(
     The spec holds every option, defaults too: what a run was made with does not change with them.
     """
     card = resolve(name, kind)
+    if card.view is None:
+        raise UserError(f"the card of {name} says no view: add the pixels that the model wants")
     accepted = licences.check(card, licences_accepted)
     checked = _options(card, options or {}).model_dump(mode="json")
     return ModelSpec(card=card, options=checked, runtime=runtime, licences_accepted=accepted)

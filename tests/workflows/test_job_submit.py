@@ -39,6 +39,7 @@ def head() -> Iterator[dict[str, str]]:
     ports = dict(zip(PORT_FLAGS, free_ports(len(PORT_FLAGS)), strict=True))
     environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
     environment |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+    environment["PATH"] = f"{Path(sys.executable).parent}:{environment['PATH']}"  # as if activated
     with tempfile.TemporaryDirectory(prefix="ray") as folder:
         words = [
             RAY, "start", "--head", "--block", "--num-cpus=2", "--disable-usage-stats",
