@@ -12,8 +12,11 @@ import pyarrow as pa
 from lakesight.media.view import ImageView
 from lakesight.models.base import Image
 
-PLACE = pa.schema([pa.field("_piece", pa.string()), pa.field("_index", pa.int32())])
-"""The name of a row's piece, and the row's number in it."""
+PIECE, INDEX, TALLIES = "_piece", "_index", "_tallies"
+"""A row's piece and its number in it; what the stages before have done with the piece, as JSON."""
+
+REPORT = pa.schema([pa.field("_report", pa.string())])
+"""What the last stage gives back of a piece: a `PieceReport` as JSON."""
 
 PIXELS = "_view_"
 """How the names of columns of pixels begin."""

@@ -69,6 +69,7 @@ def plan_pools(
         decode=decode,
         models=tuple(models[:cut]),
         keep=_views(models[cut:]),
+        commits=cut == len(models),
         batch_size=options.batch_size or 16,
         num_threads=cpus,
     )
@@ -83,6 +84,7 @@ def plan_pools(
             decode=None,
             models=(spec,),
             keep=_views(models[place + 1 :]),
+            commits=place == len(models) - 1,
             batch_size=options.batch_size or 32,
             num_threads=cpus,
         )

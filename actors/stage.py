@@ -1,17 +1,23 @@
-"""The one Ray Data actor: pieces or pixels in, rows with one more column per model out."""
+"""The one Ray Data actor: a piece in, and with every model one more column, to its commit."""
 
+import dataclasses
+import json
 import os
-import threading
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field
+from threading import Lock
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from actors import columns
-from actors.ledger import LedgerHandle
+from actors.tally import PieceReport, Tallies, Tally
 from lakesight.lake.fetch import FetchError, fetch
+from lakesight.lake.manifest import Piece
+from lakesight.lake.output import Output
 from lakesight.media.decode import Decoded, MediaError
 from lakesight.media.limits import Limits
 from lakesight.media.pool import DecodePool
@@ -21,7 +27,7 @@ from lakesight.models.base import Frozen, Image, ModelSpec
 from lakesight.schemas import ROW
 
 READ = "read"
-"""The name, in the ledger, of fetching and decoding."""
+"""The stage name of fetching and decoding."""
 
 
 class DecodeConfig(Frozen):
@@ -43,6 +49,8 @@ class StageConfig(Frozen):
     models: tuple[ModelSpec, ...]
     keep: tuple[ImageView, ...] = ()
     """Views that a later stage needs: their pixels leave with the rows."""
+    commits: bool = True
+    """Whether the rows are complete: the last stage writes them."""
     batch_size: int = 16
     num_threads: int = 1
 
@@ -56,41 +64,67 @@ class Batch:
 
 
 class Stage:
-    """Callable of Ray Data's `map_batches`: one block in, one block out, row for row.
+    """Callable of Ray Data's `map_batches`: one block in, one block out, and a block is a piece.
 
-    Two blocks may be in here at once: while one waits for its last pictures, the other sees.
+    The first stage reads a piece's keys, and the last commits its rows; on CPUs they are one. Two
+    blocks may be in here at once: while one waits for its last pictures, the other sees.
     """
 
-    def __init__(self, config: StageConfig, ledger: LedgerHandle) -> None:
+    def __init__(self, config: StageConfig, output: Output) -> None:
         os.environ["OMP_NUM_THREADS"] = str(config.num_threads)  # before torch is imported
         self.config = config
-        self.ledger = ledger
+        self.output = output
         self.models = catalog.build_all(config.models, config.num_threads)
         self.batch_sizes = [config.batch_size] * len(self.models)
-        self.locks = [threading.Lock() for _ in self.models]
+        self.locks = [nullcontext() if model.concurrent else Lock() for model in self.models]
         decode = config.decode
         self.pool = (
             DecodePool(decode.views, decode.limits, decode.num_processes) if decode else None
         )
 
     def __call__(self, block: pa.Table) -> pa.Table:
-        """Return the block's rows with this stage's columns, in no particular order."""
-        if not block.num_rows:
-            return block  # another run has committed this piece meanwhile
-        batches = self._decoded(block) if self.pool else self._unpacked(block)
-        return pa.concat_tables([self._packed(self._seen(batch)) for batch in batches])
+        """Return the piece's rows with more columns; of the last stage, one `PieceReport`.
 
-    def _decoded(self, block: pa.Table) -> Iterator[Batch]:
+        Nothing comes of a piece that another run has committed meanwhile.
+        """
+        if not block.num_rows:
+            return block
+        piece = Piece(**json.loads(block[columns.PIECE][0].as_py()))
+        tallies = Tallies()
+        if self.pool is None:
+            tallies = Tallies.model_validate_json(block[columns.TALLIES][0].as_py())
+            batches = self._unpacked(block)
+        elif self.output.is_committed(piece):
+            return columns.REPORT.empty_table()
+        else:
+            batches = self._decoded(self.output.read_piece(piece), tallies)
+        rows = pa.concat_tables([self._packed(self._seen(batch, tallies)) for batch in batches])
+        if not self.config.commits:
+            return _sealed(piece, rows, tallies)
+        return self._committed(piece, rows, tallies)
+
+    def _committed(self, piece: Piece, rows: pa.Table, tallies: Tallies) -> pa.Table:
+        rows = rows.sort_by(columns.INDEX).drop_columns([columns.INDEX])
+        errors = Counter(error["stage"] for error in rows["error"].to_pylist() if error)
+        report = PieceReport(
+            piece=piece.name,
+            num_rows=rows.num_rows,
+            errors=errors,
+            ours=self.output.commit(piece, rows),
+            tallies=tallies,
+        )
+        return pa.table({"_report": [report.model_dump_json()]}, schema=columns.REPORT)
+
+    def _decoded(self, block: pa.Table, tallies: Tallies) -> Iterator[Batch]:
         """Yield pictures in batches as they become ready, then the rows that have none."""
         config, pool = self.config.decode, self.pool
         assert config is not None
         assert pool is not None
-        start, seconds, num_bytes = time.perf_counter(), 0.0, 0
+        tally = Tally(rows=block.num_rows)
         good: dict[int, Decoded] = {}
         errors: dict[int, FetchError | MediaError] = {}
 
         def fetched() -> Iterator[tuple[int, bytes]]:
-            nonlocal num_bytes
             for index, data in fetch(
                 block,
                 max_bytes_in_flight=config.max_bytes_in_flight,
@@ -100,21 +134,23 @@ class Stage:
                 if isinstance(data, FetchError):
                     errors[index] = data
                 else:
-                    num_bytes += len(data)
+                    tally.bytes += len(data)
                     yield index, data
 
+        start = time.perf_counter()
         for index, decoded in pool.decode(fetched()):
             if isinstance(decoded, MediaError):
                 errors[index] = decoded
                 continue
             good[index] = decoded
             if len(good) == self.config.batch_size:
-                seconds += time.perf_counter() - start
+                tally.seconds += time.perf_counter() - start
                 yield self._batch(block, good)
                 good = {}
                 start = time.perf_counter()
-        seconds += time.perf_counter() - start
-        self.ledger.add.remote(READ, block.num_rows, len(errors), seconds, num_bytes)
+        tally.seconds += time.perf_counter() - start
+        tally.errors = len(errors)
+        tallies.add(READ, tally)
         if good:
             yield self._batch(block, good)
         if errors:
@@ -146,11 +182,12 @@ class Stage:
         fresh = pa.Table.from_pylist(rows, schema=ROW)
         values = [known[name] if name in known.column_names else fresh[name] for name in ROW.names]
         values[ROW.names.index("run_id")] = pa.array([self.config.run_id] * len(rows))
-        place = [known["_piece"], pa.array(indices, pa.int32())]
-        return pa.table(values + place, schema=pa.schema([*ROW, *columns.PLACE]))
+        values.append(pa.array(indices, pa.int32()))
+        return pa.table(values, schema=ROW.append(pa.field(columns.INDEX, pa.int32())))
 
     def _unpacked(self, block: pa.Table) -> Iterator[Batch]:
         """Yield the batches of a block that holds pixels, then the rows that have none."""
+        block = block.drop_columns([columns.PIECE, columns.TALLIES])
         names = [name for name in block.column_names if name.startswith(columns.PIXELS)]
         decoded = block["width"].is_valid()
         if not pc.all(decoded).as_py():
@@ -164,12 +201,12 @@ class Stage:
             }
             yield Batch(part.drop_columns(names), views)
 
-    def _seen(self, batch: Batch) -> Batch:
+    def _seen(self, batch: Batch, tallies: Tallies) -> Batch:
         for place in range(len(self.models)):
-            batch.rows = self._see(place, batch)
+            batch.rows = self._see(place, batch, tallies)
         return batch
 
-    def _see(self, place: int, batch: Batch) -> pa.Table:
+    def _see(self, place: int, batch: Batch, tallies: Tallies) -> pa.Table:
         """Return the batch's rows with the column of one model."""
         model = self.models[place]
         column = model.output
@@ -181,9 +218,10 @@ class Stage:
                 model, batch.views[model.view], batch.rows, max_batch=self.batch_sizes[place]
             )
             self.batch_sizes[place] = min(self.batch_sizes[place], seen.max_batch)
-        stage = model.card.name
-        self.ledger.add.remote(stage, batch.rows.num_rows, len(seen.errors), seen.seconds)
-        return _with_errors(_with_column(batch.rows, column, seen.values), stage, seen.errors)
+        stage, rows = model.card.name, batch.rows
+        tally = Tally(rows=rows.num_rows, errors=len(seen.errors), seconds=seen.seconds)
+        tallies.add(stage, tally)
+        return _with_errors(_with_column(rows, column, seen.values), stage, seen.errors)
 
     def _packed(self, batch: Batch) -> pa.Table:
         """Return the rows, with the pixels that a later stage needs."""
@@ -194,6 +232,17 @@ class Stage:
                 columns.pixels_name(view), columns.pack(view, images, rows.num_rows)
             )
         return rows
+
+
+def _sealed(piece: Piece, rows: pa.Table, tallies: Tallies) -> pa.Table:
+    """Return rows with what the next stage must know of their piece."""
+    known = {
+        columns.PIECE: json.dumps(dataclasses.asdict(piece)),
+        columns.TALLIES: tallies.model_dump_json(),
+    }
+    for name, text in known.items():
+        rows = rows.append_column(name, pa.array([text] * rows.num_rows, pa.string()))
+    return rows
 
 
 def _describe(error: FetchError | MediaError) -> dict[str, str]:

@@ -222,39 +222,36 @@ def _look(
     pieces: Sequence[Piece],
 ) -> dict[str, Any]:
     """Look at the pending pieces on Ray; return what to record of it."""
-    import ray
-
-    from actors.ledger import start_ledger
     from actors.pools import PoolOptions, plan_pools
+    from actors.tally import PieceReport, Tallies
     from workflows.cluster import cluster
     from workflows.pipeline import run_pipeline
 
     start = time.perf_counter()
     total = sum(piece.num_rows for piece in pieces)
     options = PoolOptions(**job.model_dump(include=set(PoolOptions.model_fields)))
-    with cluster(job.address, verbose=job.verbose) as nodes:
+    reports: list[PieceReport] = []
+    tallies = Tallies()
+    with cluster(job.address, verbose=job.verbose) as nodes, progress(total) as state:
         pools = plan_pools(run_id, specs, limits, nodes, options, len(pieces))
-        ledger = start_ledger()
-
-        def read() -> tuple[int, int]:
-            tallies: dict[str, dict[str, Any]] = ray.get(ledger.read.remote())
-            done = min(tally["rows"] for tally in tallies.values()) if tallies else 0
-            return done, sum(tally["errors"] for tally in tallies.values())
-
-        with progress(read, total):
-            committed = run_pipeline(output, pieces, pools, ledger)
-        stages: dict[str, dict[str, Any]] = ray.get(ledger.read.remote())
-    ours = [piece for piece in committed if piece.ours]
+        for report in run_pipeline(output, pieces, pools):
+            reports.append(report)
+            tallies.add_all(report.tallies)
+            state.done += report.num_rows
+            state.errors += sum(report.errors.values())
+    ours = [report for report in reports if report.ours]
     seconds = time.perf_counter() - start
-    rows = sum(piece.num_rows for piece in ours)
+    rows = sum(report.num_rows for report in ours)
     return {
         "finished": datetime.now(UTC).isoformat(),
         "seconds": round(seconds, 3),
         "rows": rows,
-        "rows_of_other_runs": sum(piece.num_rows for piece in committed) - rows,
-        "errors": dict(sum((Counter(piece.errors) for piece in ours), Counter())),
+        "rows_of_other_runs": total - rows,
+        "errors": dict(sum((Counter(report.errors) for report in ours), Counter())),
         "images_per_s": round(rows / seconds, 2),
-        "stages": {name: _with_rate(tally) for name, tally in stages.items()},
+        "stages": {
+            name: _with_rate(tally) for name, tally in tallies.model_dump()["stages"].items()
+        },
         "pools": [pool.model_dump(mode="json") for pool in pools],
     }
 

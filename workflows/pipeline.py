@@ -1,67 +1,62 @@
 """Pieces of a manifest through pools of actors into committed files, on Ray Data."""
 
+import dataclasses
+import json
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
+import pyarrow as pa
 import ray
 from ray.data import ActorPoolStrategy, DataContext
 from ray.util.annotations import RayDeprecationWarning
 
-from actors.ledger import LedgerHandle
+from actors.columns import PIECE
 from actors.pools import Pool
 from actors.stage import Stage
+from actors.tally import PieceReport
 from lakesight.errors import UserError
 from lakesight.lake.manifest import Piece
 from lakesight.lake.output import Output
 from lakesight.lake.store import StoreError
-from workflows.pieces import Committed, PieceSink, PieceSource
 
 MAX_TASK_RETRIES = 3
 """How often a piece is tried again after its actor died, before the run ends with an error."""
 
-CPUS_OF_SMALL_TASKS = 0.1
-"""Reading a piece of the manifest and writing its rows: mostly waiting."""
-
 
 def run_pipeline(
-    output: Output, pieces: Sequence[Piece], pools: Sequence[Pool], ledger: LedgerHandle
-) -> list[Committed]:
-    """Stream the pieces through the pools; return what was committed. Blocks until it is done.
+    output: Output, pieces: Sequence[Piece], pools: Sequence[Pool]
+) -> Iterator[PieceReport]:
+    """Stream the pieces through the pools; yield what became of each, as it is committed.
 
-    Raises UserError for a mistake in the job, StoreError where a store stopped answering; what was
-    committed until then stays.
+    A piece that another run commits meanwhile yields nothing. Raises UserError for a mistake in the
+    job, StoreError where a store stopped answering; what was committed until then stays.
     """
-    num_writers = max(pool.num_actors for pool in pools)  # each a process that costs a start
     context = DataContext.get_current()
-    context.memory_usage_poll_interval_s = None
     context.target_max_block_size = None  # a block is a piece, from the manifest to its file
-    dataset = ray.data.read_datasource(
-        PieceSource(output, pieces),
-        override_num_blocks=len(pieces),
-        num_cpus=CPUS_OF_SMALL_TASKS,
-        concurrency=num_writers,
-    )
+    context.memory_usage_poll_interval_s = None  # reading a large actor's memory map takes a while
+    blocks = [pa.table({PIECE: [json.dumps(dataclasses.asdict(piece))]}) for piece in pieces]
+    dataset = ray.data.from_blocks(blocks)
     for pool in pools:
-        dataset = _through(dataset, pool, ledger)
-    sink = PieceSink(output, pieces)
+        dataset = _through(dataset, pool, output)
     try:
-        dataset.write_datasink(
-            sink, ray_remote_args={"num_cpus": CPUS_OF_SMALL_TASKS}, concurrency=num_writers
-        )
+        for batch in dataset.iter_batches(
+            batch_size=None, batch_format="pyarrow", prefetch_batches=0
+        ):
+            for report in batch["_report"].to_pylist():
+                yield PieceReport.model_validate_json(report)
     except ray.exceptions.RayError as error:
         _raise_ours(error)
         raise
-    return sink.committed
 
 
-def _through(dataset: ray.data.Dataset, pool: Pool, ledger: LedgerHandle) -> ray.data.Dataset:
+def _through(dataset: ray.data.Dataset, pool: Pool, output: Output) -> ray.data.Dataset:
     """Return the dataset after a pool of actors."""
     with warnings.catch_warnings():
         # Ray 2.60 has no other way to bound the retries, and says that this one will go in 2.64.
         warnings.simplefilter("ignore", RayDeprecationWarning)
         return dataset.map_batches(
             Stage,
-            fn_constructor_args=(pool.stage, ledger),
+            fn_constructor_args=(pool.stage, output),
             batch_size=None,
             batch_format="pyarrow",
             zero_copy_batch=True,

@@ -3,8 +3,9 @@
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 
 
 def describe(done: int, total: int, errors: int, elapsed_s: float) -> str:
@@ -26,30 +27,40 @@ def duration(seconds: float) -> str:
     return f"{minutes // 60}:{minutes % 60:02} h"
 
 
+@dataclass
+class Progress:
+    """How far a run is. The body of `progress` counts in it."""
+
+    total: int
+    done: int = 0
+    errors: int = 0
+    start: float = field(default_factory=time.monotonic)
+
+    def __str__(self) -> str:
+        return describe(self.done, self.total, self.errors, time.monotonic() - self.start)
+
+
 @contextmanager
-def progress(read: Callable[[], tuple[int, int]], total: int) -> Iterator[None]:
-    """Show `describe` on standard error while the body runs; `read` gives (done, errors).
+def progress(total: int) -> Iterator[Progress]:
+    """Show progress on standard error while the body runs.
 
     On a terminal the line is redrawn every second; in a log a new one appears every 30 seconds.
     """
     is_terminal = sys.stderr.isatty()
     stop = threading.Event()
-    start = time.monotonic()
+    state = Progress(total)
 
     def show() -> None:
         while not stop.wait(1 if is_terminal else 30):
-            line = describe(*_arguments(), time.monotonic() - start)
-            print(f"\r\033[K{line}" if is_terminal else line, end="" if is_terminal else "\n",
-                  file=sys.stderr, flush=True)  # fmt: skip
-
-    def _arguments() -> tuple[int, int, int]:
-        done, errors = read()
-        return done, total, errors
+            if is_terminal:
+                print(f"\r\033[K{state}", end="", file=sys.stderr, flush=True)
+            else:
+                print(state, file=sys.stderr, flush=True)
 
     thread = threading.Thread(target=show, name="progress", daemon=True)
     thread.start()
     try:
-        yield
+        yield state
     finally:
         stop.set()
         thread.join()

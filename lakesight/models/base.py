@@ -107,6 +107,8 @@ class Model(Protocol):
     """The pixels it wants."""
     output: pa.Field
     """The one column it adds, with its Arrow type."""
+    concurrent: bool
+    """Whether two threads may call `predict` at once, and gain by it."""
 
     def predict(self, views: Sequence[Image], rows: pa.Table) -> pa.Array:
         """Return one value of type `output.type` per view.

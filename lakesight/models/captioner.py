@@ -64,6 +64,7 @@ class Captioner:
     """Writes a caption, or the n best, about each picture."""
 
     Options = CaptionerOptions
+    concurrent = False
 
     def __init__(
         self, card: ModelCard, folder: Path, options: CaptionerOptions, runtime: RuntimeName

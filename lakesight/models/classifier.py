@@ -68,6 +68,7 @@ class Classifier:
     """The likeliest classes of a picture."""
 
     Options = ClassifierOptions
+    concurrent = True
 
     def __init__(
         self,

@@ -51,6 +51,7 @@ class Detr:
     """Boxes from a checkpoint of `AutoModelForObjectDetection` that scores classes by sigmoid."""
 
     Options = DetrOptions
+    concurrent = False
 
     def __init__(
         self, card: ModelCard, folder: Path, options: DetrOptions, runtime: RuntimeName

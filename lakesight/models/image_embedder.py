@@ -18,6 +18,7 @@ class ImageEmbedder:
     """L2-normalised float16 vectors from the layer below a classifier's last."""
 
     Options = RuntimeOptions
+    concurrent = True
 
     def __init__(
         self,

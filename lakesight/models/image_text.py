@@ -42,6 +42,7 @@ class ImageText:
     """L2-normalised vectors of pictures, and of texts to compare them with."""
 
     Options = ImageTextOptions
+    concurrent = False
 
     def __init__(
         self, card: ModelCard, folder: Path, options: ImageTextOptions, runtime: RuntimeName

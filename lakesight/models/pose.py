@@ -47,6 +47,7 @@ class SinglePersonPose:
     """Adds `keypoints` to the detections of persons; other objects get null."""
 
     Options = PoseOptions
+    concurrent = True
 
     def __init__(
         self, card: ModelCard, folder: Path, options: PoseOptions, runtime: RuntimeName

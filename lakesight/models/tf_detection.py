@@ -33,6 +33,7 @@ class TfDetection:
     """Boxes from a frozen TensorFlow detection graph."""
 
     Options = NmsOptions
+    concurrent = True
 
     def __init__(
         self, card: ModelCard, folder: Path, options: NmsOptions, runtime: RuntimeName

@@ -39,6 +39,7 @@ class YoloOnnx:
     """Boxes from a YOLO ONNX file."""
 
     Options = NmsOptions
+    concurrent = True
 
     def __init__(
         self, card: ModelCard, folder: Path, options: NmsOptions, runtime: RuntimeName
