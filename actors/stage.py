@@ -74,13 +74,13 @@ class Stage:
         os.environ["OMP_NUM_THREADS"] = str(config.num_threads)  # before torch is imported
         self.config = config
         self.output = output
-        self.models = catalog.build_all(config.models, config.num_threads)
-        self.batch_sizes = [config.batch_size] * len(self.models)
-        self.locks = [nullcontext() if model.concurrent else Lock() for model in self.models]
         decode = config.decode
         self.pool = (
             DecodePool(decode.views, decode.limits, decode.num_processes) if decode else None
         )
+        self.models = catalog.build_all(config.models, config.num_threads)
+        self.batch_sizes = [config.batch_size] * len(self.models)
+        self.locks = [nullcontext() if model.concurrent else Lock() for model in self.models]
 
     def __call__(self, block: pa.Table) -> pa.Table:
         """Return the piece's rows with more columns; of the last stage, one `PieceReport`.

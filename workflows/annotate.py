@@ -1,7 +1,9 @@
 """`lakesight annotate s3://bucket/photos/ s3://bucket/seen --detect NAME --embed NAME`."""
 
+import importlib
 import json
 import sys
+import threading
 import time
 import uuid
 from collections import Counter
@@ -225,14 +227,17 @@ def _look(
     from actors.pools import PoolOptions, plan_pools
     from actors.tally import PieceReport, Tallies
     from workflows.cluster import cluster
-    from workflows.pipeline import run_pipeline
 
     start = time.perf_counter()
+    # Ray mostly waits while it starts: half a second of imports fits in there.
+    threading.Thread(target=importlib.import_module, args=("workflows.pipeline",)).start()
     total = sum(piece.num_rows for piece in pieces)
     options = PoolOptions(**job.model_dump(include=set(PoolOptions.model_fields)))
     reports: list[PieceReport] = []
     tallies = Tallies()
     with cluster(job.address, verbose=job.verbose) as nodes, progress(total) as state:
+        from workflows.pipeline import run_pipeline
+
         pools = plan_pools(run_id, specs, limits, nodes, options, len(pieces))
         for report in run_pipeline(output, pieces, pools):
             reports.append(report)

@@ -1,11 +1,10 @@
 """Reading an output: `lakesight.open(OUTPUT)`."""
 
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.dataset as ds
 
 from lakesight.lake.data_file import declared_schema
 from lakesight.lake.local import LocalStore
@@ -13,6 +12,9 @@ from lakesight.lake.output import Output
 from lakesight.lake.settings import Settings
 from lakesight.lake.subtract import Subtraction
 from lakesight.schemas import LISTING
+
+if TYPE_CHECKING:
+    import pyarrow.dataset as ds
 
 
 class Lake:
@@ -45,8 +47,10 @@ class Lake:
             for key in keys
         ]
 
-    def dataset(self) -> ds.Dataset:
+    def dataset(self) -> "ds.Dataset":
         """Return the rows as an Arrow dataset; where there are none, its schema still stands."""
+        import pyarrow.dataset as ds  # brings pandas along, which most commands never need
+
         filesystem, root = self.output.store.filesystem()
         paths = [f"{root}/{self.output.data_key(name)}" for name in self._names]
         if not paths:
