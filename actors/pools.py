@@ -1,5 +1,6 @@
 """How many actors of which size: from the machines that are there and the models that are asked."""
 
+import math
 from collections.abc import Sequence
 
 from actors.stage import DecodeConfig, StageConfig
@@ -11,7 +12,10 @@ MAX_CPUS_PER_ACTOR = 8
 """One Python process keeps about this many cores busy before its interpreter lock is in the way."""
 
 SPARE_CPUS = 0.5
-"""Left free on each actor's node, so that reading the manifest and writing always find room."""
+"""Left free of what an actor uses, so that Ray finds room for what it runs beside it."""
+
+CPUS_BESIDE_A_GPU = 0.1
+"""What an actor on a GPU asks of the CPU: it mostly waits for the GPU."""
 
 
 GPU_FAMILIES = frozenset({"captioner", "detr", "image-text", "yolo-onnx"})
@@ -61,51 +65,65 @@ def plan_pools(
     on_gpu = [spec for spec in models if gpus and spec.card.family in GPU_FAMILIES]
     apart = models if options.separate_pools else on_gpu
     cut = models.index(apart[0]) if apart else len(models)
-    cpus = options.cpus_per_actor or _cpus_per_actor(nodes)
+    cpus = options.cpus_per_actor or _cpus_per_actor(nodes, options.num_actors)
     num_actors = options.num_actors or _num_actors(nodes, cpus)
-    decode = DecodeConfig(views=_views(models), limits=limits, num_processes=cpus)
-    first = StageConfig(
-        run_id=run_id,
-        decode=decode,
-        models=tuple(models[:cut]),
-        keep=_views(models[cut:]),
-        commits=cut == len(models),
-        batch_size=options.batch_size or 16,
-        num_threads=cpus,
-    )
-    num_cpus = max(SPARE_CPUS, cpus - SPARE_CPUS) / (len(apart) + 1 if not gpus else 1)
-    pools = [Pool(stage=first, num_actors=min(num_actors, num_pieces), num_cpus=num_cpus)]
+    num_cpus = max(SPARE_CPUS, cpus - SPARE_CPUS) / (1 + len(models) - cut)
+    pools = [
+        Pool(
+            stage=StageConfig(
+                run_id=run_id,
+                decode=DecodeConfig(views=_views(models), limits=limits, num_processes=cpus),
+                models=tuple(models[:cut]),
+                keep=_views(models[cut:]),
+                commits=cut == len(models),
+                batch_size=options.batch_size or 16,
+                num_threads=cpus,
+            ),
+            num_actors=min(num_actors, num_pieces),
+            num_cpus=num_cpus,
+        )
+    ]
     for place in range(cut, len(models)):
-        spec = models[place]
-        share = min(1.0, round(gpus / len(on_gpu), 2)) if spec in on_gpu else 0.0
-        size = max(1, int(gpus / len(on_gpu))) if spec in on_gpu else num_actors
+        size, share = num_actors, 0.0
+        if models[place] in on_gpu:
+            size, share = _gpu_shares(gpus, len(on_gpu))
         stage = StageConfig(
             run_id=run_id,
             decode=None,
-            models=(spec,),
+            models=(models[place],),
             keep=_views(models[place + 1 :]),
             commits=place == len(models) - 1,
             batch_size=options.batch_size or 32,
             num_threads=cpus,
         )
+        num_cpus_here = CPUS_BESIDE_A_GPU if share else num_cpus
         pools.append(
             Pool(
                 stage=stage,
                 num_actors=min(size, num_pieces),
-                num_cpus=num_cpus if not gpus else SPARE_CPUS,
+                num_cpus=num_cpus_here,
                 num_gpus=share,
             )
         )
     return pools
 
 
+def _gpu_shares(gpus: float, num_models: int) -> tuple[int, float]:
+    """Return how many actors each model on a GPU gets, and what share of a GPU each of them."""
+    if gpus >= num_models:
+        return int(gpus // num_models), 1.0
+    models_a_gpu = math.ceil(num_models / gpus)
+    return 1, math.floor(100 / models_a_gpu) / 100
+
+
 def _views(specs: Sequence[ModelSpec]) -> tuple[ImageView, ...]:
     return tuple(dict.fromkeys(spec.card.view for spec in specs if spec.card.view))
 
 
-def _cpus_per_actor(nodes: Sequence[Node]) -> int:
+def _cpus_per_actor(nodes: Sequence[Node], num_actors: int | None) -> int:
     smallest = min((node.cpus for node in nodes if node.cpus >= 1), default=1)
-    return max(1, min(int(smallest), MAX_CPUS_PER_ACTOR))
+    fair = sum(node.cpus for node in nodes) / num_actors if num_actors else smallest
+    return max(1, min(int(smallest), int(fair), MAX_CPUS_PER_ACTOR))
 
 
 def _num_actors(nodes: Sequence[Node], cpus_per_actor: int) -> int:

@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 
 from actors import columns
 from actors.tally import PieceReport, Tallies, Tally
+from lakesight.errors import UserError
 from lakesight.lake.fetch import FetchError, fetch
 from lakesight.lake.manifest import Piece
 from lakesight.lake.output import Output
@@ -23,7 +24,7 @@ from lakesight.media.limits import Limits
 from lakesight.media.pool import DecodePool
 from lakesight.media.view import ImageView
 from lakesight.models import catalog, guard
-from lakesight.models.base import Frozen, Image, ModelSpec
+from lakesight.models.base import Frozen, Image, Model, ModelSpec
 from lakesight.schemas import ROW
 
 READ = "read"
@@ -78,15 +79,26 @@ class Stage:
         self.pool = (
             DecodePool(decode.views, decode.limits, decode.num_processes) if decode else None
         )
-        self.models = catalog.build_all(config.models, config.num_threads)
+        self.refusal: UserError | None = None
+        self.models = self._built()
         self.batch_sizes = [config.batch_size] * len(self.models)
         self.locks = [nullcontext() if model.concurrent else Lock() for model in self.models]
+
+    def _built(self) -> list[Model]:
+        """Build the models. Ray loses an error of a constructor, so the first call raises it."""
+        try:
+            return catalog.build_all(self.config.models, self.config.num_threads)
+        except UserError as error:
+            self.refusal = error
+            return []
 
     def __call__(self, block: pa.Table) -> pa.Table:
         """Return the piece's rows with more columns; of the last stage, one `PieceReport`.
 
         Nothing comes of a piece that another run has committed meanwhile.
         """
+        if self.refusal:
+            raise self.refusal
         if not block.num_rows:
             return block
         piece = Piece(**json.loads(block[columns.PIECE][0].as_py()))
@@ -105,6 +117,7 @@ class Stage:
 
     def _committed(self, piece: Piece, rows: pa.Table, tallies: Tallies) -> pa.Table:
         rows = rows.sort_by(columns.INDEX).drop_columns([columns.INDEX])
+        _refuse_if_all_forbidden(rows)
         errors = Counter(error["stage"] for error in rows["error"].to_pylist() if error)
         report = PieceReport(
             piece=piece.name,
@@ -218,7 +231,7 @@ class Stage:
                 model, batch.views[model.view], batch.rows, max_batch=self.batch_sizes[place]
             )
             self.batch_sizes[place] = min(self.batch_sizes[place], seen.max_batch)
-        stage, rows = model.card.name, batch.rows
+        stage, rows = stage_name(self.config.models[place]), batch.rows
         tally = Tally(rows=rows.num_rows, errors=len(seen.errors), seconds=seen.seconds)
         tallies.add(stage, tally)
         return _with_errors(_with_column(rows, column, seen.values), stage, seen.errors)
@@ -234,6 +247,11 @@ class Stage:
         return rows
 
 
+def stage_name(spec: ModelSpec) -> str:
+    """Return what a model is called in counts and errors: its column if named, else its kind."""
+    return spec.column or spec.card.kind
+
+
 def _sealed(piece: Piece, rows: pa.Table, tallies: Tallies) -> pa.Table:
     """Return rows with what the next stage must know of their piece."""
     known = {
@@ -243,6 +261,15 @@ def _sealed(piece: Piece, rows: pa.Table, tallies: Tallies) -> pa.Table:
     for name, text in known.items():
         rows = rows.append_column(name, pa.array([text] * rows.num_rows, pa.string()))
     return rows
+
+
+def _refuse_if_all_forbidden(rows: pa.Table) -> None:
+    """Raise UserError where nothing may be read: rows that say so would stand for ever."""
+    errors = rows["error"].to_pylist()
+    if all(error and error["type"] == "forbidden" for error in errors):
+        raise UserError(
+            f"these credentials may list the source and not read it: {errors[0]['message']}"
+        )
 
 
 def _describe(error: FetchError | MediaError) -> dict[str, str]:

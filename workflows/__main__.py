@@ -1,6 +1,7 @@
 """The command line: `lakesight COMMAND …`, the same as `python -m workflows COMMAND …`."""
 
 import argparse
+import json
 import logging
 import os
 import sys
@@ -27,6 +28,13 @@ from workflows.models import Models
 from workflows.report import Report
 from workflows.search import Search
 from workflows.sql import Sql
+
+REPEATABLE = {
+    f"--{name.replace('_', '-')}"
+    for name, field in Annotate.model_fields.items()
+    if field.annotation == tuple[str, ...]
+}
+"""Flags that may be given several times."""
 
 
 class Lakesight(BaseSettings):
@@ -66,14 +74,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     formatter = argparse.RawDescriptionHelpFormatter
     try:
         source = CliSettingsSource[argparse.ArgumentParser](Lakesight, formatter_class=formatter)
-        root = CliApp.run(Lakesight, cli_args=words, cli_settings_source=source)
-        code: int = get_subcommand(root).run()  # type: ignore[union-attr]
-    except (UserError, SettingsError) as error:
-        print(f"lakesight: {error}", file=sys.stderr)
-        return 2
+        root = CliApp.run(Lakesight, cli_args=_quoted(words), cli_settings_source=source)
+    except SettingsError as error:
+        return _mistake(str(error))
     except ValidationError as error:
-        print(f"lakesight: {_sentence(error)}", file=sys.stderr)
-        return 2
+        return _mistake(_sentence(error))
+    try:
+        code: int = get_subcommand(root).run()  # type: ignore[union-attr]
+    except UserError as error:
+        return _mistake(str(error))
     except StoreError as error:
         print(f"lakesight: {error}; what is committed stays, run it again", file=sys.stderr)
         return 1
@@ -84,6 +93,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("lakesight: interrupted; what is committed stays, run it again", file=sys.stderr)
         return 130
     return code
+
+
+def _mistake(sentence: str) -> int:
+    print(f"lakesight: {sentence}", file=sys.stderr)
+    return 2
+
+
+def _quoted(words: Sequence[str]) -> list[str]:
+    """Return the words with the values of repeatable flags as JSON: a comma would split them."""
+    return [
+        json.dumps(word) if before in REPEATABLE else word
+        for before, word in zip(["", *words], words, strict=False)
+    ]
 
 
 def _sentence(error: ValidationError) -> str:

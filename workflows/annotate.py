@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import re
 import sys
 import threading
 import time
@@ -23,7 +24,18 @@ from lakesight.lake.source import Source
 from lakesight.media.limits import Limits
 from lakesight.models import catalog
 from lakesight.models.base import Frozen, Kind, ModelSpec, RuntimeName
+from lakesight.schemas import ROW
 from workflows.progress import duration, progress
+
+COLUMN_NAME = re.compile(r"[a-z][a-z0-9_]*")
+COLUMNS: dict[Kind, str] = {
+    "detect": "detections",
+    "pose": "detections",
+    "classify": "classes",
+    "embed": "embedding",
+    "caption": "caption",
+}
+"""What a model's column is called unless it is named."""
 
 KINDS: tuple[Kind, ...] = ("detect", "pose", "classify", "embed", "caption")
 """The order in which models see a picture: pose works on what detect found."""
@@ -60,9 +72,9 @@ class Job(Frozen):
     """GPUs to count on; give it where the cluster starts from none and scales up."""
     separate_pools: bool = False
     """Give every model actors of its own even on CPUs, as it has on GPUs."""
-    max_pixels: int = Limits().max_pixels
+    max_pixels: int = Field(default=Limits().max_pixels, gt=0)
     """Larger pictures become error rows."""
-    max_seconds: float = Limits().max_seconds
+    max_seconds: float = Field(default=Limits().max_seconds, gt=0)
     """Pictures that take longer to decode become error rows."""
     address: str | None = None
     """Ray cluster; RAY_ADDRESS unless given, and this machine alone without either."""
@@ -177,7 +189,8 @@ def annotate(job: Job, names: Mapping[Kind, Sequence[str]]) -> int:
     if pieces:
         record |= _look(job, record["run_id"], specs, limits, output, pieces)
         output.record_run(record["run_id"], record)
-    return _finish(job, record, len(output.pending()) if pieces else 0)
+    ours = {piece.name for piece in pieces}
+    return _finish(job, record, len(ours - set(output.committed())) if pieces else 0)
 
 
 def model_specs(job: Job, names: Mapping[Kind, Sequence[str]]) -> list[ModelSpec]:
@@ -186,14 +199,37 @@ def model_specs(job: Job, names: Mapping[Kind, Sequence[str]]) -> list[ModelSpec
     specs = []
     for kind in KINDS:
         for name in names.get(kind, ()):
-            column, _, model = name.rpartition("=")
+            column, model = _named(name)
             spec = catalog.spec(model, kind, options.get(kind, {}), job.runtime, job.allow_licence)
-            specs.append(spec.model_copy(update={"column": column or None}))
+            specs.append(spec.model_copy(update={"column": column}))
     if unused := [kind for kind in options if not names.get(kind)]:
         raise UserError(f"--set names {', '.join(unused)}, but no such model was asked for")
     if not specs:
         raise UserError("no model was asked for: give --detect, --classify, --embed or --caption")
+    _check_columns(specs)
     return specs
+
+
+def _named(name: str) -> tuple[str | None, str]:
+    """Return the column, if one was named, and the model of `COLUMN=NAME` or `NAME`."""
+    column, _, model = name.partition("=")
+    return (column, model) if model and COLUMN_NAME.fullmatch(column) else (None, name)
+
+
+def _check_columns(specs: Sequence[ModelSpec]) -> None:
+    """Raise UserError where two models would write one column, or one that every row has."""
+    taken = set(ROW.names)
+    for spec in specs:
+        column = spec.column or COLUMNS[spec.card.kind]
+        if spec.card.kind == "pose":
+            if column not in taken:
+                raise UserError("--pose adds keypoints to what --detect found: give --detect too")
+        elif column in taken:
+            raise UserError(
+                f"two models would write the column {column!r}, or every row has it already: name "
+                f"another, as --{spec.card.kind} COLUMN={spec.card.name}"
+            )
+        taken.add(column)
 
 
 def rows_per_file(num_new: int) -> int:
@@ -211,7 +247,10 @@ def _options(settings: Sequence[str]) -> dict[Kind, dict[str, Any]]:
         if not has_value or not option or kind is None:
             known = ", ".join(KINDS)
             raise UserError(f"--set wants KIND.OPTION=VALUE, KIND one of {known}; got {setting!r}")
-        options.setdefault(kind, {})[option] = yaml.safe_load(value)
+        try:
+            options.setdefault(kind, {})[option] = yaml.safe_load(value)
+        except yaml.YAMLError:
+            options[kind][option] = value  # a text, such as a prompt with a colon in it
     return options
 
 

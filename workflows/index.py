@@ -18,8 +18,6 @@ from indexes.build import Builder
 from indexes.manifest import IndexManifest
 from indexes.store import IndexStore
 from lakesight.errors import UserError
-from lakesight.lake.manifest import join
-from lakesight.lake.output import DATA
 from lakesight.lake.reader import Lake
 from lakesight.models.base import Frozen, ModelSpec
 from workflows import tables
@@ -147,10 +145,7 @@ def fingerprint(lake: Lake, column: str) -> str:
         "column": column,
         "settings": lake.settings,
         "generations": [each.model_dump(mode="json") for each in output.generations()],
-        "files": [
-            page.select(["key", "etag"]).to_pylist()
-            for page in output.store.list(join(output.prefix, DATA))
-        ],
+        "files": lake.files(),  # never written twice, and the very ones that the build will read
     }
     return hashlib.sha256(tables.as_json(told).encode()).hexdigest()
 

@@ -33,6 +33,7 @@ def run_pipeline(
     """
     context = DataContext.get_current()
     context.target_max_block_size = None  # a block is a piece, from the manifest to its file
+    context.raise_original_map_exception = True
     context.memory_usage_poll_interval_s = None  # reading a large actor's memory map takes a while
     blocks = [pa.table({PIECE: [json.dumps(dataclasses.asdict(piece))]}) for piece in pieces]
     dataset = ray.data.from_blocks(blocks)
@@ -76,6 +77,9 @@ def _raise_ours(error: BaseException) -> None:
     """Raise the error of ours that Ray wrapped, if there is one: it says what to do."""
     cause: BaseException | None = error
     while cause is not None:
-        if isinstance(cause, (UserError, StoreError)):
-            raise cause from None
-        cause = getattr(cause, "cause", None) or cause.__cause__
+        inner: BaseException | None = getattr(cause, "cause", None)
+        if isinstance(cause, (UserError, StoreError)) and inner is None:
+            # Not Ray's double of it, whose text is a traceback; and without the advice that Ray
+            # Data adds below our own line.
+            raise type(cause)(str(cause).splitlines()[0]) from None
+        cause = inner or cause.__cause__

@@ -15,6 +15,7 @@ from typing import Any
 from uuid import uuid4
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from lakesight.errors import UserError
@@ -227,6 +228,8 @@ class Output:
                 f"piece {piece.name}: {len(expected - found)} objects of the manifest have no row, "
                 f"{len(found - expected)} rows are of no object of the manifest"
             )
+        if "id" in table.column_names and pc.count_distinct(table["id"]).as_py() < table.num_rows:
+            raise ValueError(f"piece {piece.name}: some rows are there twice")
         schema = self.settings().schema
         if schema is not None and not table.schema.equals(schema):
             raise ValueError(f"piece {piece.name}: expected rows of\n{schema}\ngot\n{table.schema}")

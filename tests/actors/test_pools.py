@@ -57,16 +57,24 @@ def test_models_share_a_gpu_when_there_are_more_of_them() -> None:
 
 
 def test_what_is_promised_to_the_cluster_fits_into_it() -> None:
-    for cpus in (2, 3, 4, 8, 16):
-        for options in ({}, {"separate_pools": True}):
-            pools = plan([DETECTOR, EMBEDDER], [Node(cpus=cpus)], **options)
+    models = [DETECTOR, on_gpu(DETECTOR, 640), on_gpu(EMBEDDER, 224), EMBEDDER]
+    for cpus, gpus in ((2, 0), (3, 0), (4, 1), (8, 1), (8, 2), (16, 3), (64, 8)):
+        for options in ({}, {"separate_pools": True}, {"num_actors": 2}):
+            pools = plan(models, [Node(cpus=cpus, gpus=gpus)], **options)
             assert sum(pool.num_actors * pool.num_cpus for pool in pools) < cpus
+            assert sum(pool.num_actors * pool.num_gpus for pool in pools) <= gpus
+
+
+def test_more_models_than_gpus_fit_onto_them() -> None:
+    models = [on_gpu(DETECTOR, side) for side in (320, 480, 640)]
+    pools = plan(models, [Node(cpus=16, gpus=2)])[1:]
+    assert [pool.num_gpus for pool in pools] == [0.5, 0.5, 0.5]
 
 
 def test_a_user_has_the_last_word() -> None:
     options = {"num_actors": 3, "cpus_per_actor": 4, "gpus": 2, "batch_size": 5}
     decoding, seeing = plan([on_gpu(DETECTOR, 640)], [Node(cpus=1)], **options)
-    assert (decoding.num_actors, decoding.num_cpus) == (3, 3.5)
+    assert (decoding.num_actors, decoding.num_cpus) == (3, 1.75)
     assert (seeing.num_actors, seeing.num_gpus) == (2, 1.0)
     assert decoding.stage.batch_size == seeing.stage.batch_size == 5
 

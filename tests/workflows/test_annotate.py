@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 import lakesight
+from benchmarks.nothing import make_nothing
 from lakesight.lake.store import Store
 from lakesight.media.decode import decode
 from lakesight.media.limits import Limits
@@ -104,7 +105,8 @@ def test_a_run_is_recorded(seen: str) -> None:
     (record,) = lakesight.open(seen).runs()
     assert record["rows"] == 4
     assert record["errors"] == {"decode": 1}
-    assert record["stages"][MODEL]["rows"] == 3
+    rows = {name: tally["rows"] for name, tally in record["stages"].items()}
+    assert rows == {"read": 4, "detect": 3, "pose": 3, "classify": 3, "embed": 3}
     assert [spec["card"]["name"] for spec in record["settings"]["models"]] == PACKAGED[1::2]
 
 
@@ -163,6 +165,12 @@ MISTAKES = {
                           "no such model was asked for"),
     "not a number": (["annotate", "{few}", "{out}", "--detect", MODEL, "--batch-size", "many"],
                      "--batch-size"),
+    "one column twice": (["annotate", "{few}", "{out}", "--detect", MODEL, "--detect", MODEL],
+                         "two models would write the column 'detections'"),
+    "a column of every row": (["annotate", "{few}", "{out}", "--detect", f"uri={MODEL}"],
+                              "every row has it"),
+    "pose of nothing": (["annotate", "{few}", "{out}", "--pose", "movenet-lightning"],
+                        "give --detect too"),
     "empty source": (["annotate", "{out}", "{out}", "--detect", MODEL], "no"),
 }  # fmt: skip
 
@@ -177,6 +185,18 @@ def test_a_mistake_is_one_clear_line_and_writes_nothing(
     assert expected in said
     assert len(said.strip().splitlines()) == 1, said
     assert not output.exists()
+
+
+def test_what_an_actor_refuses_is_one_clear_line(few: Path, tmp_path: Path) -> None:
+    """Weights are opened, and so checked, where they run: here in an actor."""
+    folder = tmp_path / "model"
+    make_nothing(folder)
+    (folder / "model.onnx").write_bytes(b"something else")
+    said = run("annotate", str(few), str(tmp_path / "seen"), "--detect", str(folder), code=2)
+    line = said.strip().splitlines()[-1]
+    assert line.startswith("lakesight: ")
+    assert "model.onnx" in line
+    assert len(said.strip().splitlines()) == 2, said  # what is to be looked at, and the refusal
 
 
 def test_other_settings_are_refused(few: Path, seen: str) -> None:

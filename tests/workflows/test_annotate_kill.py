@@ -49,7 +49,7 @@ def kill_with_children(process: "subprocess.Popen[str]") -> list[psutil.Process]
     return below
 
 
-@pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.8])
 def test_a_killed_driver_loses_and_doubles_nothing(
     photos: Path, new_bucket: Callable[[], str], share: float
 ) -> None:
@@ -57,10 +57,10 @@ def test_a_killed_driver_loses_and_doubles_nothing(
     process = start(*words(photos, output))
     wait_for_files(process, output, max(1, round(share * NUM_PHOTOS / 8)))
     below = kill_with_children(process)
-    done = num_files(output)
-    assert 0 < done < NUM_PHOTOS / 8
     _, alive = psutil.wait_procs(below, timeout=30)
     assert not alive, f"still there after their driver was killed: {alive}"
+    done = num_files(output)  # actors commit, and may have outlived their driver by one piece
+    assert 0 < done < NUM_PHOTOS / 8
 
     said = run(*words(photos, output))
     left = NUM_PHOTOS - 8 * done

@@ -56,9 +56,9 @@ def head() -> Iterator[dict[str, str]]:
         finally:
             below = psutil.Process(process.pid).children(recursive=True)
             process.send_signal(signal.SIGTERM)
-            process.wait(timeout=30)
-            for child in psutil.wait_procs(below, timeout=10)[1]:
-                child.kill()
+            for one in psutil.wait_procs([psutil.Process(process.pid), *below], timeout=15)[1]:
+                one.kill()
+            process.wait()
 
 
 def wait_until_open(process: "subprocess.Popen[bytes]", port: int) -> None:

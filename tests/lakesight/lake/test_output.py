@@ -155,7 +155,24 @@ def test_an_object_may_have_many_rows(lake: str, output: Output) -> None:
     output.plan(Source(uri=lake), 100)
     (piece,) = output.pending()
     rows = rows_of(output.read_piece(piece))
-    assert output.commit(piece, pa.concat_tables([rows, rows]))
+    frames = [
+        rows.set_column(
+            0,
+            ROW.field("id"),
+            pa.array([row_id(row["uri"], row["etag"], frame) for row in rows.to_pylist()]),
+        )
+        for frame in (0, 1)
+    ]
+    assert output.commit(piece, pa.concat_tables(frames))
+
+
+def test_a_row_that_is_there_twice_is_refused(lake: str, output: Output) -> None:
+    output.plan(Source(uri=lake), 100)
+    (piece,) = output.pending()
+    rows = rows_of(output.read_piece(piece))
+    with pytest.raises(ValueError, match="twice"):
+        output.commit(piece, pa.concat_tables([rows, rows.slice(0, 1)]))
+    assert not output.is_committed(piece)
 
 
 def test_other_settings_are_refused_by_name(output: Output) -> None:
