@@ -71,5 +71,5 @@ def _quieten_ray_data(*, verbose: bool) -> None:
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = verbose
     context.print_on_execution_start = verbose
-    if not verbose:
-        logging.getLogger("ray.data").setLevel(logging.ERROR)
+    if not verbose:  # what it logs as an error, it also raises
+        logging.getLogger("ray.data").setLevel(logging.CRITICAL)
