@@ -7,6 +7,7 @@ core waits for another.
 import contextlib
 import hashlib
 import tempfile
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,10 @@ from lakesight.runtimes.base import (
     check_outputs,
     usable_cpus,
 )
+
+FIRST = threading.Lock()
+"""Held for the first picture of a network: OpenVINO's Python layer fills tables at its first use,
+and two threads that fill them at once wait for each other for ever."""
 
 
 class OpenVino:
@@ -42,6 +47,8 @@ class OpenVino:
         self._names = [_name(output) for output in model.outputs]
         self._compiled = core.compile_model(model, "CPU", self._settings())
         self._free: list[Any] = []
+        with FIRST:
+            self.infer([np.zeros((network.height, network.width, 3), np.uint8)])
 
     def infer(self, images: Sequence[Image]) -> Tensors:
         """Return every output, stacked; see `Runtime.infer`."""

@@ -1,5 +1,7 @@
 """Every runtime, on one convolution with torch as the outside reference."""
 
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -115,6 +117,35 @@ def test_threads_may_call_at_once(
         thread.join()
     for number in range(3):
         np.testing.assert_allclose(answers[number], expected(images[number:]), atol=TOLERANCE)
+
+
+FIRST_CALLS = """
+import sys, threading
+import numpy as np
+from pathlib import Path
+from lakesight.runtimes.base import Network, RuntimeOptions
+from lakesight.runtimes.choose import open_network
+
+sys.setswitchinterval(1e-6)
+network = Network(width=24, height=24, layout="NCHW", outputs=("seen",))
+opened = open_network(Path(sys.argv[1]), network, RuntimeOptions(num_threads=2), sys.argv[2])
+images = [np.zeros((24, 24, 3), np.uint8)] * 16
+together = threading.Barrier(4)
+threads = [
+    threading.Thread(target=lambda: (together.wait(), opened.infer(images))) for _ in range(4)
+]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+"""
+
+
+@pytest.mark.parametrize("runtime", CPU)
+def test_the_first_calls_of_a_process_may_come_at_once(runtime: RuntimeName, path: Path) -> None:
+    for _ in range(4):  # OpenVINO's Python layer stopped for ever about one time in three
+        command = [sys.executable, "-c", FIRST_CALLS, str(path), runtime]
+        subprocess.run(command, check=True, timeout=60)
 
 
 def test_bf16_is_close(path: Path, images: list[Image]) -> None:
