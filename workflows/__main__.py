@@ -1,13 +1,15 @@
 """The command line: `lakesight COMMAND …`, the same as `python -m workflows COMMAND …`."""
 
 import argparse
+import importlib
 import json
 import logging
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError, create_model
 from pydantic_settings import (
     BaseSettings,
     CliApp,
@@ -20,21 +22,22 @@ from pydantic_settings import (
 
 from lakesight.errors import UserError
 from lakesight.lake.store import StoreError
-from workflows.annotate import Annotate, Caption, Detect, Embed
-from workflows.demo import Demo
-from workflows.doctor import Doctor
-from workflows.index import Index
-from workflows.models import Models
-from workflows.report import Report
-from workflows.search import Search
-from workflows.sql import Sql
+from lakesight.models.base import Frozen
 
-REPEATABLE = {
-    f"--{name.replace('_', '-')}"
-    for name, field in Annotate.model_fields.items()
-    if field.annotation == tuple[str, ...]
+COMMANDS = {
+    "demo": "workflows.demo:Demo",
+    "annotate": "workflows.annotate:Annotate",
+    "detect": "workflows.annotate:Detect",
+    "caption": "workflows.annotate:Caption",
+    "embed": "workflows.annotate:Embed",
+    "index": "workflows.index:Index",
+    "search": "workflows.search:Search",
+    "sql": "workflows.sql:Sql",
+    "report": "workflows.report:Report",
+    "models": "workflows.models:Models",
+    "doctor": "workflows.doctor:Doctor",
 }
-"""Flags that may be given several times."""
+"""Command to `module:class`, imported only when it is the one that was given, or for `--help`."""
 
 
 class Lakesight(BaseSettings):
@@ -54,27 +57,37 @@ class Lakesight(BaseSettings):
         use_attribute_docstrings=True,
     )
 
-    demo: CliSubCommand[Demo]
-    annotate: CliSubCommand[Annotate]
-    detect: CliSubCommand[Detect]
-    caption: CliSubCommand[Caption]
-    embed: CliSubCommand[Embed]
-    index: CliSubCommand[Index]
-    search: CliSubCommand[Search]
-    sql: CliSubCommand[Sql]
-    report: CliSubCommand[Report]
-    models: CliSubCommand[Models]
-    doctor: CliSubCommand[Doctor]
+
+def with_commands(commands: Mapping[str, type[Frozen]]) -> type[Lakesight]:
+    """Return the command line with these commands."""
+    fields: dict[str, Any] = {
+        name: (
+            CliSubCommand[command],  # type: ignore[misc,valid-type]
+            Field(description=(command.__doc__ or "").splitlines()[0]),
+        )
+        for name, command in commands.items()
+    }
+    return create_model("Lakesight", __base__=Lakesight, __doc__=Lakesight.__doc__, **fields)
+
+
+def load(name: str) -> type[Frozen]:
+    """Return the class of a command."""
+    module, _, attribute = COMMANDS[name].partition(":")
+    command: type[Frozen] = getattr(importlib.import_module(module), attribute)
+    return command
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; return its exit code: 0 promise kept, 1 not kept, 2 a mistake to mend."""
     logging.basicConfig(format="%(message)s", level=logging.WARNING, stream=sys.stderr)
     words = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
+    commands = {name: load(name) for name in (words[:1] if words[0] in COMMANDS else COMMANDS)}
+    settings = with_commands(commands)
     formatter = argparse.RawDescriptionHelpFormatter
     try:
-        source = CliSettingsSource[argparse.ArgumentParser](Lakesight, formatter_class=formatter)
-        root = CliApp.run(Lakesight, cli_args=_quoted(words), cli_settings_source=source)
+        source = CliSettingsSource[argparse.ArgumentParser](settings, formatter_class=formatter)
+        quoted = _quoted(words, commands.values())
+        root = CliApp.run(settings, cli_args=quoted, cli_settings_source=source)
     except SettingsError as error:
         return _mistake(str(error))
     except ValidationError as error:
@@ -100,10 +113,16 @@ def _mistake(sentence: str) -> int:
     return 2
 
 
-def _quoted(words: Sequence[str]) -> list[str]:
+def _quoted(words: Sequence[str], commands: Iterable[type[Frozen]]) -> list[str]:
     """Return the words with the values of repeatable flags as JSON: a comma would split them."""
+    repeatable = {
+        f"--{name.replace('_', '-')}"
+        for command in commands
+        for name, field in command.model_fields.items()
+        if field.annotation == tuple[str, ...]
+    }
     return [
-        json.dumps(word) if before in REPEATABLE else word
+        json.dumps(word) if before in repeatable else word
         for before, word in zip(["", *words], words, strict=False)
     ]
 
