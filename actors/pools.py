@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from actors.stage import DecodeConfig, StageConfig
 from lakesight.media.limits import Limits
 from lakesight.media.view import ImageView
+from lakesight.models import catalog
 from lakesight.models.base import Frozen, ModelSpec
 
 MAX_CPUS_PER_ACTOR = 8
@@ -16,10 +17,6 @@ SPARE_CPUS = 0.5
 
 CPUS_BESIDE_A_GPU = 0.1
 """What an actor on a GPU asks of the CPU: it mostly waits for the GPU."""
-
-
-GPU_FAMILIES = frozenset({"captioner", "detr", "image-text", "yolo-onnx"})
-"""Families whose runtimes use a GPU where there is one; the rest run on the CPU everywhere."""
 
 
 class Node(Frozen):
@@ -62,7 +59,7 @@ def plan_pools(
     first model on that uses a GPU, each has a pool of its own, and its pixels travel there.
     """
     gpus = sum(node.gpus for node in nodes) if options.gpus is None else options.gpus
-    on_gpu = [spec for spec in models if gpus and spec.card.family in GPU_FAMILIES]
+    on_gpu = [spec for spec in models if gpus and catalog.can_use_gpu(spec)]
     apart = models if options.separate_pools else on_gpu
     cut = models.index(apart[0]) if apart else len(models)
     cpus = options.cpus_per_actor or _cpus_per_actor(nodes, options.num_actors)
@@ -95,6 +92,7 @@ def plan_pools(
             commits=place == len(models) - 1,
             batch_size=options.batch_size or 32,
             num_threads=cpus,
+            on_gpu=share > 0,
         )
         num_cpus_here = CPUS_BESIDE_A_GPU if share else num_cpus
         pools.append(

@@ -54,6 +54,7 @@ class StageConfig(Frozen):
     """Whether the rows are complete: the last stage writes them."""
     batch_size: int = 16
     num_threads: int = 1
+    on_gpu: bool = False
 
 
 @dataclass
@@ -73,6 +74,8 @@ class Stage:
 
     def __init__(self, config: StageConfig, output: Output) -> None:
         os.environ["OMP_NUM_THREADS"] = str(config.num_threads)  # before torch is imported
+        if not config.on_gpu:
+            os.environ["CUDA_VISIBLE_DEVICES"] = ""  # Ray hides no GPU from who asked for none
         self.config = config
         self.output = output
         decode = config.decode
@@ -93,37 +96,41 @@ class Stage:
             return []
 
     def __call__(self, block: pa.Table) -> pa.Table:
-        """Return the piece's rows with more columns; of the last stage, one `PieceReport`.
-
-        Nothing comes of a piece that another run has committed meanwhile.
-        """
+        """Return the piece's rows with more columns; of the last stage, one `PieceReport`."""
         if self.refusal:
             raise self.refusal
         if not block.num_rows:
             return block
         piece = Piece(**json.loads(block[columns.PIECE][0].as_py()))
-        tallies = Tallies()
+        tallies, planned = Tallies(), None
         if self.pool is None:
             tallies = Tallies.model_validate_json(block[columns.TALLIES][0].as_py())
             batches = self._unpacked(block)
         elif self.output.is_committed(piece):
-            return columns.REPORT.empty_table()
+            return self._report(piece, self.output.read_rows(piece, ["run_id", "error"]), tallies)
         else:
-            batches = self._decoded(self.output.read_piece(piece), tallies)
+            planned = self.output.read_piece(piece)
+            batches = self._decoded(planned, tallies)
         rows = pa.concat_tables([self._packed(self._seen(batch, tallies)) for batch in batches])
         if not self.config.commits:
             return _sealed(piece, rows, tallies)
-        return self._committed(piece, rows, tallies)
-
-    def _committed(self, piece: Piece, rows: pa.Table, tallies: Tallies) -> pa.Table:
         rows = rows.sort_by(columns.INDEX).drop_columns([columns.INDEX])
-        _refuse_if_all_forbidden(rows)
-        errors = Counter(error["stage"] for error in rows["error"].to_pylist() if error)
+        _refuse_if_all_out_of_reach(rows)
+        if not self.output.commit(piece, rows, planned):
+            rows = self.output.read_rows(piece, ["run_id", "error"])
+        return self._report(piece, rows, tallies)
+
+    def _report(self, piece: Piece, rows: pa.Table, tallies: Tallies) -> pa.Table:
+        """Return what became of a piece, from the rows that stand in its file.
+
+        They may be ours though this call did not write them: an actor that died after its commit
+        is tried again.
+        """
         report = PieceReport(
             piece=piece.name,
             num_rows=rows.num_rows,
-            errors=errors,
-            ours=self.output.commit(piece, rows),
+            errors=Counter(error["stage"] for error in rows["error"].to_pylist() if error),
+            ours=rows["run_id"][0].as_py() == self.config.run_id,
             tallies=tallies,
         )
         return pa.table({"_report": [report.model_dump_json()]}, schema=columns.REPORT)
@@ -231,8 +238,13 @@ class Stage:
                 model, batch.views[model.view], batch.rows, max_batch=self.batch_sizes[place]
             )
             self.batch_sizes[place] = min(self.batch_sizes[place], seen.max_batch)
-        stage, rows = stage_name(self.config.models[place]), batch.rows
-        tally = Tally(rows=rows.num_rows, errors=len(seen.errors), seconds=seen.seconds)
+        stage, rows = self.config.models[place].stage, batch.rows
+        tally = Tally(
+            rows=rows.num_rows,
+            errors=len(seen.errors),
+            seconds=seen.seconds,
+            runs_on={model.runs_on},
+        )
         tallies.add(stage, tally)
         return _with_errors(_with_column(rows, column, seen.values), stage, seen.errors)
 
@@ -247,11 +259,6 @@ class Stage:
         return rows
 
 
-def stage_name(spec: ModelSpec) -> str:
-    """Return what a model is called in counts and errors: its column if named, else its kind."""
-    return spec.column or spec.card.kind
-
-
 def _sealed(piece: Piece, rows: pa.Table, tallies: Tallies) -> pa.Table:
     """Return rows with what the next stage must know of their piece."""
     known = {
@@ -263,13 +270,19 @@ def _sealed(piece: Piece, rows: pa.Table, tallies: Tallies) -> pa.Table:
     return rows
 
 
-def _refuse_if_all_forbidden(rows: pa.Table) -> None:
-    """Raise UserError where nothing may be read: rows that say so would stand for ever."""
+OUT_OF_REACH = {
+    "forbidden": "these credentials may list the source and not read it",
+    "no bucket": "the machine that reads sees another endpoint than the one that listed",
+}
+"""What may be wrong where every object of a piece fails in this way."""
+
+
+def _refuse_if_all_out_of_reach(rows: pa.Table) -> None:
+    """Raise UserError where nothing can be read: rows that say so would stand for ever."""
     errors = rows["error"].to_pylist()
-    if all(error and error["type"] == "forbidden" for error in errors):
-        raise UserError(
-            f"these credentials may list the source and not read it: {errors[0]['message']}"
-        )
+    for kind, reason in OUT_OF_REACH.items():
+        if all(error and error["type"] == kind for error in errors):
+            raise UserError(f"{reason}: {errors[0]['message']}")
 
 
 def _describe(error: FetchError | MediaError) -> dict[str, str]:

@@ -11,6 +11,8 @@ class Tally(BaseModel):
     seconds: float = 0.0
     """Summed over the calls: two at once count twice."""
     bytes: int = 0
+    runs_on: set[str] = Field(default_factory=set)
+    """Where a model ran, such as `openvino on cpu`; the machines of a cluster may differ."""
 
     def add(self, other: "Tally") -> None:
         """Count another's work too."""
@@ -18,6 +20,7 @@ class Tally(BaseModel):
         self.errors += other.errors
         self.seconds += other.seconds
         self.bytes += other.bytes
+        self.runs_on |= other.runs_on
 
 
 class Tallies(BaseModel):
@@ -43,5 +46,5 @@ class PieceReport(BaseModel):
     errors: dict[str, int]
     """Rows with an error, by stage."""
     ours: bool
-    """False: another run had committed it first, and these rows were dropped."""
+    """False: the rows that stand are another run's; ours, if there were any, were dropped."""
     tallies: Tallies

@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -84,7 +85,7 @@ def no_op(folder: Path, count: int, model: str) -> dict[str, Any]:
     limits = Limits().model_dump(mode="json")
     output.bind({"models": [spec.model_dump(mode="json")], "limits": limits})
     start = time.perf_counter()
-    output.plan(Source(uri=str(keys)), rows_per_file)
+    output.plan(Source(uri=str(keys)), partial(rows_per_file, [spec], None))
     first = time.perf_counter() - start
     (target / "data").mkdir()
     for piece in output.pieces():

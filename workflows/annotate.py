@@ -1,20 +1,21 @@
 """`lakesight annotate s3://bucket/photos/ s3://bucket/seen --detect NAME --embed NAME`."""
 
-import importlib
 import json
+import os
 import re
 import sys
-import threading
 import time
 import uuid
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
-from importlib.metadata import version
+from functools import partial
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import yaml
-from pydantic import Field
+from pydantic import Field, ValidationError
 from pydantic_settings import CliPositionalArg
 
 from lakesight.errors import UserError
@@ -22,7 +23,7 @@ from lakesight.lake.manifest import Piece
 from lakesight.lake.output import Output
 from lakesight.lake.source import Source
 from lakesight.media.limits import Limits
-from lakesight.models import catalog
+from lakesight.models import availability, catalog
 from lakesight.models.base import Frozen, Kind, ModelSpec, RuntimeName
 from lakesight.schemas import ROW
 from workflows.progress import duration, progress
@@ -36,6 +37,9 @@ COLUMNS: dict[Kind, str] = {
     "caption": "caption",
 }
 """What a model's column is called unless it is named."""
+
+MAX_PIXEL_BYTES = 256 << 20
+"""Pixels of one data file's rows: what travels between two pools as one block."""
 
 KINDS: tuple[Kind, ...] = ("detect", "pose", "classify", "embed", "caption")
 """The order in which models see a picture: pose works on what detect found."""
@@ -53,8 +57,8 @@ class Job(Frozen):
     exclude: tuple[str, ...] = ()
     """Not the keys that match this glob; may be given several times."""
     set: tuple[str, ...] = ()
-    """KIND.OPTION=VALUE, such as detect.score_threshold=0.3; `lakesight models show NAME` lists
-    them."""
+    """KIND.OPTION=VALUE, such as detect.score_threshold=0.3, or COLUMN.OPTION=VALUE where you named
+    the column; `lakesight models show NAME` lists the options."""
     allow_licence: tuple[str, ...] = ()
     """A licence, as a refusal names it, that you have read and may use; may be given several
     times."""
@@ -166,13 +170,23 @@ def annotate(job: Job, names: Mapping[Kind, Sequence[str]]) -> int:
         "limits": limits.model_dump(mode="json"),
     }
     output = Output.open(job.output)
+    output.compare(settings, essence=decisive)
+    address = job.address or os.environ.get("RAY_ADDRESS")
+    if address:
+        from workflows.cluster import check_reachable
+
+        check_reachable(address)
+    ways = [availability.check(spec, here=not address) for spec in specs]
     source = Source(uri=job.source, include=job.include, exclude=job.exclude)
-    if next(source.list(), None) is None:
-        raise UserError(f"{job.source} holds no picture; --include takes other suffixes")
-    output.check_writable()
-    output.bind(settings)
-    planned = output.plan(source, job.rows_per_file or rows_per_file)
+
+    def bind() -> None:
+        output.check_writable()
+        output.bind(settings, essence=decisive)
+
+    planned = output.plan(source, partial(rows_per_file, specs, job.rows_per_file), bind)
     pieces = output.pending()
+    for spec, way in zip(specs, ways, strict=True):
+        _say(f"{spec.stage}: {spec.card.name} {way}")
     _say(
         f"{planned.num_listed:,} listed, {planned.num_known:,} of them known, "
         f"{sum(piece.num_rows for piece in pieces):,} to look at"
@@ -182,7 +196,7 @@ def annotate(job: Job, names: Mapping[Kind, Sequence[str]]) -> int:
         "started": started.isoformat(),
         "command": job.model_dump(mode="json"),
         "settings": settings,
-        "versions": {name: version(name) for name in ("ray", "pyarrow", "openvino", "torch")},
+        "versions": _versions(),
         "listed": planned.num_listed,
         "new": planned.num_new,
     }
@@ -193,17 +207,47 @@ def annotate(job: Job, names: Mapping[Kind, Sequence[str]]) -> int:
     return _finish(job, record, len(ours - set(output.committed())) if pieces else 0)
 
 
+def decisive(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what of an output's settings decides the values of its rows.
+
+    Raises UserError for settings of a newer Lakesight, which may mean what this one cannot know.
+    """
+    try:
+        specs = [ModelSpec.model_validate(spec) for spec in settings["models"]]
+        limits = Limits.model_validate(settings["limits"])
+    except (KeyError, ValidationError) as error:
+        raise UserError(f"the output was made by another version of Lakesight: {error}") from error
+    return {
+        "models": {spec.stage: catalog.essence(spec) for spec in specs},
+        "limits": limits.model_dump(mode="json"),
+    }
+
+
+def _versions() -> dict[str, str]:
+    """Return the versions of what a value may depend on, as far as it is installed."""
+    names = ("lakesight", "ray", "pyarrow", "openvino", "onnxruntime", "torch", "transformers")
+    versions = {}
+    for name in names:
+        with suppress(PackageNotFoundError):
+            versions[name] = version(name)
+    return versions
+
+
 def model_specs(job: Job, names: Mapping[Kind, Sequence[str]]) -> list[ModelSpec]:
     """Return the models of a job in the order in which they see a picture."""
     options = _options(job.set)
+    used: set[str] = set()
     specs = []
     for kind in KINDS:
         for name in names.get(kind, ()):
             column, model = _named(name)
-            spec = catalog.spec(model, kind, options.get(kind, {}), job.runtime, job.allow_licence)
+            used |= {kind, column or kind}
+            given = options.get(kind, {}) | options.get(column or kind, {})
+            spec = catalog.spec(model, kind, given, job.runtime, job.allow_licence)
             specs.append(spec.model_copy(update={"column": column}))
-    if unused := [kind for kind in options if not names.get(kind)]:
-        raise UserError(f"--set names {', '.join(unused)}, but no such model was asked for")
+    if unused := options.keys() - used:
+        asked = ", ".join(sorted(used)) or "none"
+        raise UserError(f"--set names {', '.join(sorted(unused))}; the models asked for: {asked}")
     if not specs:
         raise UserError("no model was asked for: give --detect, --classify, --embed or --caption")
     _check_columns(specs)
@@ -232,25 +276,34 @@ def _check_columns(specs: Sequence[ModelSpec]) -> None:
         taken.add(column)
 
 
-def rows_per_file(num_new: int) -> int:
-    """Return the rows of a data file: few enough to share out, enough to be worth a file."""
-    return max(16, min(512, num_new // 64))
+def rows_per_file(specs: Sequence[ModelSpec], wanted: int | None, num_new: int) -> int:
+    """Return the rows of a data file: few enough to share out, enough to be worth a file.
+
+    And few enough for their pixels to travel, where a model has actors of its own.
+    """
+    if wanted:
+        return wanted
+    views = {spec.card.view for spec in specs if spec.card.view}
+    num_bytes = sum(view.width * view.height * 3 for view in views) or 1
+    return max(16, min(512, num_new // 64, MAX_PIXEL_BYTES // num_bytes))
 
 
-def _options(settings: Sequence[str]) -> dict[Kind, dict[str, Any]]:
-    """Return `KIND.OPTION=VALUE` as options by kind; values are read as YAML."""
-    options: dict[Kind, dict[str, Any]] = {}
+def _options(settings: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Return `WORD.OPTION=VALUE` as options by kind or column; values are read as YAML."""
+    options: dict[str, dict[str, Any]] = {}
     for setting in settings:
         name, has_value, value = setting.partition("=")
         word, _, option = name.partition(".")
-        kind = next((kind for kind in KINDS if kind == word), None)
-        if not has_value or not option or kind is None:
+        if not has_value or not option:
             known = ", ".join(KINDS)
-            raise UserError(f"--set wants KIND.OPTION=VALUE, KIND one of {known}; got {setting!r}")
+            raise UserError(
+                f"--set wants KIND.OPTION=VALUE, KIND one of {known}, or a column that you named; "
+                f"got {setting!r}"
+            )
         try:
-            options.setdefault(kind, {})[option] = yaml.safe_load(value)
+            options.setdefault(word, {})[option] = yaml.safe_load(value)
         except yaml.YAMLError:
-            options[kind][option] = value  # a text, such as a prompt with a colon in it
+            options[word][option] = value  # a text, such as a prompt with a colon in it
     return options
 
 
@@ -263,20 +316,18 @@ def _look(
     pieces: Sequence[Piece],
 ) -> dict[str, Any]:
     """Look at the pending pieces on Ray; return what to record of it."""
+    # Ray takes a second to import, which a run with nothing to do must not pay.
     from actors.pools import PoolOptions, plan_pools
     from actors.tally import PieceReport, Tallies
     from workflows.cluster import cluster
+    from workflows.pipeline import run_pipeline
 
     start = time.perf_counter()
-    # Ray mostly waits while it starts: half a second of imports fits in there.
-    threading.Thread(target=importlib.import_module, args=("workflows.pipeline",)).start()
     total = sum(piece.num_rows for piece in pieces)
     options = PoolOptions(**job.model_dump(include=set(PoolOptions.model_fields)))
     reports: list[PieceReport] = []
     tallies = Tallies()
     with cluster(job.address, verbose=job.verbose) as nodes, progress(total) as state:
-        from workflows.pipeline import run_pipeline
-
         pools = plan_pools(run_id, specs, limits, nodes, options, len(pieces))
         for report in run_pipeline(output, pieces, pools):
             reports.append(report)
@@ -302,7 +353,10 @@ def _look(
 
 def _with_rate(tally: dict[str, Any]) -> dict[str, Any]:
     seconds = tally["seconds"]
-    return tally | {"images_per_s": round(tally["rows"] / seconds, 2) if seconds else None}
+    return tally | {
+        "images_per_s": round(tally["rows"] / seconds, 2) if seconds else None,
+        "runs_on": ", ".join(sorted(tally["runs_on"])),
+    }
 
 
 def _finish(job: Job, record: dict[str, Any], num_pending: int) -> int:
@@ -321,11 +375,11 @@ def _print_summary(job: Job, record: dict[str, Any]) -> None:
     if "stages" not in record:
         print(f"Nothing new: {job.output} is complete")
         return
-    print(f"{'stage':<24}{'rows':>10}{'errors':>9}{'seconds':>10}{'images/s':>10}{'MB':>10}")
+    print(f"{'stage':<24}{'rows':>10}{'errors':>9}{'seconds':>10}{'images/s':>10}{'MB':>10}  on")
     for name, tally in record["stages"].items():
         print(
             f"{name:<24}{tally['rows']:>10,}{tally['errors']:>9,}{tally['seconds']:>10.1f}"
-            f"{tally['images_per_s'] or 0:>10.1f}{tally['bytes'] / 1e6:>10.1f}"
+            f"{tally['images_per_s'] or 0:>10.1f}{tally['bytes'] / 1e6:>10.1f}  {tally['runs_on']}"
         )
     errors = sum(record["errors"].values())
     print(

@@ -2,15 +2,18 @@
 
 import logging
 import os
+import socket
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import TextIO
 
+import psutil
 import ray
 
 from actors.pools import Node
+from lakesight.errors import UserError
 
 
 @contextmanager
@@ -25,12 +28,17 @@ def cluster(address: str | None, *, verbose: bool) -> Iterator[list[Node]]:
     address = address or os.environ.get("RAY_ADDRESS") or "local"
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     with nullcontext() if verbose else _python_alone_on_stderr():
-        ray.init(
-            address=address,
-            logging_level=logging.INFO if verbose else logging.ERROR,
-            log_to_driver=verbose,
-            include_dashboard=False if address == "local" else None,
-        )
+        try:
+            ray.init(
+                address=address,
+                logging_level=logging.INFO if verbose else logging.ERROR,
+                log_to_driver=verbose,
+                include_dashboard=False if address == "local" else None,
+            )
+        except (ConnectionError, ValueError) as error:
+            raise _cannot_join(address, error) from error
+        if address == "local":
+            _end_autoscaler()
         _quieten_ray_data(verbose=verbose)
         try:
             yield [
@@ -40,6 +48,35 @@ def cluster(address: str | None, *, verbose: bool) -> Iterator[list[Node]]:
             ]
         finally:
             ray.shutdown()
+
+
+def check_reachable(address: str) -> None:
+    """Raise UserError where nobody listens at `HOST:PORT`: Ray would try for ever."""
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdecimal() or "//" in host:
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
+    except OSError as error:
+        raise _cannot_join(address, error) from error
+
+
+def _cannot_join(address: str, error: Exception) -> UserError:
+    reason = str(error).partition("\n")[0]
+    return UserError(
+        f"cannot join the Ray cluster at {address!r}: {reason}. Check --address and RAY_ADDRESS"
+    )
+
+
+def _end_autoscaler() -> None:
+    """End the autoscaler of our own cluster: one machine does not grow.
+
+    Ray waits a second for it at the end, in vain, and it takes 100 MB until then.
+    """
+    for process in psutil.Process().children():
+        with suppress(psutil.Error):
+            if any(word.endswith("autoscaler/_private/monitor.py") for word in process.cmdline()):
+                process.kill()
 
 
 @contextmanager

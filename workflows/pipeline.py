@@ -28,8 +28,8 @@ def run_pipeline(
 ) -> Iterator[PieceReport]:
     """Stream the pieces through the pools; yield what became of each, as it is committed.
 
-    A piece that another run commits meanwhile yields nothing. Raises UserError for a mistake in the
-    job, StoreError where a store stopped answering; what was committed until then stays.
+    Raises UserError for a mistake in the job, StoreError where a store stopped answering; what was
+    committed until then stays.
     """
     context = DataContext.get_current()
     context.target_max_block_size = None  # a block is a piece, from the manifest to its file

@@ -1,5 +1,6 @@
 """Downloading the objects of a piece: many at a time, and never more bytes than allowed."""
 
+import errno
 import queue
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -9,11 +10,17 @@ import pyarrow as pa
 
 from lakesight.lake.local import LocalStore
 from lakesight.lake.s3 import S3Store
-from lakesight.lake.store import ChangedError, ForbiddenError, Store, TooLargeError
+from lakesight.lake.store import (
+    ChangedError,
+    ForbiddenError,
+    NoBucketError,
+    Store,
+    TooLargeError,
+)
 from lakesight.lake.uri_list import MISSING
 from lakesight.lake.uris import is_s3, local_path, split_s3
 
-Reason = Literal["not found", "changed", "forbidden", "too large"]
+Reason = Literal["not found", "no bucket", "changed", "forbidden", "unreadable", "too large"]
 
 
 class FetchError(Exception):
@@ -111,9 +118,13 @@ def _get(request: Request, max_object_bytes: int) -> bytes | Exception:
         return _too_large(max_object_bytes)
     try:
         store, key = _locate(request.uri)
-        return store.get(key, if_match=request.etag, max_bytes=max_object_bytes)
-    except FileNotFoundError:
-        return FetchError("not found", "does not exist any more")
+        try:
+            return store.get(key, if_match=request.etag, max_bytes=max_object_bytes)
+        except FileNotFoundError:
+            next(store.list(key), None)  # not every server says in a GET that the bucket is gone
+            return FetchError("not found", "does not exist any more")
+    except NoBucketError as error:
+        return FetchError("no bucket", str(error))
     except ChangedError:
         return FetchError("changed", "was overwritten since it was listed: run again to see it")
     except ForbiddenError as error:
@@ -121,6 +132,8 @@ def _get(request: Request, max_object_bytes: int) -> bytes | Exception:
     except TooLargeError:
         return _too_large(max_object_bytes)
     except Exception as error:
+        if isinstance(error, OSError) and error.errno == errno.EIO:
+            return FetchError("unreadable", "the disk, or the file system, cannot read it")
         return error
 
 

@@ -7,10 +7,12 @@ import contextlib
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cached_property
+from itertools import chain
 from typing import Any
 from uuid import uuid4
 
@@ -22,7 +24,7 @@ from lakesight.errors import UserError
 from lakesight.lake.data_file import encode
 from lakesight.lake.local import LocalStore
 from lakesight.lake.manifest import COMMITS, Generation, Piece, join, write_parts
-from lakesight.lake.settings import Settings, differences
+from lakesight.lake.settings import Essence, Settings, differences
 from lakesight.lake.source import Source
 from lakesight.lake.store import ForbiddenError, Store
 from lakesight.lake.subtract import Subtraction
@@ -85,21 +87,40 @@ class Output:
                 "each other: use one that keeps it (AWS S3, MinIO, SeaweedFS, Ceph ...)"
             )
 
-    def bind(self, settings: Mapping[str, JSON], schema: pa.Schema | None = None) -> None:
+    def bind(
+        self,
+        settings: Mapping[str, JSON],
+        schema: pa.Schema | None = None,
+        essence: Essence = dict,
+    ) -> None:
         """Make these the settings of the output, or compare: whoever writes them first wins.
 
-        `schema` is that of the rows; readers see it even where there are none.
-        Raises UserError that names what differs.
+        `schema` is that of the rows; readers see it even where there are none. `essence` picks what
+        is compared. Raises UserError that names what differs.
         """
-        wanted = Settings(settings, schema)
-        if self.store.create(self._key(SETTINGS), wanted.to_bytes()):
-            return
-        found = Settings.from_bytes(self.store.get(self._key(SETTINGS)))
-        if changes := differences(found, wanted):
+        if not self.store.create(self._key(SETTINGS), Settings(settings, schema).to_bytes()):
+            self.compare(settings, schema, essence)
+
+    def compare(
+        self,
+        settings: Mapping[str, JSON],
+        schema: pa.Schema | None = None,
+        essence: Essence = dict,
+    ) -> bool:
+        """Return whether the output is bound to these settings already; nothing is written.
+
+        Raises UserError where it is bound to others, and names what differs.
+        """
+        try:
+            found = Settings.from_bytes(self.store.get(self._key(SETTINGS)))
+        except FileNotFoundError:
+            return False
+        if changes := differences(found, Settings(settings, schema), essence):
             raise UserError(
                 f"{self.uri} was made with other settings: {'; '.join(changes)}. "
                 "Use the same settings, or another output"
             )
+        return True
 
     def settings(self) -> Settings:
         """Return the settings that the output is bound to.
@@ -122,17 +143,29 @@ class Output:
         with ThreadPoolExecutor(GETS_IN_FLIGHT) as pool:
             return list(map(Generation.model_validate_json, pool.map(self.store.get, names)))
 
-    def plan(self, source: Source, rows_per_file: Callable[[int], int] | int) -> PlanResult:
+    def plan(
+        self,
+        source: Source,
+        rows_per_file: Callable[[int], int] | int,
+        before_writing: Callable[[], None] | None = None,
+    ) -> PlanResult:
         """List the source, subtract what is known, and commit a generation if anything is left.
 
-        `rows_per_file` is asked with the number of new objects. Raises UserError when the source is
-        empty. Who loses the race for a generation's number subtracts again what the winner added.
+        `rows_per_file` is asked with the number of new objects; `before_writing` is called once the
+        listing has begun. Raises UserError when the source is empty, unless this output has planned
+        something before, which may still be pending. Who loses the race for a generation's number
+        subtracts again what the winner added.
         """
         skipped: Counter[str] = Counter()
+        pages = source.list(skipped)
+        first = next(pages, None)
+        if first is None and not self.generations():
+            raise UserError(_nothing(source, skipped))
+        if before_writing:
+            before_writing()
         with Subtraction() as work:
-            work.add_listing(source.list(skipped))
-            if not work.num_listed:
-                raise UserError(_nothing(source, skipped))
+            if first is not None:
+                work.add_listing(chain([first], pages))
             number = 0
             while True:
                 for generation in self.generations()[number:]:
@@ -208,21 +241,27 @@ class Output:
         ):
             return parquet.read_row_group(piece.row_group).cast(MANIFEST)
 
+    def read_rows(self, piece: Piece, columns: Sequence[str]) -> pa.Table:
+        """Return some columns of the committed rows of a piece."""
+        with self.store.reader(self.data_key(piece.name)) as file:
+            return pq.read_table(pa.PythonFile(file, "r"), columns=list(columns))
+
     def is_committed(self, piece: Piece) -> bool:
         """Return whether the rows of a piece are there; costs one HEAD."""
         return self.store.exists(self.data_key(piece.name))
 
-    def commit(self, piece: Piece, table: pa.Table) -> bool:
+    def commit(self, piece: Piece, table: pa.Table, planned: pa.Table | None = None) -> bool:
         """Write the rows of a piece; False when somebody was first, and nothing was written.
 
-        Raises ValueError for rows that are not exactly the objects of the piece, or not of the
-        schema of the output: our own mistake, never written.
+        `planned` is what `read_piece` gave, where it is at hand; it is read again elsewhere. Raises
+        ValueError for rows that are not exactly the objects of the piece, or not of the schema of
+        the output: our own mistake, never written.
         """
-        self._check(piece, table)
+        self._check(piece, table, self.read_piece(piece) if planned is None else planned)
         return self.store.create(self.data_key(piece.name), encode(table))
 
-    def _check(self, piece: Piece, table: pa.Table) -> None:
-        expected, found = _keys(self.read_piece(piece)), _keys(table)
+    def _check(self, piece: Piece, table: pa.Table, planned: pa.Table) -> None:
+        expected, found = _keys(planned), _keys(table)
         if expected != found:
             raise ValueError(
                 f"piece {piece.name}: {len(expected - found)} objects of the manifest have no row, "
@@ -230,9 +269,13 @@ class Output:
             )
         if "id" in table.column_names and pc.count_distinct(table["id"]).as_py() < table.num_rows:
             raise ValueError(f"piece {piece.name}: some rows are there twice")
-        schema = self.settings().schema
+        schema = self._schema
         if schema is not None and not table.schema.equals(schema):
             raise ValueError(f"piece {piece.name}: expected rows of\n{schema}\ngot\n{table.schema}")
+
+    @cached_property
+    def _schema(self) -> pa.Schema | None:
+        return self.settings().schema
 
     def record_run(self, run_id: str, record: Mapping[str, JSON]) -> None:
         """Write down a run; the last thing that it does."""

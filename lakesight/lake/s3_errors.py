@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterator
 
 from lakesight.errors import UserError
-from lakesight.lake.store import ChangedError, ForbiddenError, StoreError
+from lakesight.lake.store import ChangedError, ForbiddenError, NoBucketError, StoreError
 
 CODE = re.compile(r"<Code>(\w+)</Code>")
 STATUS = re.compile(r"status code: (\d{3})")
@@ -46,7 +46,9 @@ def meaning(bucket: str, key: str | None, code: str, status: int, kind: str) -> 
     """Return the exception for an answer of S3: its code, its HTTP status, the client's name."""
     where = f"s3://{bucket}" if key is None else f"s3://{bucket}/{key}"
     if code == "NoSuchBucket":
-        return UserError(f"there is no bucket {bucket!r} at this endpoint: create it, or check it")
+        return NoBucketError(
+            f"there is no bucket {bucket!r} at this endpoint: create it, or check it"
+        )
     if code in BAD_CREDENTIALS:
         return UserError(
             f"s3://{bucket} refuses the AWS credentials ({code}): check AWS_ACCESS_KEY_ID, "

@@ -2,13 +2,15 @@
 
 import base64
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
 
 FORMAT = 1
+MAX_SHOWN = 80
+"""Characters of a value in a message."""
 
 
 @dataclass(frozen=True)
@@ -33,10 +35,14 @@ class Settings:
         return json.dumps(stored, indent=1, sort_keys=True).encode()
 
 
-def differences(found: Settings, wanted: Settings) -> list[str]:
-    """Return one phrase for each setting that is not the same in both."""
+Essence = Callable[[Mapping[str, Any]], Mapping[str, Any]]
+"""What of an output's settings decides the values of its rows; the rest may be reworded."""
+
+
+def differences(found: Settings, wanted: Settings, essence: Essence = dict) -> list[str]:
+    """Return one phrase for each setting that decides values and is not the same in both."""
     normal = Settings.from_bytes(wanted.to_bytes())
-    changes = list(_differences("", found.values, normal.values))
+    changes = list(_differences("", essence(found.values), essence(normal.values)))
     if not changes and found.schema != normal.schema:
         changes.append("the schema of its rows")
     return changes
@@ -47,9 +53,17 @@ def _differences(path: str, found: Any, wanted: Any) -> Iterator[str]:
     if isinstance(found, dict) and isinstance(wanted, dict):
         for key in sorted(found.keys() | wanted.keys()):
             inner = f"{path}.{key}" if path else key
-            yield from _differences(inner, found.get(key), wanted.get(key))
+            if key not in found or key not in wanted:
+                yield f"{inner} is only {'there' if key in found else 'here'}"
+            else:
+                yield from _differences(inner, found[key], wanted[key])
     elif isinstance(found, list) and isinstance(wanted, list) and len(found) == len(wanted):
         for index, (before, after) in enumerate(zip(found, wanted, strict=True)):
             yield from _differences(f"{path}[{index}]", before, after)
     elif found != wanted:
-        yield f"{path} is {json.dumps(found)} there, and {json.dumps(wanted)} here"
+        yield f"{path} is {_short(found)} there, and {_short(wanted)} here"
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]} …"

@@ -35,6 +35,10 @@ class StoreError(OSError):
     """The store did not answer as it should, after retries: trying later may help."""
 
 
+class NoBucketError(UserError):
+    """There is no such bucket at the endpoint."""
+
+
 class ForbiddenError(UserError):
     """The credentials are good, and do not allow this."""
 

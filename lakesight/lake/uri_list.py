@@ -47,12 +47,15 @@ def read_list(store: Store, key: str) -> tuple[Iterator[pa.Table], bool]:
 
 def _text(store: Store, key: str) -> Iterator[pa.Table]:
     batch: list[str] = []
-    with io.TextIOWrapper(store.reader(key), encoding="utf-8") as lines:
-        for line in lines:
-            batch.append(line.strip())
-            if len(batch) == BATCH_ROWS:
-                yield pa.table({"uri": batch})
-                batch = []
+    try:
+        with io.TextIOWrapper(store.reader(key), encoding="utf-8-sig") as lines:
+            for line in lines:
+                batch.append(line.strip())
+                if len(batch) == BATCH_ROWS:
+                    yield pa.table({"uri": batch})
+                    batch = []
+    except UnicodeDecodeError as error:
+        raise UserError(f"{store.uri(key)} is no text in UTF-8: {error}") from None
     yield pa.table({"uri": pa.array(batch, pa.string())})
 
 

@@ -67,6 +67,7 @@ def lay_out(views: Sequence[ImageView], memory: mmap.mmap) -> tuple[Pixels, ...]
 def main() -> None:
     """Serve decode requests until the parent closes the socket or dies."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGPROF, signal.SIG_DFL)
     socket_fd, memory_fd, parent_pid = map(int, sys.argv[1:4])
     _die_with(parent_pid)
     config = ChildConfig.model_validate_json(sys.argv[4])
@@ -111,7 +112,10 @@ def _serve(channel: socket.socket, memory: mmap.mmap, config: ChildConfig) -> No
     start = config.num_view_bytes()
     while request := channel.recv(REQUEST.size):
         (num_bytes,) = REQUEST.unpack(request)
-        channel.send(_reply(memory[start : start + num_bytes], config, out))
+        signal.setitimer(signal.ITIMER_PROF, config.limits.max_seconds)  # ends us with SIGPROF
+        reply = _reply(memory[start : start + num_bytes], config, out)
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        channel.send(reply)
 
 
 def _reply(data: bytes, config: ChildConfig, out: Sequence[Pixels]) -> bytes:

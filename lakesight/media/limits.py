@@ -15,6 +15,7 @@ class Limits(BaseModel):
     max_pixels: int = Field(default=100_000_000, gt=0)
     """Width times height as the header states them, checked before a pixel is decoded."""
     max_seconds: float = Field(default=10.0, gt=0)
-    """Wall time from handing the object to a child process until its views are there."""
+    """CPU time from handing the object to a child process until its views are there; six times as
+    much wall time, for what waits rather than works."""
     max_memory_bytes: int = Field(default=2048 * MIB, gt=0)
     """Address space that decoding may use on top of what an idle child process has."""

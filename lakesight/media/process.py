@@ -16,6 +16,8 @@ from lakesight.media.decode import Decoded
 from lakesight.media.errors import MediaError
 
 START_SECONDS = 60.0
+MAX_WAIT = 6
+"""An answer may take so many times the limit of CPU time: a busy machine is no picture's fault."""
 
 
 class DecodeProcess:
@@ -65,12 +67,12 @@ class DecodeProcess:
         self._write(data)
         channel = self._ready_channel()
         try:
-            channel.settimeout(limits.max_seconds)
+            channel.settimeout(MAX_WAIT * limits.max_seconds)
             channel.send(REQUEST.pack(len(data)))
             reply = channel.recv(MAX_REPLY_BYTES)
         except TimeoutError:
             self.stop()
-            return MediaError("timeout", f"not decoded after {limits.max_seconds:g} s")
+            return self._timeout(f"{MAX_WAIT * limits.max_seconds:g} s")
         except ConnectionError:
             reply = b""
         return self._result(reply) if reply else self._post_mortem()
@@ -132,11 +134,16 @@ class DecodeProcess:
         views = tuple(view.copy() for view in self._views)
         return Decoded(width, height, answer["format"], views)
 
+    def _timeout(self, limit: str) -> MediaError:
+        return MediaError("timeout", f"not decoded after {limit}")
+
     def _post_mortem(self) -> MediaError:
         """Say how the child ended; it held exactly one object, so this is that object's error."""
         assert self._process is not None
         code = self._process.wait()
         self.stop()
+        if code == -signal.SIGPROF:
+            return self._timeout(f"{self._config.limits.max_seconds:g} s of CPU time")
         if code == -signal.SIGKILL:
             return MediaError("crashed", "the decoder was killed (out of memory?)")
         how = signal.Signals(-code).name if code < 0 else f"exit code {code}"

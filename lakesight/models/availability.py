@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from lakesight.errors import UserError
 from lakesight.models import licences
 from lakesight.models.artefact import local_folder
-from lakesight.models.base import HubSource, ModelCard
-from lakesight.runtimes.choose import READERS, choose
+from lakesight.models.base import HubSource, ModelCard, ModelSpec
+from lakesight.runtimes.choose import READERS, check_reads, choose, num_nvidia_gpus
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,40 @@ def availability(card: ModelCard) -> Availability:
         return Availability(runs=False, how=str(error))
 
 
+def check(spec: ModelSpec, *, here: bool) -> str:
+    """Return how and why so a model of a job will run, in one clause.
+
+    `here`: on this machine, whose runtimes are then looked at too. Raises UserError, with what
+    mends it, for whatever can be known to fail without loading the model.
+    """
+    card = spec.card
+    licences.check(card, spec.licences_accepted)
+    _check_files(card)
+    names = _runnable(card)
+    if not names:
+        return _on_torch(spec, here=here)
+    precision = spec.options.get("precision", "f32")
+    check_reads(names[0], spec.runtime, precision)
+    if not here:
+        return "on the cluster's machines, by what each has"
+    choice = choose(names[0], spec.runtime, precision)
+    return f"on {choice.runtime}, {choice.device}: {choice.reason}"
+
+
+def _on_torch(spec: ModelSpec, *, here: bool) -> str:
+    if spec.runtime not in ("auto", "torch"):
+        raise UserError(
+            f"{spec.card.name} was asked to run on {spec.runtime}, but the family "
+            f"{spec.card.family!r} runs on torch only: leave the runtime at auto"
+        )
+    if here and spec.options.get("device") == "cuda" and not num_nvidia_gpus():
+        raise UserError(
+            f"device=cuda was asked for {spec.card.name}, but this machine shows no NVIDIA GPU: "
+            "use device=auto"
+        )
+    return "on torch: a transformers checkpoint has no other runtime"
+
+
 def num_bytes(card: ModelCard) -> int | None:
     """Return the size of the card's files; None where they are not on this machine."""
     try:
@@ -41,12 +75,22 @@ def num_bytes(card: ModelCard) -> int | None:
     return sum(path.stat().st_size for path in paths)
 
 
-def _ready(card: ModelCard) -> Availability:
+def _check_files(card: ModelCard) -> None:
+    """Raise UserError where a local model's package or files are missing."""
     if local_folder(card.source) is not None and num_bytes(card) is None:
-        return Availability(runs=False, how="its files are missing")
-    runnable = [name for name in card.sha256 if name.endswith(tuple(READERS))]
-    if runnable:
-        choice = choose(runnable[0])
+        raise UserError(f"the files of {card.name} are missing from {local_folder(card.source)}")
+
+
+def _runnable(card: ModelCard) -> list[str]:
+    """Return the files that a runtime reads; none for a transformers checkpoint."""
+    return [name for name in card.sha256 if name.endswith(tuple(READERS))]
+
+
+def _ready(card: ModelCard) -> Availability:
+    _check_files(card)
+    names = _runnable(card)
+    if names:
+        choice = choose(names[0])
         how = f"{choice.runtime} on {choice.device}"
     else:
         how = "torch"

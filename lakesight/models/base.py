@@ -97,6 +97,11 @@ class ModelSpec(Frozen):
     licences_accepted: tuple[str, ...] = ()
     """Licences outside the allow-list that the user accepted for this job."""
 
+    @property
+    def stage(self) -> str:
+        """What the model is called in counts and errors: its column if named, else its kind."""
+        return self.column or self.card.kind
+
 
 @runtime_checkable
 class Model(Protocol):
@@ -107,6 +112,8 @@ class Model(Protocol):
     """The pixels it wants."""
     output: pa.Field
     """The one column it adds, with its Arrow type."""
+    runs_on: str
+    """The runtime and its device, such as `openvino on cpu`."""
     concurrent: bool
     """Whether two threads may call `predict` at once, and gain by it."""
 

@@ -80,6 +80,7 @@ class Captioner:
         model_type = read_config(folder)["model_type"]
         self._writer = load_writer(model_type, folder, options, options.max_new_tokens)
         self._pixels = Pixels(preprocessor, options.torch_device(), options.torch_dtype())
+        self.runs_on = f"torch on {self._pixels.device.type}"
         self._prompt = self._default_prompt()
 
     def _default_prompt(self) -> Prompt:

@@ -90,6 +90,20 @@ def spec(
     return ModelSpec(card=card, options=checked, runtime=runtime, licences_accepted=accepted)
 
 
+def essence(spec: ModelSpec) -> dict[str, Any]:
+    """Return what of a spec decides its values; a name, a place or a provenance may be reworded.
+
+    Options are filled in, so that one that is added later counts by its default.
+    """
+    parts = {"kind", "family", "sha256", "labels", "view", "contract"}
+    return {
+        "model": spec.card.model_dump(mode="json", include=parts),
+        "options": _options(spec.card, dict(spec.options)).model_dump(mode="json"),
+        "runtime": spec.runtime,
+        "column": spec.column,
+    }
+
+
 def build(spec: ModelSpec, num_threads: int | None = None) -> Model:
     """Return the model itself, its weights checked and loaded.
 

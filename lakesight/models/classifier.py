@@ -13,7 +13,7 @@ from pydantic import Field
 
 from lakesight.models.artefact import read_labels, weights_file
 from lakesight.models.base import Frozen, Image, ModelCard, RuntimeName
-from lakesight.runtimes.base import Network, Runtime, RuntimeOptions
+from lakesight.runtimes.base import Network, Runtime, RuntimeOptions, place
 from lakesight.runtimes.choose import open_network
 from lakesight.schemas import CLASSES
 
@@ -83,6 +83,7 @@ class Classifier:
         self.view = card.view
         self.output = pa.field("classes", CLASSES)
         self.network = network or open_classifier(card, folder, options, runtime)
+        self.runs_on = place(self.network)
         self._contract = ClassifierContract.model_validate(card.contract)
         self._labels = np.array(read_labels(card, folder), dtype=object)
         self._top_k = min(options.top_k, len(self._labels))

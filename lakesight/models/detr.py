@@ -65,6 +65,7 @@ class Detr:
         self.output = pa.field("detections", detection_type())
         self._model = load_weights(AutoModelForObjectDetection, folder, options)
         self._pixels = Pixels(preprocessor, options.torch_device(), options.torch_dtype())
+        self.runs_on = f"torch on {self._pixels.device.type}"
         self._labels = _labels(card, folder, self._model.config.id2label)
 
     def predict(self, views: Sequence[Image], rows: pa.Table) -> pa.Array:

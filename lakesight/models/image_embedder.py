@@ -10,7 +10,7 @@ import pyarrow as pa
 from lakesight.errors import UserError
 from lakesight.models.base import Image, ModelCard, RuntimeName
 from lakesight.models.classifier import ClassifierContract, open_classifier
-from lakesight.runtimes.base import Runtime, RuntimeOptions
+from lakesight.runtimes.base import Runtime, RuntimeOptions, place
 from lakesight.schemas import embedding_type
 
 
@@ -36,6 +36,7 @@ class ImageEmbedder:
         self.view = card.view
         self.output = pa.field("embedding", embedding_type(contract.dim))
         self.network = network or open_classifier(card, folder, options, runtime)
+        self.runs_on = place(self.network)
 
     def predict(self, views: Sequence[Image], rows: pa.Table) -> pa.Array:
         """Return one unit vector per picture, as the fixed-size float16 list of `output`."""

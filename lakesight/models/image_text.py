@@ -53,6 +53,7 @@ class ImageText:
         self.view = preprocessor.view
         self._towers = load_towers(read_config(folder)["model_type"], folder, options)
         self._pixels = Pixels(preprocessor, options.torch_device(), options.torch_dtype())
+        self.runs_on = f"torch on {self._pixels.device.type}"
         self.output = self._field()
 
     def _field(self) -> pa.Field:

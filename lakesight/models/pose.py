@@ -16,7 +16,7 @@ from lakesight.media.view import ImageView
 from lakesight.models.artefact import weights_file
 from lakesight.models.base import Frozen, Image, ModelCard, RuntimeName
 from lakesight.models.detection import sizes
-from lakesight.runtimes.base import Network, RuntimeOptions
+from lakesight.runtimes.base import Network, RuntimeOptions, place
 from lakesight.runtimes.choose import open_network
 from lakesight.schemas import KEYPOINTS, detection_type
 
@@ -61,6 +61,7 @@ class SinglePersonPose:
         side, tensor = self._contract.size, self._contract.keypoints
         network = Network(width=side, height=side, outputs=(tensor,))
         self._runtime = open_network(weights_file(card, folder), network, options, runtime)
+        self.runs_on = place(self._runtime)
 
     def predict(self, views: Sequence[Image], rows: pa.Table) -> pa.Array:
         """Return the rows' `detections`, those of persons with keypoints in original pixels."""

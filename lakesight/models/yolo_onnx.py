@@ -14,7 +14,7 @@ import pyarrow as pa
 from lakesight.models.artefact import read_labels, weights_file
 from lakesight.models.base import Frozen, Image, ModelCard, RuntimeName
 from lakesight.models.detection import Found, NmsOptions, sizes, to_arrow
-from lakesight.runtimes.base import Network
+from lakesight.runtimes.base import Network, place
 from lakesight.runtimes.choose import open_network
 from lakesight.schemas import detection_type
 
@@ -59,6 +59,7 @@ class YoloOnnx:
             outputs=(self._contract.output,),
         )
         self._runtime = open_network(weights_file(card, folder), network, options, runtime)
+        self.runs_on = place(self._runtime)
 
     def predict(self, views: Sequence[Image], rows: pa.Table) -> pa.Array:
         """Return the objects of every picture, as `schemas.detection_type()`."""

@@ -59,6 +59,11 @@ class Runtime(Protocol):
         ...
 
 
+def place(runtime: Runtime) -> str:
+    """Return the runtime and its device in words."""
+    return f"{runtime.name} on {runtime.device}"
+
+
 def usable_cpus() -> int:
     """Return how many CPUs this process may run on."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

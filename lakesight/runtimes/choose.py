@@ -126,6 +126,21 @@ def choose(file_name: str, wanted: RuntimeName = "auto", precision: Precision = 
 
     Raises UserError, with what to install, when there is none.
     """
+    check_reads(file_name, wanted, precision)
+    found = choices(file_name, precision)
+    if wanted == "auto" and found:
+        return found[0]
+    for choice in found:
+        if choice.runtime == wanted:
+            return Choice(choice.runtime, choice.device, "it was asked for")
+    readers = READERS.get(Path(file_name).suffix, ())
+    missing = readers[-1:] if wanted == "auto" else (wanted,)
+    advice = " or ".join(INSTALL[name] for name in missing) or "convert it to ONNX"
+    raise UserError(f"nothing installed here runs {file_name} with runtime {wanted}: {advice}")
+
+
+def check_reads(file_name: str, wanted: RuntimeName, precision: Precision) -> None:
+    """Raise UserError where the wanted runtime can nowhere run the file in this precision."""
     readers = READERS.get(Path(file_name).suffix, ())
     if wanted != "auto" and wanted not in readers:
         raise UserError(
@@ -134,15 +149,6 @@ def choose(file_name: str, wanted: RuntimeName = "auto", precision: Precision = 
         )
     if wanted != "auto" and precision == "bf16" and wanted not in BF16:
         raise UserError(f"{wanted} computes in f32 only; {', '.join(BF16)} can use bf16")
-    found = choices(file_name, precision)
-    if wanted == "auto" and found:
-        return found[0]
-    for choice in found:
-        if choice.runtime == wanted:
-            return Choice(choice.runtime, choice.device, "it was asked for")
-    missing = readers[-1:] if wanted == "auto" else (wanted,)
-    advice = " or ".join(INSTALL[name] for name in missing) or "convert it to ONNX"
-    raise UserError(f"nothing installed here runs {file_name} with runtime {wanted}: {advice}")
 
 
 def uses_gpu(file_name: str, wanted: RuntimeName = "auto") -> bool:

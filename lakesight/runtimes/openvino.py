@@ -6,11 +6,11 @@ core waits for another.
 
 import contextlib
 import hashlib
-import tempfile
 import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import numpy as np
 
@@ -42,10 +42,8 @@ class OpenVino:
         self.precision = options.precision
         self._network = network
         self._num_threads = options.num_threads or usable_cpus()
-        core = openvino.Core()
-        model = _read(core, path, network)
-        self._names = [_name(output) for output in model.outputs]
-        self._compiled = core.compile_model(model, "CPU", self._settings())
+        self._compiled = _compiled(openvino.Core(), path, network, self._settings())
+        self._names = [_name(output) for output in self._compiled.outputs]
         self._free: list[Any] = []
         with FIRST:
             self.infer([np.zeros((network.height, network.width, 3), np.uint8)])
@@ -91,37 +89,40 @@ def _collect(request: Any, userdata: tuple[list[Any], int]) -> None:
     found[index] = [tensor.data.copy() for tensor in request.output_tensors]
 
 
-def _read(core: Any, path: Path, network: Network) -> Any:
-    """Return the prepared model of a file.
+def _compiled(core: Any, path: Path, network: Network, settings: dict[str, Any]) -> Any:
+    """Return the compiled network, kept in the cache from the first time on.
 
-    A TensorFlow graph takes seconds to read: what is made of it is kept in the cache.
+    A TensorFlow graph takes seconds to read, and any other network a good part of one to compile.
     """
-    if path.suffix != ".pb":
-        return _prepared(core.read_model(path), path.name, network)
-    kept = _cache_name(path, network)
-    if not kept.is_dir():
-        _keep(_prepared(core.read_model(path), path.name, network), kept)
-    return core.read_model(kept / "model.xml")
+    kept = _cache_name(core, path, network, settings["INFERENCE_PRECISION_HINT"])
+    with contextlib.suppress(OSError, RuntimeError):  # not there yet, or damaged
+        return core.import_model(kept.read_bytes(), "CPU", settings)
+    model = _prepared(core.read_model(path), path.name, network)
+    compiled = core.compile_model(model, "CPU", settings)
+    _keep(compiled.export_model().getbuffer(), kept)
+    return compiled
 
 
-def _cache_name(path: Path, network: Network) -> Path:
-    """Return the cache folder for this file, used in this way, by this OpenVINO."""
+def _cache_name(core: Any, path: Path, network: Network, precision: str) -> Path:
+    """Return the cache's file for this file, used in this way, by this OpenVINO on this CPU."""
     import openvino
 
     with path.open("rb") as file:
         key = hashlib.file_digest(file, "sha256")
-    key.update(f"{openvino.__version__} {network.model_dump_json()}".encode())
-    return cache_folder("openvino") / key.hexdigest()[:32]
+    cpu = core.get_property("CPU", "FULL_DEVICE_NAME")
+    key.update(f"{openvino.__version__} {cpu} {precision} {network.model_dump_json()}".encode())
+    return cache_folder("openvino") / f"{key.hexdigest()[:32]}.blob"
 
 
-def _keep(model: Any, folder: Path) -> None:
-    """Save a model under a name that no reader sees before it is whole."""
-    import openvino
-
-    with tempfile.TemporaryDirectory(dir=folder.parent) as part:
-        openvino.save_model(model, Path(part) / "new" / "model.xml", compress_to_fp16=False)
-        with contextlib.suppress(OSError):  # another process was first
-            (Path(part) / "new").rename(folder)
+def _keep(blob: memoryview, path: Path) -> None:
+    """Write a file under a name that no reader sees before it is whole."""
+    with contextlib.suppress(OSError):  # a full disk costs time, not the job
+        part = path.with_name(f".{path.name}.{uuid4().hex}")
+        try:
+            part.write_bytes(blob)
+            part.replace(path)
+        finally:
+            part.unlink(missing_ok=True)
 
 
 def _prepared(model: Any, file_name: str, network: Network) -> Any:

@@ -15,7 +15,7 @@ EMBEDDER = catalog.spec("efficientnet-lite3", "embed")
 def on_gpu(spec: ModelSpec, side: int) -> ModelSpec:
     """Return a spec of a family that a GPU can run, with a view of its own."""
     view = ImageView(width=side, height=side)
-    card = spec.card.model_copy(update={"family": "yolo-onnx", "view": view})
+    card = spec.card.model_copy(update={"family": "detr", "view": view})
     return spec.model_copy(update={"card": card})
 
 

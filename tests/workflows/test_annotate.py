@@ -107,6 +107,7 @@ def test_a_run_is_recorded(seen: str) -> None:
     assert record["errors"] == {"decode": 1}
     rows = {name: tally["rows"] for name, tally in record["stages"].items()}
     assert rows == {"read": 4, "detect": 3, "pose": 3, "classify": 3, "embed": 3}
+    assert {tally["runs_on"] for tally in record["stages"].values()} == {"", "openvino on cpu"}
     assert [spec["card"]["name"] for spec in record["settings"]["models"]] == PACKAGED[1::2]
 
 
@@ -162,7 +163,7 @@ MISTAKES = {
     "unknown option": (["annotate", "{few}", "{out}", "--detect", MODEL, "--set", "detect.foo=1"],
                        "foo"),
     "option of nothing": (["annotate", "{few}", "{out}", "--detect", MODEL, "--set", "embed.x=1"],
-                          "no such model was asked for"),
+                          "the models asked for: detect"),
     "not a number": (["annotate", "{few}", "{out}", "--detect", MODEL, "--batch-size", "many"],
                      "--batch-size"),
     "one column twice": (["annotate", "{few}", "{out}", "--detect", MODEL, "--detect", MODEL],
@@ -171,6 +172,15 @@ MISTAKES = {
                               "every row has it"),
     "pose of nothing": (["annotate", "{few}", "{out}", "--pose", "movenet-lightning"],
                         "give --detect too"),
+    "option of no column": (["annotate", "{few}", "{out}", "--detect", f"a={MODEL}",
+                             "--set", "b.score_threshold=1"], "the models asked for: a, detect"),
+    "runtime": (["annotate", "{few}", "{out}", "--detect", MODEL, "--runtime", "onnxruntime"],
+                "onnxruntime does not read"),
+    "no GPU": (["annotate", "{few}", "{out}", "--detect", "{bare}", "--runtime", "tensorrt"],
+               "pip install 'lakesight[gpu]'"),
+    "no weights": (["annotate", "{few}", "{out}", "--detect", "{bare}"], "are missing from"),
+    "no cluster": (["annotate", "{few}", "{out}", "--detect", MODEL, "--address", "127.0.0.1:9"],
+                   "cannot join the Ray cluster at '127.0.0.1:9'"),
     "empty source": (["annotate", "{out}", "{out}", "--detect", MODEL], "no"),
 }  # fmt: skip
 
@@ -180,8 +190,11 @@ def test_a_mistake_is_one_clear_line_and_writes_nothing(
     few: Path, tmp_path: Path, s3_server: S3Server, mistake: str
 ) -> None:
     words, expected = MISTAKES[mistake]
-    output = tmp_path / "out"
-    said = run(*(word.format(few=few, out=output) for word in words), code=2)
+    output, bare = tmp_path / "out", tmp_path / "bare"
+    make_nothing(bare)
+    if mistake == "no weights":
+        (bare / "model.onnx").unlink()
+    said = run(*(word.format(few=few, out=output, bare=bare) for word in words), code=2)
     assert expected in said
     assert len(said.strip().splitlines()) == 1, said
     assert not output.exists()
@@ -196,7 +209,7 @@ def test_what_an_actor_refuses_is_one_clear_line(few: Path, tmp_path: Path) -> N
     line = said.strip().splitlines()[-1]
     assert line.startswith("lakesight: ")
     assert "model.onnx" in line
-    assert len(said.strip().splitlines()) == 2, said  # what is to be looked at, and the refusal
+    assert len(said.strip().splitlines()) == 3, said  # by what, on how many, and the refusal
 
 
 def test_other_settings_are_refused(few: Path, seen: str) -> None:
@@ -205,6 +218,55 @@ def test_other_settings_are_refused(few: Path, seen: str) -> None:
     assert "made with other settings" in said
     after = {path: path.stat().st_mtime_ns for path in Path(seen).rglob("*") if path.is_file()}
     assert after == before
+
+
+def test_settings_that_say_the_same_in_other_words_are_taken(few: Path, tmp_path: Path) -> None:
+    """A model's card may be reworded, and an option be added: old outputs stay as good as new."""
+    output = tmp_path / "seen"
+    words = ["annotate", str(few), str(output), "--detect", MODEL]
+    run(*words)
+    file = output / "_commits" / "00000.json"
+    stored = json.loads(file.read_text())
+    (model,) = stored["settings"]["models"]
+    model["card"]["provenance"] = "Said in another way."
+    model["card"]["licences"]["data"] = "CC-BY-4.0"
+    del model["options"]["iou_threshold"], stored["settings"]["limits"]["max_seconds"]
+    file.write_text(json.dumps(stored))
+    assert "Nothing new" in run(*words)
+    model["card"]["sha256"]["frozen_inference_graph.pb"] = "0" * 64
+    file.write_text(json.dumps(stored))
+    assert "models.detect.model.sha256" in run(*words, code=2)
+    model["no such field"] = 1
+    file.write_text(json.dumps(stored))
+    assert "another version of Lakesight" in run(*words, code=2)
+
+
+def test_what_is_pending_is_finished_though_its_source_is_empty(tmp_path: Path) -> None:
+    source, output = tmp_path / "photos", tmp_path / "seen"
+    source.mkdir()
+    for seed in range(3):
+        picture(seed).save(source / f"{seed}.jpg")
+    words = ["annotate", str(source), str(output), "--detect", MODEL, "--rows-per-file", "2"]
+    run(*words)
+    (output / "data" / "00001-000001.parquet").unlink()
+    for path in source.iterdir():
+        path.unlink()
+    assert "0 listed, 0 of them known, 1 to look at" in run(*words)
+    errors = {name: row["error"] for name, row in rows_by_name(str(output)).items()}
+    assert errors == {
+        "0.jpg": None,
+        "1.jpg": None,
+        "2.jpg": {"stage": "fetch", "type": "not found", "message": "does not exist any more"},
+    }
+
+
+def test_two_models_of_a_kind_have_options_of_their_own(few: Path, tmp_path: Path) -> None:
+    models = ["--detect", f"few={MODEL}", "--detect", f"many={MODEL}"]
+    options = ["--set", "few.max_detections=1", "--set", "detect.score_threshold=0.1"]
+    run("annotate", str(few), str(tmp_path / "seen"), *models, *options)
+    row = rows_by_name(str(tmp_path / "seen"))["astronaut.jpg"]
+    assert row["few"] == row["many"][:1]  # type: ignore[index]
+    assert len(row["many"]) > 1  # type: ignore[arg-type]
 
 
 def test_a_reader_key_cannot_write(

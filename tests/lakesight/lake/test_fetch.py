@@ -12,10 +12,12 @@ import pytest
 
 from lakesight.errors import UserError
 from lakesight.lake.fetch import FetchError, fetch
+from lakesight.lake.local import etag_of
 from lakesight.lake.source import Source
 from lakesight.lake.store import Store, StoreError
 from lakesight.lake.uri_list import MISSING
 from lakesight.schemas import LISTING
+from workflows.s3_server import S3Server
 
 LIMITS = {"max_bytes_in_flight": 1 << 20, "concurrency": 8, "max_object_bytes": 1 << 16}
 
@@ -53,6 +55,27 @@ def test_what_is_no_longer_what_was_listed(root: str) -> None:
     errors = {row: data for row, data in answers.items() if isinstance(data, FetchError)}
     assert {row: error.reason for row, error in errors.items()} == {3: "changed", 5: "not found"}
     assert len(answers) == 40
+
+
+def test_what_the_disk_cannot_read() -> None:
+    file = Path("/proc/self/mem")  # at 0 there is nothing: the kernel answers EIO
+    row = {"uri": file.as_uri(), "etag": etag_of(file.stat()), "size": 0, "modified": None}
+    ((_, error),) = fetch(pa.Table.from_pylist([row], LISTING), **LIMITS)
+    assert isinstance(error, FetchError)
+    assert error.reason == "unreadable"
+
+
+def test_what_lies_in_a_bucket_that_is_gone(
+    s3_server: S3Server, new_bucket: Callable[[], str]
+) -> None:
+    here = f"s3://{new_bucket()}/photos"
+    put(here, "here.jpg", b"here")
+    gone = {"uri": "s3://no-such-bucket-here/a.jpg", "etag": '"a"', "size": 1, "modified": None}
+    rows = pa.concat_tables([listed(here), pa.Table.from_pylist([gone], LISTING)])
+    answers = dict(fetch(rows, **LIMITS))
+    assert answers[0] == b"here"
+    assert isinstance(answers[1], FetchError)
+    assert answers[1].reason == "no bucket"
 
 
 def test_what_was_never_there(root: str) -> None:

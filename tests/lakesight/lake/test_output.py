@@ -192,7 +192,7 @@ def test_other_settings_are_refused_by_name(output: Output) -> None:
     [
         ({"a": 1}, {"a": 1}, []),
         ({"a": 1}, {"a": 2}, ["a is 1 there, and 2 here"]),
-        ({"a": 1}, {}, ["a is 1 there, and null here"]),
+        ({"a": 1}, {}, ["a is only there"]),
         ({"a": {"b": [1, 2]}}, {"a": {"b": [1, 3]}}, ["a.b[1] is 2 there, and 3 here"]),
         ({"a": [1]}, {"a": [1, 2]}, ["a is [1] there, and [1, 2] here"]),
         ({"a": (1, 2)}, {"a": [1, 2]}, []),

@@ -82,7 +82,16 @@ def test_a_list_without_a_column_of_uris(tmp_path: Path, suffix: str) -> None:
         rows(str(path))
 
 
-@pytest.mark.parametrize("name", ["list.csv", "list.parquet"])
+@pytest.mark.parametrize("write", [as_text, as_csv])
+def test_a_byte_order_mark_is_no_part_of_a_uri(
+    tmp_path: Path, photos: list[Path], write: Callable[[Path, list[str]], Path]
+) -> None:
+    path = write(tmp_path / "list", [str(photo) for photo in photos])
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    assert [row["uri"] for row in rows(str(path))] == [photo.as_uri() for photo in photos]
+
+
+@pytest.mark.parametrize("name", ["list.txt", "list.csv", "list.parquet"])
 def test_what_is_no_list(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_bytes(b"\xff\xd8\xff\xe0\x00\x10JFIF\n,,,\n,")
     with pytest.raises(UserError):

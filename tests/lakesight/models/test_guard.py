@@ -19,6 +19,7 @@ class Brightness:
     card = catalog.CARDS["efficientnet-lite3"]
     view = ImageView(width=1, height=1)
     output = pa.field("brightness", pa.float32())
+    runs_on = "numpy on cpu"
     concurrent = True
 
     def __init__(self, fails: Callable[[Sequence[Image]], None] = lambda views: None) -> None:
