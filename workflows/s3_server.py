@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 GRPC_OFFSET = 10_000
 """SeaweedFS gives every port a gRPC twin that much higher."""
+SOCKETS = Path("/tmp")  # noqa: S108 - not ours to choose
+"""Where it makes its sockets, whatever it is told."""
 START_TIMEOUT_S = 60.0
 ACTIONS = {"admin": ["Admin"], "reader": ["Read", "List"]}
 PR_SET_PDEATHSIG = 1
@@ -42,13 +44,13 @@ class S3Server:
         identities = _identities(self.folder / "ids.json")
         self.access_key, self.secret_key = identities["admin"]
         self.reader_access_key, self.reader_secret_key = identities["reader"]
-        self.port = 0
+        self.ports: list[int] = []
         self.process: subprocess.Popen[bytes] | None = None
 
     @property
     def endpoint(self) -> str:
         """The URL for `AWS_ENDPOINT_URL`."""
-        return f"http://127.0.0.1:{self.port}"
+        return f"http://127.0.0.1:{self.ports[0]}"
 
     @property
     def environment(self) -> dict[str, str]:
@@ -79,12 +81,11 @@ class S3Server:
 
         Raises UserError when the program is not installed, RuntimeError when it does not start.
         """
-        ports = _free_ports(5)
-        self.port = ports[0]
+        self.ports = _free_ports(5)
         (self.folder / "data").mkdir(parents=True, exist_ok=True)
         with (self.folder / "server.log").open("wb") as log:
             self.process = subprocess.Popen(
-                [_program(), *_arguments(ports)],
+                [_program(), *_arguments(self.ports)],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -104,8 +105,16 @@ class S3Server:
             self.process.send_signal(signal.SIGKILL)
             self.process.wait()
             self.process = None
+            self._remove_sockets()
         if self.is_temporary:
             shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _remove_sockets(self) -> None:
+        """Remove what the server made outside its folder, and was not left the time to remove."""
+        for port in self.ports:
+            for number in (port, port + GRPC_OFFSET):
+                for path in SOCKETS.glob(f"seaweedfs-*-{number}.sock"):
+                    path.unlink(missing_ok=True)
 
     def _wait_until_ready(self) -> None:
         assert self.process is not None
@@ -154,7 +163,7 @@ def _arguments(ports: list[int]) -> list[str]:
     """Relative paths only: the server runs inside its folder."""
     s3, master, volume, filer, spare = ports
     return [
-        *("server", "-dir=data", "-ip=127.0.0.1", "-ip.bind=127.0.0.1"),
+        *("-logdir=.", "server", "-dir=data", "-ip=127.0.0.1", "-ip.bind=127.0.0.1"),
         *("-master.telemetry=false", "-master.electionTimeout=1s"),
         *("-master.heartbeatInterval=100ms", "-master.volumeSizeLimitMB=256", "-volume.max=1000"),
         *(f"-master.port={master}", f"-volume.port={volume}", f"-filer.port={filer}"),

@@ -35,6 +35,10 @@ def wait_for_files(process: "subprocess.Popen[str]", output: str, count: int) ->
         time.sleep(0.02)
 
 
+def is_stage(command: list[str]) -> bool:
+    return "ray::" in " ".join(command) and "Stage" in " ".join(command)
+
+
 def kill_with_children(process: "subprocess.Popen[str]") -> list[psutil.Process]:
     """SIGKILL the driver alone; return the processes that were below it.
 
@@ -78,7 +82,7 @@ def test_a_killed_actor_costs_nothing_but_time(photos: Path, tmp_path: Path) -> 
     actors = [
         child
         for child in psutil.Process(process.pid).children(recursive=True)
-        if "Stage" in " ".join(child.cmdline()) and "ray::" in " ".join(child.cmdline())
+        if child.status() != psutil.STATUS_ZOMBIE and is_stage(child.cmdline())
     ]
     assert actors, "no actor was found"
     for actor in actors:

@@ -11,12 +11,12 @@ import psutil
 import pytest
 from botocore.exceptions import ClientError
 
-from workflows.s3_server import S3Server
+from workflows.s3_server import GRPC_OFFSET, SOCKETS, S3Server
 
 OWNER = """
 import sys, time
 from pathlib import Path
-from workflows.s3_server import S3Server
+from workflows.s3_server import GRPC_OFFSET, SOCKETS, S3Server
 server = S3Server(Path(sys.argv[1]))
 server.start()
 print(server.process.pid, flush=True)
@@ -59,5 +59,7 @@ def test_it_ends_when_its_owner_is_killed(tmp_path: Path) -> None:
 def test_a_temporary_one_leaves_nothing(s3_server: S3Server) -> None:
     with S3Server() as server:
         assert server.folder.is_dir()
-        assert server.port != s3_server.port
+        assert server.endpoint != s3_server.endpoint
     assert not server.folder.exists()
+    ports = [port for each in server.ports for port in (each, each + GRPC_OFFSET)]
+    assert not [path for port in ports for path in SOCKETS.glob(f"*-{port}.sock")]

@@ -2,13 +2,13 @@ import pytest
 
 from lakesight.errors import UserError
 from lakesight.lake.s3_errors import meaning
-from lakesight.lake.store import ChangedError, ForbiddenError, StoreError
+from lakesight.lake.store import ChangedError, ForbiddenError, NoBucketError, StoreError
 
 
 @pytest.mark.parametrize(
     ("code", "status", "kind", "expected"),
     [
-        ("NoSuchBucket", 404, "GenericError", UserError),
+        ("NoSuchBucket", 404, "GenericError", NoBucketError),
         ("NoSuchKey", 404, "FileNotFoundError", FileNotFoundError),
         ("", 404, "FileNotFoundError", FileNotFoundError),
         ("PreconditionFailed", 412, "PreconditionError", ChangedError),
