@@ -18,6 +18,12 @@ PIECE, INDEX, TALLIES = "_piece", "_index", "_tallies"
 REPORT = pa.schema([pa.field("_report", pa.string())])
 """What the last stage gives back of a piece: a `PieceReport` as JSON."""
 
+
+def is_report(block: pa.Table) -> bool:
+    """Return whether a block is a piece's report already: a later stage hands it on."""
+    return block.schema.equals(REPORT)
+
+
 PIXELS = "_view_"
 """How the names of columns of pixels begin."""
 

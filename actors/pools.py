@@ -52,14 +52,17 @@ def plan_pools(
     nodes: Sequence[Node],
     options: PoolOptions,
     num_pieces: int,
+    *,
+    here: bool = True,
 ) -> list[Pool]:
     """Return the pools, in the order in which a picture passes them.
 
     Decoding and the CPU's models share one actor, so that no pixel leaves its process. From the
     first model on that uses a GPU, each has a pool of its own, and its pixels travel there.
+    `here`: the cluster is this machine, and what is installed on it counts.
     """
     gpus = sum(node.gpus for node in nodes) if options.gpus is None else options.gpus
-    on_gpu = [spec for spec in models if gpus and catalog.can_use_gpu(spec)]
+    on_gpu = [spec for spec in models if gpus and catalog.can_use_gpu(spec, here=here)]
     apart = models if options.separate_pools else on_gpu
     cut = models.index(apart[0]) if apart else len(models)
     cpus = options.cpus_per_actor or _cpus_per_actor(nodes, options.num_actors)

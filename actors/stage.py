@@ -19,6 +19,7 @@ from lakesight.errors import UserError
 from lakesight.lake.fetch import FetchError, fetch
 from lakesight.lake.manifest import Piece
 from lakesight.lake.output import Output
+from lakesight.lake.store import StoreError
 from lakesight.media.decode import Decoded, MediaError
 from lakesight.media.limits import Limits
 from lakesight.media.pool import DecodePool
@@ -29,6 +30,12 @@ from lakesight.schemas import ROW
 
 READ = "read"
 """The stage name of fetching and decoding."""
+
+OUT_OF_REACH = {
+    "forbidden": "these credentials may list the source and not read it",
+    "no bucket": "the machine that reads sees another endpoint than the one that listed",
+}
+"""What may be wrong where every object of a piece fails in this way."""
 
 
 class DecodeConfig(Frozen):
@@ -82,7 +89,7 @@ class Stage:
         self.pool = (
             DecodePool(decode.views, decode.limits, decode.num_processes) if decode else None
         )
-        self.refusal: UserError | None = None
+        self.refusal: UserError | StoreError | None = None
         self.models = self._built()
         self.batch_sizes = [config.batch_size] * len(self.models)
         self.locks = [nullcontext() if model.concurrent else Lock() for model in self.models]
@@ -91,7 +98,7 @@ class Stage:
         """Build the models. Ray loses an error of a constructor, so the first call raises it."""
         try:
             return catalog.build_all(self.config.models, self.config.num_threads)
-        except UserError as error:
+        except (UserError, StoreError) as error:
             self.refusal = error
             return []
 
@@ -99,7 +106,7 @@ class Stage:
         """Return the piece's rows with more columns; of the last stage, one `PieceReport`."""
         if self.refusal:
             raise self.refusal
-        if not block.num_rows:
+        if not block.num_rows or columns.is_report(block):
             return block
         piece = Piece(**json.loads(block[columns.PIECE][0].as_py()))
         tallies, planned = Tallies(), None
@@ -115,10 +122,22 @@ class Stage:
         if not self.config.commits:
             return _sealed(piece, rows, tallies)
         rows = rows.sort_by(columns.INDEX).drop_columns([columns.INDEX])
-        _refuse_if_all_out_of_reach(rows)
+        self._refuse_if_all_out_of_reach(rows)
         if not self.output.commit(piece, rows, planned):
             rows = self.output.read_rows(piece, ["run_id", "error"])
         return self._report(piece, rows, tallies)
+
+    def _refuse_if_all_out_of_reach(self, rows: pa.Table) -> None:
+        """Raise UserError where nothing at all can be read: such rows would stand for ever.
+
+        Once something was read, what is out of reach is so for reasons of its own, and is a row.
+        """
+        errors = rows["error"].to_pylist()
+        for kind, reason in OUT_OF_REACH.items():
+            if all(error and error["type"] == kind for error in errors):
+                if not self.output.has_rows():
+                    raise UserError(f"{reason}: {errors[0]['message']}")
+                return
 
     def _report(self, piece: Piece, rows: pa.Table, tallies: Tallies) -> pa.Table:
         """Return what became of a piece, from the rows that stand in its file.
@@ -268,21 +287,6 @@ def _sealed(piece: Piece, rows: pa.Table, tallies: Tallies) -> pa.Table:
     for name, text in known.items():
         rows = rows.append_column(name, pa.array([text] * rows.num_rows, pa.string()))
     return rows
-
-
-OUT_OF_REACH = {
-    "forbidden": "these credentials may list the source and not read it",
-    "no bucket": "the machine that reads sees another endpoint than the one that listed",
-}
-"""What may be wrong where every object of a piece fails in this way."""
-
-
-def _refuse_if_all_out_of_reach(rows: pa.Table) -> None:
-    """Raise UserError where nothing can be read: rows that say so would stand for ever."""
-    errors = rows["error"].to_pylist()
-    for kind, reason in OUT_OF_REACH.items():
-        if all(error and error["type"] == kind for error in errors):
-            raise UserError(f"{reason}: {errors[0]['message']}")
 
 
 def _describe(error: FetchError | MediaError) -> dict[str, str]:

@@ -6,7 +6,7 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from pydantic import Field, ValidationError, create_model
@@ -122,9 +122,15 @@ def _quoted(words: Sequence[str], commands: Iterable[type[Frozen]]) -> list[str]
         if field.annotation == tuple[str, ...]
     }
     return [
-        json.dumps(word) if before in repeatable else word
+        json.dumps(word) if before in repeatable else _quoted_value(word, repeatable)
         for before, word in zip(["", *words], words, strict=False)
     ]
+
+
+def _quoted_value(word: str, flags: Collection[str]) -> str:
+    """Return `--flag=VALUE` with its value as JSON, any other word as it is."""
+    flag, has_value, value = word.partition("=")
+    return f"{flag}={json.dumps(value)}" if has_value and flag in flags else word
 
 
 def _sentence(error: ValidationError) -> str:

@@ -2,12 +2,13 @@
 
 import json
 import os
+import random
 import re
 import sys
 import time
 import uuid
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
@@ -201,7 +202,7 @@ def annotate(job: Job, names: Mapping[Kind, Sequence[str]]) -> int:
         "new": planned.num_new,
     }
     if pieces:
-        record |= _look(job, record["run_id"], specs, limits, output, pieces)
+        record |= _look(job, record["run_id"], specs, limits, output, pieces, address)
         output.record_run(record["run_id"], record)
     ours = {piece.name for piece in pieces}
     return _finish(job, record, len(ours - set(output.committed())) if pieces else 0)
@@ -266,14 +267,26 @@ def _check_columns(specs: Sequence[ModelSpec]) -> None:
     for spec in specs:
         column = spec.column or COLUMNS[spec.card.kind]
         if spec.card.kind == "pose":
-            if column not in taken:
-                raise UserError("--pose adds keypoints to what --detect found: give --detect too")
+            _check_pose(spec, specs, taken)
         elif column in taken:
             raise UserError(
                 f"two models would write the column {column!r}, or every row has it already: name "
                 f"another, as --{spec.card.kind} COLUMN={spec.card.name}"
             )
         taken.add(column)
+
+
+def _check_pose(spec: ModelSpec, specs: Sequence[ModelSpec], taken: Collection[str]) -> None:
+    column = COLUMNS["pose"]
+    if spec.column is not None:
+        raise UserError(f"--pose adds keypoints to the column {column!r}: give it no other name")
+    if sum(other.card.kind == "pose" for other in specs) > 1:
+        raise UserError("two pose models would write the same keypoints: give one --pose")
+    if column not in taken:
+        raise UserError(
+            f"--pose adds keypoints to what --detect found, in the column {column!r}: give "
+            "--detect too, without another column"
+        )
 
 
 def rows_per_file(specs: Sequence[ModelSpec], wanted: int | None, num_new: int) -> int:
@@ -314,6 +327,7 @@ def _look(
     limits: Limits,
     output: Output,
     pieces: Sequence[Piece],
+    address: str | None,
 ) -> dict[str, Any]:
     """Look at the pending pieces on Ray; return what to record of it."""
     # Ray takes a second to import, which a run with nothing to do must not pay.
@@ -327,9 +341,9 @@ def _look(
     options = PoolOptions(**job.model_dump(include=set(PoolOptions.model_fields)))
     reports: list[PieceReport] = []
     tallies = Tallies()
-    with cluster(job.address, verbose=job.verbose) as nodes, progress(total) as state:
-        pools = plan_pools(run_id, specs, limits, nodes, options, len(pieces))
-        for report in run_pipeline(output, pieces, pools):
+    with cluster(address, verbose=job.verbose) as nodes, progress(total) as state:
+        pools = plan_pools(run_id, specs, limits, nodes, options, len(pieces), here=not address)
+        for report in run_pipeline(output, _shuffled(pieces, run_id), pools):
             reports.append(report)
             tallies.add_all(report.tallies)
             state.done += report.num_rows
@@ -349,6 +363,11 @@ def _look(
         },
         "pools": [pool.model_dump(mode="json") for pool in pools],
     }
+
+
+def _shuffled(pieces: Sequence[Piece], run_id: str) -> list[Piece]:
+    """Return the pieces in an order of this run's own: two runs at once then seldom meet."""
+    return random.Random(run_id).sample(pieces, len(pieces))  # noqa: S311 - no secret
 
 
 def _with_rate(tally: dict[str, Any]) -> dict[str, Any]:

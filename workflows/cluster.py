@@ -20,12 +20,11 @@ from lakesight.errors import UserError
 def cluster(address: str | None, *, verbose: bool) -> Iterator[list[Node]]:
     """Yield the machines of the cluster at `address`; leave it, or end our own, afterwards.
 
-    Without an address, `RAY_ADDRESS` counts (`ray job submit` sets it); without that, a cluster of
-    this machine alone is started, and ended with the run.
+    Without an address, a cluster of this machine alone is started, and ended with the run.
     """
     for name in () if verbose else ("ray", "ray.data", "ray.serve"):
         logging.getLogger(name).setLevel(logging.ERROR)
-    address = address or os.environ.get("RAY_ADDRESS") or "local"
+    address = address or "local"
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     with nullcontext() if verbose else _python_alone_on_stderr():
         try:

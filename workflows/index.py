@@ -117,6 +117,8 @@ def check_column(lake: Lake, column: str) -> None:
     fitting = [field.name for field in schema if pa.types.is_fixed_size_list(field.type)]
     if column in fitting:
         return
+    if not schema.names:
+        raise UserError("the output has no rows yet: run `lakesight annotate` to its end first")
     found = str(schema.field(column).type) if column in schema.names else "no such column"
     hint = (
         f"give --column {' or '.join(fitting)}"

@@ -17,7 +17,7 @@ from indexes.manifest import IndexManifest
 from indexes.search import Searcher
 from lakesight.errors import UserError
 from lakesight.lake.globs import IMAGE_SUFFIXES
-from lakesight.lake.store import Store
+from lakesight.lake.store import Store, TooLargeError
 from lakesight.lake.uris import is_s3, local_path
 from lakesight.media.decode import MediaError
 from lakesight.media.limits import Limits
@@ -120,6 +120,8 @@ def read(uri: str) -> bytes:
         return store.get(key, max_bytes=Limits().max_bytes)
     except (FileNotFoundError, IsADirectoryError):
         raise UserError(f"there is no picture at {uri}") from None
+    except TooLargeError:
+        raise UserError(f"{uri} has more than {Limits().max_bytes >> 20} MiB") from None
 
 
 def embed_picture(data: bytes, manifest: IndexManifest) -> Vector:

@@ -106,21 +106,20 @@ class Output:
         settings: Mapping[str, JSON],
         schema: pa.Schema | None = None,
         essence: Essence = dict,
-    ) -> bool:
-        """Return whether the output is bound to these settings already; nothing is written.
+    ) -> None:
+        """Raise UserError where the output is bound to other settings, and name what differs.
 
-        Raises UserError where it is bound to others, and names what differs.
+        Nothing is written.
         """
         try:
             found = Settings.from_bytes(self.store.get(self._key(SETTINGS)))
         except FileNotFoundError:
-            return False
+            return
         if changes := differences(found, Settings(settings, schema), essence):
             raise UserError(
                 f"{self.uri} was made with other settings: {'; '.join(changes)}. "
                 "Use the same settings, or another output"
             )
-        return True
 
     def settings(self) -> Settings:
         """Return the settings that the output is bound to.
@@ -232,6 +231,10 @@ class Output:
         keys = (key for page in self.store.list(self._key(DATA)) for key in page["key"].to_pylist())
         found = (DATA_FILE.search(key) for key in keys)
         return [match.group(1) for match in found if match]
+
+    def has_rows(self) -> bool:
+        """Return whether any piece is committed; costs one listing of one page."""
+        return next(self.store.list(self._key(DATA)), None) is not None
 
     def read_piece(self, piece: Piece) -> pa.Table:
         """Return the manifest's rows of a piece, schema `MANIFEST`."""

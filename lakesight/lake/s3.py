@@ -3,6 +3,7 @@
 import functools
 import io
 import os
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -186,10 +187,15 @@ class S3Store(Store):
             self.connection.bucket.delete(key)
 
 
+CONNECTING = threading.Lock()
+"""Clients take a tenth of a second to make: a second thread waits for those of the first."""
+
+
 def connect(bucket: str) -> Connection:
     """Return the clients of a bucket, as the environment says now, the same ones every time."""
     variables = tuple(sorted(item for item in os.environ.items() if item[0].startswith("AWS_")))
-    return _connect(bucket, os.getpid(), variables)
+    with CONNECTING:
+        return _connect(bucket, os.getpid(), variables)
 
 
 @functools.lru_cache(maxsize=32)

@@ -14,11 +14,13 @@ import pyarrow.parquet as pq
 
 from lakesight.errors import UserError
 from lakesight.lake.inventory import read_inventory
-from lakesight.lake.store import ENTRIES, Store
+from lakesight.lake.store import ENTRIES, ForbiddenError, NoBucketError, Store
 from lakesight.lake.uris import canonical
 
 MISSING = "missing"
 """The etag of an object of a list that does not exist; its fetch will say so."""
+OUT_OF_REACH = "out of reach"
+"""The etag of an object that may not be looked at: its fetch will say why."""
 URI_COLUMNS = ("uri", "url", "path")
 BELIEVED = {"etag": pa.string(), "size": pa.int64(), "modified": pa.timestamp("us", tz="UTC")}
 BATCH_ROWS = 8192
@@ -87,6 +89,7 @@ def _entries(batch: pa.Table, where: str) -> pa.Table:
     rows = [{**_UNKNOWN, **row} for row in batch.to_pylist() if row["uri"]]
     for row in rows:
         row["key"] = row["uri"] = canonical(str(row["uri"]))
+        row["etag"] = row["etag"] and row["etag"].strip('"')  # boto3 gives it in its quotes
     unknown = [row for row in rows if row["etag"] is None]
     for row, entry in zip(unknown, _heads([row["uri"] for row in unknown]), strict=True):
         row.update(entry)
@@ -103,7 +106,10 @@ def _heads(uris: list[str]) -> Iterable[dict[str, Any]]:
 
 def _head(uri: str) -> dict[str, Any]:
     store, key = Store.open(uri)
-    entry = store.head(key) if key else None
+    try:
+        entry = store.head(key) if key else None
+    except (ForbiddenError, NoBucketError):
+        return {"etag": OUT_OF_REACH}
     return entry._asdict() if entry else {"etag": MISSING}
 
 

@@ -77,7 +77,7 @@ def num_bytes(card: ModelCard) -> int | None:
 
 def _check_files(card: ModelCard) -> None:
     """Raise UserError where a local model's package or files are missing."""
-    if local_folder(card.source) is not None and num_bytes(card) is None:
+    if card.sha256 and local_folder(card.source) is not None and num_bytes(card) is None:
         raise UserError(f"the files of {card.name} are missing from {local_folder(card.source)}")
 
 

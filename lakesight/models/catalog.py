@@ -132,7 +132,10 @@ def _build(spec: ModelSpec, num_threads: int | None, networks: dict[str, Shared]
     parts = [card, stage(card), _options(card, given), spec.runtime]
     if card.family in ON_ONE_NETWORK:
         parts.append(_network(spec, parts, networks))
-    model: Model = family(*parts)
+    try:
+        model: Model = family(*parts)
+    except ValidationError as error:
+        raise UserError(f"the card of {card.name} has a wrong contract: {error}") from error
     if spec.column is not None:
         model.output = model.output.with_name(spec.column)
     return model
@@ -149,11 +152,14 @@ def _network(spec: ModelSpec, parts: Sequence[Any], networks: dict[str, Shared])
     return networks[key]
 
 
-def can_use_gpu(spec: ModelSpec) -> bool:
-    """Return whether the model would run on the GPU of a machine that has one."""
+def can_use_gpu(spec: ModelSpec, *, here: bool = True) -> bool:
+    """Return whether the model would run on the GPU of a machine that has one.
+
+    `here`: with what is installed on this machine; else with everything that could be.
+    """
     if spec.card.family in ON_TORCH:
         return bool(spec.options.get("device") != "cpu")
-    return any(uses_gpu(name, spec.runtime) for name in spec.card.sha256)
+    return any(uses_gpu(name, spec.runtime, here=here) for name in spec.card.sha256)
 
 
 def _family(card: ModelCard) -> Any:

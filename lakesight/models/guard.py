@@ -46,10 +46,7 @@ def see(model: Model, views: Sequence[Image], rows: pa.Table, *, max_batch: int)
 def _see(model: Model, views: Sequence[Image], rows: pa.Table) -> Seen:
     try:
         values = model.predict(views, rows)
-        assert len(values) == len(views), f"{model.card.name}: {len(values)} != {len(views)}"
-        assert values.type == model.output.type, f"{model.card.name}: {values.type}"
-        return Seen(values)
-    except (UserError, AssertionError):
+    except UserError:
         raise
     except Exception as error:
         max_batch = sys.maxsize
@@ -58,6 +55,10 @@ def _see(model: Model, views: Sequence[Image], rows: pa.Table) -> Seen:
             _free_device_memory()
         if len(views) == 1:
             return Seen(pa.nulls(1, model.output.type), {0: error}, max_batch)
+    else:
+        assert len(values) == len(views), f"{model.card.name}: {len(values)} != {len(views)}"
+        assert values.type == model.output.type, f"{model.card.name}: {values.type}"
+        return Seen(values)
     middle = len(views) // 2
     seen = _join(
         [

@@ -151,11 +151,15 @@ def check_reads(file_name: str, wanted: RuntimeName, precision: Precision) -> No
         raise UserError(f"{wanted} computes in f32 only; {', '.join(BF16)} can use bf16")
 
 
-def uses_gpu(file_name: str, wanted: RuntimeName = "auto") -> bool:
-    """Return whether the file would run on the GPU of a machine that has one, with what is here."""
+def uses_gpu(file_name: str, wanted: RuntimeName = "auto", *, here: bool = True) -> bool:
+    """Return whether the file would run on the GPU of a machine that has one.
+
+    `here`: with what is installed on this machine; else with everything that could be.
+    """
     readers = READERS.get(Path(file_name).suffix, ())
     wanted_here = readers if wanted == "auto" else tuple({wanted} & set(readers))
-    if "torch" in wanted_here:
+    on_gpu = {"torch"} if here else {"torch", "tensorrt", "onnxruntime"}
+    if on_gpu & set(wanted_here):
         return True
     built = _onnx_built() if {"tensorrt", "onnxruntime"} & set(wanted_here) else ()
     return "CUDAExecutionProvider" in built

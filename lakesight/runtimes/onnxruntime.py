@@ -1,5 +1,6 @@
 """ONNX Runtime: .onnx on a CPU, or on an NVIDIA GPU through its CUDA and TensorRT providers."""
 
+import hashlib
 import importlib
 import threading
 from collections.abc import Sequence
@@ -61,8 +62,8 @@ class OnnxGpu:
         self.precision = options.precision
         self._network = network
         _load_libraries(name)
-        providers = _providers(name, options)
-        self._session = _session(with_pixels(path, network), providers)
+        model = with_pixels(path, network)
+        self._session = _session(model, _providers(name, options, model))
         self._names = [output.name for output in self._session.get_outputs()]
         size = self._session.get_inputs()[0].shape[0]
         self._batch = size if isinstance(size, int) else GPU_BATCH
@@ -109,12 +110,15 @@ def _load_libraries(name: RuntimeName) -> None:
         importlib.import_module("tensorrt")
 
 
-def _providers(name: RuntimeName, options: RuntimeOptions) -> list[tuple[str, dict[str, Any]]]:
+def _providers(
+    name: RuntimeName, options: RuntimeOptions, model: bytes
+) -> list[tuple[str, dict[str, Any]]]:
     # TF32 keeps 10 bits of each number: f32 was asked for.
     cuda: tuple[str, dict[str, Any]] = ("CUDAExecutionProvider", {"use_tf32": "0"})
     if name != "tensorrt":
         return [cuda]
-    cache = cache_folder("tensorrt")
+    # ONNX Runtime names an engine by the graph alone: other weights must not find it.
+    cache = cache_folder(f"tensorrt/{hashlib.sha256(model).hexdigest()[:32]}")
     engine = {
         "trt_engine_cache_enable": "1",
         "trt_engine_cache_path": str(cache),

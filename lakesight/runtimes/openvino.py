@@ -24,6 +24,7 @@ from lakesight.runtimes.base import (
     check_outputs,
     usable_cpus,
 )
+from lakesight.runtimes.onnx_graph import external_files
 
 FIRST = threading.Lock()
 """Held for the first picture of a network: OpenVINO's Python layer fills tables at its first use,
@@ -104,14 +105,27 @@ def _compiled(core: Any, path: Path, network: Network, settings: dict[str, Any])
 
 
 def _cache_name(core: Any, path: Path, network: Network, precision: str) -> Path:
-    """Return the cache's file for this file, used in this way, by this OpenVINO on this CPU."""
+    """Return the cache's file for these weights, used in this way, by this OpenVINO on this CPU."""
     import openvino
 
-    with path.open("rb") as file:
-        key = hashlib.file_digest(file, "sha256")
+    key = hashlib.sha256()
+    for part in _parts(path):
+        with part.open("rb") as file:
+            key.update(hashlib.file_digest(file, "sha256").digest())
     cpu = core.get_property("CPU", "FULL_DEVICE_NAME")
     key.update(f"{openvino.__version__} {cpu} {precision} {network.model_dump_json()}".encode())
     return cache_folder("openvino") / f"{key.hexdigest()[:32]}.blob"
+
+
+def _parts(path: Path) -> list[Path]:
+    """Return the file and those beside it that hold its weights."""
+    match path.suffix:
+        case ".onnx":
+            return [path, *(path.parent / name for name in external_files(path))]
+        case ".xml":
+            return [path, path.with_suffix(".bin")]
+        case _:
+            return [path]
 
 
 def _keep(blob: memoryview, path: Path) -> None:

@@ -141,6 +141,30 @@ def test_pools_on_their_own_give_the_same_values(few: Path, seen: str, tmp_path:
     assert apart == together
 
 
+def test_a_value_may_hold_a_comma_however_it_is_given(tmp_path: Path) -> None:
+    for name in ("a,b.jpg", "a", "b.jpg"):
+        picture(1).save(tmp_path / name, format="JPEG")
+    words = ["annotate", str(tmp_path), str(tmp_path / "seen"), "--detect", MODEL]
+    assert "1 listed" in run(*words, "--exclude=a,b.jpg")
+
+
+def test_an_object_that_may_not_be_read_is_a_row_among_others(
+    few: Path, new_bucket: Callable[[], str], tmp_path: Path
+) -> None:
+    """Even where it is alone in its piece, as the one new object of a night may be."""
+    uris = [(few / "chelsea.jpg").as_uri(), f"s3://{new_bucket()}-gone/a.jpg"]
+    (tmp_path / "list.txt").write_text("\n".join(uris))
+    output = str(tmp_path / "seen")
+    words = ["--detect", MODEL, "--rows-per-file", "1", "--num-actors", "1"]
+    first = tmp_path / "first.txt"
+    first.write_text(uris[0])
+    run("annotate", str(first), output, *words)
+    run("annotate", str(tmp_path / "list.txt"), output, *words)
+    errors = {name: row["error"] for name, row in rows_by_name(output).items()}
+    assert errors["chelsea.jpg"] is None
+    assert errors["a.jpg"]["type"] == "no bucket"  # type: ignore[index]
+
+
 def test_json_is_one_object(few: Path, tmp_path: Path) -> None:
     import subprocess
 
@@ -174,6 +198,13 @@ MISTAKES = {
                         "give --detect too"),
     "option of no column": (["annotate", "{few}", "{out}", "--detect", f"a={MODEL}",
                              "--set", "b.score_threshold=1"], "the models asked for: a, detect"),
+    "a column for pose": (["annotate", "{few}", "{out}", "--detect", MODEL,
+                           "--pose", "a=movenet-lightning"], "give it no other name"),
+    "two poses": (["annotate", "{few}", "{out}", "--detect", MODEL,
+                   "--pose", "movenet-lightning", "--pose", "movenet-lightning"],
+                  "give one --pose"),
+    "pose of another column": (["annotate", "{few}", "{out}", "--detect", f"cars={MODEL}",
+                                "--pose", "movenet-lightning"], "without another column"),
     "runtime": (["annotate", "{few}", "{out}", "--detect", MODEL, "--runtime", "onnxruntime"],
                 "onnxruntime does not read"),
     "no GPU": (["annotate", "{few}", "{out}", "--detect", "{bare}", "--runtime", "tensorrt"],

@@ -1,5 +1,6 @@
 """What an output promises, whatever is killed: nothing lost, nothing doubled, nothing made up."""
 
+import json
 import signal
 import subprocess
 import time
@@ -96,12 +97,21 @@ def test_a_killed_actor_costs_nothing_but_time(photos: Path, tmp_path: Path) -> 
 def test_two_drivers_on_one_output_share_the_work(
     photos: Path, new_bucket: Callable[[], str]
 ) -> None:
+    """One of them with pools of its own for its model, as on GPUs: a piece passes two actors."""
     output = f"s3://{new_bucket()}/seen"
-    drivers = [start(*words(photos, output)) for _ in range(2)]
+    pools: list[list[str]] = [[], ["--separate-pools"]]
+    drivers = [start(*words(photos, output), "--json", *more) for more in pools]
+    written, looked_at = [], 0
     for driver in drivers:
         printed, errors = driver.communicate(timeout=280)
         assert driver.returncode == 0, printed + errors
+        record = json.loads(printed)
+        written.append(record["rows"])
+        looked_at += record["stages"]["detect"]["rows"]
     assert_exactly_once(output, NUM_PHOTOS)
+    assert sum(written) == NUM_PHOTOS
+    assert min(written) > 0
+    assert looked_at < 1.5 * NUM_PHOTOS, "most pieces were looked at by one of them only"
 
 
 def test_a_stopped_driver_that_was_overtaken_drops_its_work(photos: Path, tmp_path: Path) -> None:

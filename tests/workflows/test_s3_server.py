@@ -16,7 +16,7 @@ from workflows.s3_server import GRPC_OFFSET, SOCKETS, S3Server
 OWNER = """
 import sys, time
 from pathlib import Path
-from workflows.s3_server import GRPC_OFFSET, SOCKETS, S3Server
+from workflows.s3_server import S3Server
 server = S3Server(Path(sys.argv[1]))
 server.start()
 print(server.process.pid, flush=True)

@@ -10,7 +10,7 @@ import pytest
 from lakesight.errors import UserError
 from lakesight.lake.source import Source
 from lakesight.lake.store import Store
-from lakesight.lake.uri_list import MISSING
+from lakesight.lake.uri_list import MISSING, OUT_OF_REACH
 from lakesight.lake.uris import file_uri
 
 
@@ -80,6 +80,17 @@ def test_a_list_without_a_column_of_uris(tmp_path: Path, suffix: str) -> None:
         pq.write_table(pa.table({"name": ["a"], "size": [1]}), path)
     with pytest.raises(UserError, match="no column uri, url or path; it has name, size"):
         rows(str(path))
+
+
+def test_etags_may_come_in_quotes(tmp_path: Path) -> None:
+    table = pa.table({"uri": ["s3://b/a.jpg"], "etag": ['"0123"'], "size": [3]})
+    pq.write_table(table, tmp_path / "list.parquet")
+    assert etags(str(tmp_path / "list.parquet")) == {"s3://b/a.jpg": "0123"}
+
+
+def test_what_may_not_be_looked_at_stops_no_list(tmp_path: Path, shared_bucket: str) -> None:
+    path = as_text(tmp_path / "list", [f"s3://{shared_bucket}-gone/a.jpg"])
+    assert [row["etag"] for row in rows(str(path))] in ([OUT_OF_REACH], [MISSING])
 
 
 @pytest.mark.parametrize("write", [as_text, as_csv])

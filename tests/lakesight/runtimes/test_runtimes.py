@@ -119,6 +119,42 @@ def test_threads_may_call_at_once(
         np.testing.assert_allclose(answers[number], expected(images[number:]), atol=TOLERANCE)
 
 
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder in which OpenVINO's compiled networks are kept, empty."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "lakesight" / "openvino"
+
+
+def test_what_is_kept_is_what_is_used(
+    cache: Path, tmp_path: Path, path: Path, images: list[Image]
+) -> None:
+    """Shown by a swap: under the name of one network lies what was kept of another."""
+    other = write_convolution(tmp_path / "other.onnx", WEIGHTS * 2, SIDE)
+    first = open_network(path, BGR, RuntimeOptions(), "openvino").infer(images)["seen"]
+    (kept,) = cache.iterdir()
+    second = open_network(other, BGR, RuntimeOptions(), "openvino").infer(images)["seen"]
+    (kept_too,) = set(cache.iterdir()) - {kept}
+    assert not np.array_equal(first, second)
+    kept_too.replace(kept)
+    swapped = open_network(path, BGR, RuntimeOptions(), "openvino").infer(images)["seen"]
+    np.testing.assert_array_equal(swapped, second)
+    kept.write_bytes(b"damaged")
+    mended = open_network(path, BGR, RuntimeOptions(), "openvino").infer(images)["seen"]
+    np.testing.assert_array_equal(mended, first)
+
+
+def test_other_weights_beside_the_same_graph_are_another_network(
+    cache: Path, tmp_path: Path, images: list[Image]
+) -> None:
+    answers = []
+    for factor in (1, 2):
+        path = write_convolution(tmp_path / "conv.onnx", WEIGHTS * factor, SIDE, "conv.bin")
+        answers.append(open_network(path, BGR, RuntimeOptions(), "openvino").infer(images)["seen"])
+    assert len(list(cache.iterdir())) == 2
+    assert not np.array_equal(*answers)
+
+
 FIRST_CALLS = """
 import sys, threading
 import numpy as np
