@@ -46,9 +46,22 @@ BOX = pa.list_(pa.float32(), 4)
 KEYPOINTS = pa.list_(pa.list_(pa.float32(), 3))
 """`(x, y, score)` per keypoint, in the same pixels as `BOX`."""
 
+MASK = pa.struct([("size", pa.list_(pa.int32(), 2)), ("counts", pa.string())])
+"""COCO's RLE: `size` is (height, width) of the original image, `counts` its compressed string."""
 
-def detection_type(*, keypoints: bool = False) -> pa.DataType:
-    """Return the type of a `detections` column: one list per image, one struct per object."""
+OBB = pa.list_(pa.float32(), 5)
+"""A rotated box, `(x_centre, y_centre, width, height, angle)`: in the same pixels as `BOX`, and in
+radians from x towards y (clockwise on the screen), -pi/4 to 3/4 pi. The width need not be the long
+side. `box` is then the upright box around it, clipped to the image; the rotated one is whole."""
+
+
+def detection_type(
+    *, keypoints: bool = False, masks: bool = False, angles: bool = False
+) -> pa.DataType:
+    """Return the type of a `detections` column: one list per image, one struct per object.
+
+    `keypoints`, `masks` and `angles` add the fields `keypoints`, `mask` and `obb`.
+    """
     fields = [
         pa.field("box", BOX),
         pa.field("score", pa.float32()),
@@ -57,6 +70,10 @@ def detection_type(*, keypoints: bool = False) -> pa.DataType:
     ]
     if keypoints:
         fields.append(pa.field("keypoints", KEYPOINTS))
+    if masks:
+        fields.append(pa.field("mask", MASK))
+    if angles:
+        fields.append(pa.field("obb", OBB))
     return pa.list_(pa.struct(fields))
 
 

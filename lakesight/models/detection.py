@@ -64,10 +64,8 @@ class Found:
 
         `width` and `height` are the original's; the boxes come in the view's pixels.
         """
-        boxes = view.place(width, height).to_original(self.boxes_xyxy)
-        boxes_xyxy = np.clip(boxes, 0, (width, height) * 2).astype(np.float32)
-        seen = (boxes_xyxy[:, 2:] > boxes_xyxy[:, :2]).all(axis=1)
-        return Found(boxes_xyxy, self.scores, self.class_ids).take(np.flatnonzero(seen))
+        boxes_xyxy, seen = clipped(self.boxes_xyxy, view, width, height)
+        return Found(boxes_xyxy, self.scores[seen], self.class_ids[seen])
 
 
 NOTHING = Found(np.empty((0, 4), np.float32), np.empty(0, np.float32), np.empty(0, np.int32))
@@ -82,6 +80,19 @@ def candidates(
     """
     boxes, classes = np.nonzero(scores_nc >= threshold)
     return Found(boxes_xyxy[boxes], scores_nc[boxes, classes], classes.astype(np.int32))
+
+
+def clipped(
+    boxes_xyxy: npt.NDArray[np.floating], view: ImageView, width: int, height: int
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.intp]]:
+    """Return boxes of a view in its original's pixels, clipped, and which have any area there.
+
+    `width` and `height` are the original's; only the boxes that have area are returned.
+    """
+    boxes = view.place(width, height).to_original(boxes_xyxy)
+    inside = np.clip(boxes, 0, (width, height) * 2).astype(np.float32)
+    seen = np.flatnonzero((inside[:, 2:] > inside[:, :2]).all(axis=1))
+    return inside[seen], seen
 
 
 def sizes(rows: pa.Table) -> list[tuple[int, int]]:

@@ -1,10 +1,15 @@
 """Class-aware non-maximum suppression, vectorised."""
 
+from collections.abc import Callable
+
 import numpy as np
 import numpy.typing as npt
 
 Boxes = npt.NDArray[np.float32]
 """`(N, 4)` as `(x_min, y_min, x_max, y_max)`."""
+Indices = npt.NDArray[np.intp]
+Overlaps = Callable[[int, Indices], npt.NDArray[np.floating]]
+"""From the index of one box and `(M,)` indices of others to `(M,)` overlaps."""
 
 
 def iou_matrix(first_xyxy: Boxes, second_xyxy: Boxes) -> npt.NDArray[np.float32]:
@@ -34,10 +39,30 @@ def nms(
     """Return the indices of the boxes to keep, by falling score, at most `max_kept`.
 
     A box goes when a kept box of its class overlaps it by more than `iou_threshold`. Equal scores
-    keep their order. One vectorised row of overlaps per kept box: O(kept * N).
+    keep their order.
+    """
+    return greedy(
+        scores,
+        class_ids,
+        lambda one, others: iou_matrix(boxes_xyxy[one : one + 1], boxes_xyxy[others])[0],
+        iou_threshold,
+        max_kept,
+    )
+
+
+def greedy(
+    scores: npt.NDArray[np.float32],
+    class_ids: npt.NDArray[np.int32],
+    overlaps: Overlaps,
+    threshold: float,
+    max_kept: int,
+) -> Indices:
+    """Return what `nms` does, for boxes of any form.
+
+    One vectorised row of overlaps per kept box: O(kept * N).
     """
     order = np.argsort(-scores, kind="stable")
-    boxes, classes = boxes_xyxy[order], class_ids[order]
+    classes = class_ids[order]
     alive = np.ones(len(order), dtype=bool)
     kept: list[int] = []
     candidate = 0
@@ -45,8 +70,7 @@ def nms(
         kept.append(candidate)
         rest = np.flatnonzero(alive[candidate + 1 :]) + candidate + 1
         rest = rest[classes[rest] == classes[candidate]]
-        overlaps = iou_matrix(boxes[candidate : candidate + 1], boxes[rest])[0]
-        alive[rest[overlaps > iou_threshold]] = False
+        alive[rest[overlaps(int(order[candidate]), order[rest]) > threshold]] = False
         later = np.flatnonzero(alive[candidate + 1 :])
         candidate = candidate + 1 + int(later[0]) if len(later) else len(order)
     return np.asarray(order[kept], dtype=np.intp)
