@@ -29,6 +29,7 @@ from lakesight.runtimes.shared import Shared
 
 FAMILIES: dict[str, str] = {
     "yolo-onnx": "lakesight.models.yolo_onnx:YoloOnnx",
+    "yolo": "lakesight.models.yolo.model:Yolo",
     "tf-detection": "lakesight.models.tf_detection:TfDetection",
     "classifier": "lakesight.models.classifier:Classifier",
     "image-embedder": "lakesight.models.image_embedder:ImageEmbedder",
@@ -43,7 +44,7 @@ CARDS: dict[str, ModelCard] = {card.name: card for card in PACKAGED}
 """The built-in models by name."""
 
 
-ON_TORCH = frozenset({"detr", "image-text", "captioner"})
+ON_TORCH = frozenset({"yolo", "detr", "image-text", "captioner"})
 """Families that torch runs, on a GPU where there is one."""
 
 ON_ONE_NETWORK = frozenset({"classifier", "image-embedder"})
