@@ -77,17 +77,20 @@ class Show(Frozen):
 
 
 class Import(Frozen):
-    """Make a model folder of a YOLO .onnx file: the file, its digests, its card.
+    """Make a model folder of a YOLO .onnx or .pt file: the weights, their digests, a card.
 
-    What the output means is told by its shape, or by --head; what is not certain is refused.
+    What an ONNX output means is told by its shape, or by --head; a checkpoint's task, size and
+    classes by its tensors. What is not certain is refused. Nothing inside a .pt is run.
 
     Example:
       lakesight models import best.onnx my-model/ --licence Apache-2.0
+      lakesight models import best.pt my-model/ --licence AGPL-3.0-only
       lakesight annotate photos/ seen/ --detect my-model/
     """
 
     file: CliPositionalArg[Path]
-    """A YOLO detector exported to ONNX, at a fixed input size."""
+    """A YOLO detector exported to ONNX at a fixed input size, or a YOLO checkpoint (.pt) of any
+    task in the public v8 layout."""
     folder: CliPositionalArg[Path]
     """The folder to make; new or empty."""
     licence: str
@@ -96,9 +99,10 @@ class Import(Frozen):
     data_licence: str = "unknown"
     """SPDX id of the training data's licence; shown, not enforced."""
     labels: Path | None = None
-    """A file with one class name a line; the ONNX metadata's names unless given."""
+    """A file with one class name a line; the file's own names unless given."""
     head: Head | None = None
-    """v5 (objectness), v8 (transposed, none) or end2end (NMS inside), where the shape fits many."""
+    """v5 (objectness), v8 (transposed, none) or end2end (NMS inside), where the shape of an ONNX
+    output fits many."""
     size: int | None = Field(default=None, ge=32)
     """Side of the input in pixels, where the file takes any."""
     name: str | None = Field(default=None, pattern=r"^[a-z0-9][a-z0-9._-]*$")
@@ -116,13 +120,14 @@ class Import(Frozen):
             size=self.size,
             name=self.name,
         )
-        card = import_yolo(self.file, self.folder, answers)
+        card = _imported(self.file, self.folder, answers)
         if self.json_output:
             print(card.model_dump_json())
             return 0
         assert card.labels is not None
-        print(f"{card.name}: a {card.contract['head']} head, {len(card.labels)} classes")
-        print(f"wrote {self.folder}; use it with --detect {self.folder}")
+        what = card.contract.get("task") or f"a {card.contract['head']} head"
+        print(f"{card.name}: {what}, {len(card.labels)} classes")
+        print(f"wrote {self.folder}; use it with --{card.kind} {self.folder}")
         return 0
 
 
@@ -144,6 +149,14 @@ class Models(Frozen):
         command = get_subcommand(self, is_required=False) or List()
         code: int = command.run()  # type: ignore[union-attr]  # every field's class has it
         return code
+
+
+def _imported(file: Path, folder: Path, answers: Answers) -> ModelCard:
+    if file.suffix not in (".pt", ".pth"):
+        return import_yolo(file, folder, answers)
+    from lakesight.models.yolo.importing import import_checkpoint
+
+    return import_checkpoint(file, folder, answers)
 
 
 def _row(card: ModelCard) -> dict[str, Any]:

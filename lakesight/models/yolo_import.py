@@ -94,7 +94,7 @@ def import_yolo(path: Path, folder: Path, answers: Answers) -> ModelCard:
         raise UserError(f"{folder} is not empty: name a new folder")
     names = _copy(path, folder)
     card = ModelCard(
-        name=answers.name or _slug(path.stem),
+        name=answers.name or slug(path.stem),
         kind="detect",
         family="yolo-onnx",
         source=FolderSource(uri=str(folder)),
@@ -192,5 +192,6 @@ def _shown(shape: tuple[Dim, ...]) -> str:
     return f"({', '.join('?' if side is None else str(side) for side in shape)})"
 
 
-def _slug(stem: str) -> str:
+def slug(stem: str) -> str:
+    """Return a card's name for a file's."""
     return re.sub(r"[^a-z0-9._-]+", "-", stem.lower()).strip("-._") or "model"
