@@ -21,7 +21,7 @@ REPORT = pa.schema([pa.field("_report", pa.string())])
 
 def is_report(block: pa.Table) -> bool:
     """Return whether a block is a piece's report already: a later stage hands it on."""
-    return block.schema.equals(REPORT)
+    return bool(block.schema.equals(REPORT))
 
 
 PIXELS = "_view_"
