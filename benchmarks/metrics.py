@@ -2,14 +2,15 @@
 
     python -m benchmarks.metrics [--pictures 5000] [--found 100] [--classes 80] [--rounds 3]
 
-Both run in this process, in turns, on the same random boxes; figures are medians. `evaluate` is the
-peer without its loading of Python dicts; ours has no such part.
+Both run in this process, in turns, on the same random boxes; figures are medians. Ours starts from
+arrays, the peer from dicts; `faster_coco_eval_evaluate_s` is the peer without reading those.
 """
 
 import argparse
 import json
 import statistics
 import time
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -95,7 +96,7 @@ def lakesight(pictures: Pictures, num_classes: int) -> tuple[dict[str, float], l
     evaluator = DetectionEvaluator([str(number) for number in range(1, num_classes + 1)])
     start = time.perf_counter()
     for truth, found in pictures:
-        evaluator.update(truth, found)
+        evaluator.update(replace(truth), replace(found))  # made and checked anew
     result = evaluator.result()
     judged = time.perf_counter()
     evaluator.result(Bootstrap())
