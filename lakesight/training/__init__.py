@@ -1,0 +1,1 @@
+"""Training in plain torch: data, assignment, losses, the loop."""

@@ -1,0 +1,147 @@
+"""Augmentation moves pictures and truth together: shown on rectangles, drawn as they say."""
+
+import numpy as np
+import pytest
+
+from lakesight.training.augment import (
+    Augmentation,
+    affine,
+    augmented,
+    classified,
+    letterboxed,
+    pasted,
+)
+from lakesight.training.sample import Sample, quads_to_xywhr, xywhr_to_quads
+
+SIDE = 128
+
+
+def sample(seed: int, width: int = 160, height: int = 96) -> Sample:
+    """Return three rectangles, each of a colour of its own; class 0 is red, 1 green, 2 blue."""
+    rng = np.random.default_rng(seed)
+    image = np.full((height, width, 3), 40, np.uint8)
+    instances = np.zeros((height, width), np.uint16)
+    boxes = []
+    for number in range(3):
+        left = number * width // 3 + int(rng.integers(2, 8))
+        top = int(rng.integers(4, height // 2))
+        right, bottom = left + int(rng.integers(20, 36)), top + int(rng.integers(20, 36))
+        image[top:bottom, left:right] = 40
+        image[top:bottom, left:right, number] = 250
+        instances[top:bottom, left:right] = number + 1
+        boxes.append((left, top, right, bottom))
+    boxes_xyxy = np.array(boxes, np.float32)
+    x0, y0, x1, y1 = boxes_xyxy.T
+    quads = np.stack([x0, y0, x1, y0, x1, y1, x0, y1], 1).reshape(-1, 4, 2)
+    there = np.full((3, 4, 1), 2, np.float32)
+    keypoints = np.concatenate([quads, there], -1)
+    return Sample(image, boxes_xyxy, np.arange(3), instances, keypoints, quads)
+
+
+def seen(found: Sample) -> dict[int, tuple[float, float, float, float]]:
+    """Return by class the box of what the map of instances shows."""
+    assert found.instances is not None
+    boxes = {}
+    for number, class_id in enumerate(found.class_ids.tolist(), 1):
+        y, x = np.nonzero(found.instances == number)
+        if len(x):
+            boxes[class_id] = (x.min(), y.min(), x.max() + 1, y.max() + 1)
+    return boxes
+
+
+def assert_truth_fits(found: Sample) -> None:
+    """Boxes, maps, colours, keypoints and corners still tell the same story."""
+    assert found.instances is not None
+    assert found.keypoints is not None
+    assert found.quads is not None
+    for number, class_id in enumerate(found.class_ids.tolist(), 1):
+        pixels = found.image[found.instances == number]
+        if len(pixels):
+            assert pixels.mean(0).argmax() == class_id
+    left_top, right_bottom = found.quads.min(1), found.quads.max(1)
+    inside = np.clip(np.concatenate([left_top, right_bottom], 1), 0, SIDE)
+    np.testing.assert_allclose(found.boxes_xyxy, inside, atol=1e-2)
+    there = found.keypoints[..., 2] > 0
+    np.testing.assert_allclose(found.keypoints[..., :2][there], found.quads[there], atol=1e-3)
+
+
+def test_a_letterboxed_picture_keeps_everything() -> None:
+    found = letterboxed(sample(0), SIDE)
+    assert len(found) == 3
+    assert_truth_fits(found)
+    for class_id, box in seen(found).items():
+        np.testing.assert_allclose(found.boxes_xyxy[class_id], box, atol=1.5)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_the_truth_moves_with_the_picture(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    config = Augmentation(
+        mosaic=1, mixup=0, hue=0, saturation=0, value=0, degrees=15, shear=5, flip_vertical=0.5
+    )
+    found = augmented(sample(seed), lambda: sample(int(rng.integers(99))), SIDE, config, rng)
+    assert found.image.shape == (SIDE, SIDE, 3)
+    assert_truth_fits(found)
+    for class_id, box in seen(found).items():
+        mine = found.boxes_xyxy[found.class_ids == class_id]
+        near = (mine[:, :2] <= np.array(box[:2]) + 2).all(1) & (
+            mine[:, 2:] >= np.array(box[2:]) - 2
+        ).all(1)
+        assert near.any(), "what is seen of an object lies in its box"
+
+
+def test_the_same_seed_gives_the_same_picture() -> None:
+    def once() -> Sample:
+        rng = np.random.default_rng([7, 1, 3])
+        config = Augmentation(mixup=1, copy_paste=1)
+        return augmented(sample(3), lambda: sample(int(rng.integers(99))), SIDE, config, rng)
+
+    one, other = once(), once()
+    np.testing.assert_array_equal(one.image, other.image)
+    np.testing.assert_array_equal(one.boxes_xyxy, other.boxes_xyxy)
+
+
+def test_mirroring_twice_is_nothing() -> None:
+    start = letterboxed(sample(1), SIDE)
+    mirror = np.array([[-1.0, 0, SIDE], [0, 1, 0], [0, 0, 1]])
+    found = affine(affine(start, SIDE, mirror), SIDE, mirror)
+    np.testing.assert_array_equal(found.image, start.image)
+    np.testing.assert_allclose(found.boxes_xyxy, start.boxes_xyxy, atol=1e-3)
+
+
+def test_what_leaves_the_picture_is_dropped() -> None:
+    start = letterboxed(sample(2), SIDE)
+    away = np.array([[1.0, 0, 0.9 * SIDE], [0, 1, 0], [0, 0, 1]])
+    found = affine(start, SIDE, away)
+    assert len(found) < 3
+    assert_truth_fits(found)
+
+
+def test_pasted_objects_lie_on_top() -> None:
+    below, above = letterboxed(sample(4), SIDE), letterboxed(sample(5), SIDE)
+    found = pasted(below, above)
+    assert found.instances is not None
+    assert above.instances is not None
+    top = above.instances > 0
+    np.testing.assert_array_equal(found.image[top], above.image[top])
+    assert_truth_fits(found)
+
+
+def test_a_classified_picture_keeps_its_class() -> None:
+    one = Sample(sample(0).image, class_ids=np.array([2]))
+    found = classified(one, 64, Augmentation(), np.random.default_rng(0))
+    assert found.image.shape == (64, 64, 3)
+    assert found.class_ids.tolist() == [2]
+
+
+def test_corners_and_angle_say_the_same() -> None:
+    rng = np.random.default_rng(0)
+    parts = [rng.uniform(20, 90, (40, 2)), rng.uniform(3, 30, (40, 2)), rng.uniform(-4, 4, (40, 1))]
+    xywhr = np.concatenate(parts, 1).astype(np.float32)
+    again = quads_to_xywhr(xywhr_to_quads(xywhr))
+    assert (again[:, 4] >= -np.pi / 4).all()
+    assert (again[:, 4] < 3 * np.pi / 4 + 1e-6).all()
+    quads, other = xywhr_to_quads(xywhr), xywhr_to_quads(again)
+    for one, two in zip(quads, other, strict=True):
+        distances = np.linalg.norm(one[:, None] - two[None], axis=-1)
+        assert distances.min(1).max() < 1e-2, "the same four corners, from whichever on"
