@@ -8,15 +8,19 @@ import numpy.typing as npt
 Boxes = npt.NDArray[np.float32]
 """`(N, 4)` as `(x_min, y_min, x_max, y_max)`."""
 Indices = npt.NDArray[np.intp]
-Overlaps = Callable[[int, Indices], npt.NDArray[np.floating]]
-"""From the index of one box and `(M,)` indices of others to `(M,)` overlaps."""
+Overlaps = Callable[[Indices, Indices], npt.NDArray[np.floating]]
+"""From the indices of N boxes and of M to the `(N, M)` overlaps of all pairs."""
+
+BLOCK = 256
+"""Boxes that are compared at once: a matrix of this side fits the cache."""
 
 
 def iou_matrix(first_xyxy: Boxes, second_xyxy: Boxes) -> npt.NDArray[np.float32]:
     """Return the intersection over union of every pair, `(N, M)`; 0 where both are empty."""
     corner_low = np.maximum(first_xyxy[:, None, :2], second_xyxy[None, :, :2])
     corner_high = np.minimum(first_xyxy[:, None, 2:], second_xyxy[None, :, 2:])
-    overlap = np.prod(np.clip(corner_high - corner_low, 0, None), axis=2)
+    sides = np.clip(corner_high - corner_low, 0, None)
+    overlap = sides[..., 0] * sides[..., 1]
     union = area(first_xyxy)[:, None] + area(second_xyxy)[None, :] - overlap
     ratio: npt.NDArray[np.float32] = np.zeros_like(overlap)
     np.divide(overlap, union, out=ratio, where=union > 0)
@@ -44,7 +48,7 @@ def nms(
     return greedy(
         scores,
         class_ids,
-        lambda one, others: iou_matrix(boxes_xyxy[one : one + 1], boxes_xyxy[others])[0],
+        lambda some, others: iou_matrix(boxes_xyxy[some], boxes_xyxy[others]),
         iou_threshold,
         max_kept,
     )
@@ -59,18 +63,30 @@ def greedy(
 ) -> Indices:
     """Return what `nms` does, for boxes of any form.
 
-    One vectorised row of overlaps per kept box: O(kept * N).
+    Block by block in the order of scores: first against what is kept, then among themselves.
+    O(kept * N), in a few vectorised steps a block.
     """
+
+    def rivals(some: Indices, others: Indices) -> npt.NDArray[np.bool_]:
+        same_class = class_ids[some][:, None] == class_ids[others]
+        return np.asarray(same_class & (overlaps(some, others) > threshold))
+
     order = np.argsort(-scores, kind="stable")
-    classes = class_ids[order]
-    alive = np.ones(len(order), dtype=bool)
-    kept: list[int] = []
-    candidate = 0
-    while candidate < len(order) and len(kept) < max_kept:
-        kept.append(candidate)
-        rest = np.flatnonzero(alive[candidate + 1 :]) + candidate + 1
-        rest = rest[classes[rest] == classes[candidate]]
-        alive[rest[overlaps(int(order[candidate]), order[rest]) > threshold]] = False
-        later = np.flatnonzero(alive[candidate + 1 :])
-        candidate = candidate + 1 + int(later[0]) if len(later) else len(order)
-    return np.asarray(order[kept], dtype=np.intp)
+    kept = order[:0]
+    for start in range(0, len(order), BLOCK):
+        block = order[start : start + BLOCK]
+        block = block[~rivals(kept, block).any(axis=0)]
+        kept = np.concatenate([kept, block[_first_come(rivals(block, block))]])
+        if len(kept) >= max_kept:
+            break
+    return kept[:max_kept]
+
+
+def _first_come(rivals: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+    """Return which of `(N,)` stay, where each that stays ends its later rivals `(N, N)`."""
+    ends = np.triu(rivals, 1)
+    stays = np.ones(len(ends), bool)
+    for one in np.flatnonzero(ends.any(axis=1)):
+        if stays[one]:
+            stays &= ~ends[one]
+    return stays

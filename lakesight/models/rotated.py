@@ -59,7 +59,7 @@ def rotated_nms(
     return greedy(
         scores,
         class_ids,
-        lambda one, others: prob_iou(boxes_xywhr[one : one + 1], boxes_xywhr[others])[0],
+        lambda some, others: prob_iou(boxes_xywhr[some], boxes_xywhr[others]),
         threshold,
         max_kept,
     )

@@ -117,36 +117,71 @@ def rles(
     `coefficients` is `(N, 32)`, `prototypes` `(32, h, w)`, boxes are in the original's pixels.
     A pixel belongs to an object where the interpolated logit at its middle is above 0.
     """
-    logits = np.tensordot(coefficients, prototypes, 1)  # (N, h, w)
-    return [_rle(one, box, place, *size_wh) for one, box in zip(logits, boxes_xyxy, strict=True)]
+    return [
+        _rle(one, prototypes, box, place, *size_wh)
+        for one, box in zip(coefficients, boxes_xyxy, strict=True)
+    ]
 
 
-def _rle(logits: Floats, box_xyxy: Floats, place: Placement, width: int, height: int) -> str:
+def _rle(
+    coefficients: Floats,
+    prototypes: Floats,
+    box_xyxy: Floats,
+    place: Placement,
+    width: int,
+    height: int,
+) -> str:
     # a pixel is in a box where its middle is
     left, top, right, bottom = np.ceil(box_xyxy - 0.5).astype(int).tolist()
     if right <= left or bottom <= top:
         return masks.compress(np.array([width * height]))
-    x, y = place.scale_x / CELL, place.scale_y / CELL
-    to_cells = np.array(
-        [
-            [x, 0, (left + 0.5) * x + place.offset_x / CELL - 0.5],
-            [0, y, (top + 0.5) * y + place.offset_y / CELL - 0.5],
-        ]
+    x = _Axis(left, right - left, place.scale_x / CELL, place.offset_x / CELL)
+    y = _Axis(top, bottom - top, place.scale_y / CELL, place.offset_y / CELL)
+    logits = np.tensordot(coefficients, prototypes[:, y.cells, x.cells], 1)
+    # drawn column by column, as an RLE is read
+    matrix = np.array(
+        [[0, x.scale, x.start - x.cells.start], [y.scale, 0, y.start - y.cells.start]]
     )
     drawn = cv2.warpAffine(
         logits,
-        to_cells,
-        (right - left, bottom - top),
+        matrix,
+        (y.num_pixels, x.num_pixels),
         flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
         borderMode=cv2.BORDER_REPLICATE,
     )
-    columns = np.zeros((height, right - left), bool)
-    columns[top:bottom] = drawn > 0
-    return _compressed(columns, left * height, width * height)
+    return _compressed(drawn > 0, left, top, width, height)
 
 
-def _compressed(columns: npt.NDArray[np.bool_], before: int, total: int) -> str:
-    """Return the RLE of a mask's columns in a picture of `total` pixels, `before` them empty."""
-    changes = np.flatnonzero(np.diff(columns.T.ravel(), prepend=False, append=False)) + before
-    runs = np.diff(changes, prepend=0, append=total)
+class _Axis(NamedTuple):
+    """Pixels of an original along one axis, and where their middles lie among the cells."""
+
+    first: int
+    num_pixels: int
+    scale: float
+    """Cells a pixel."""
+    offset: float
+    """Cells before the original's edge."""
+
+    @property
+    def start(self) -> float:
+        """Place of the first pixel's middle; a whole number is a cell's middle."""
+        return (self.first + 0.5) * self.scale + self.offset - 0.5
+
+    @property
+    def cells(self) -> slice:
+        """The cells to interpolate between."""
+        return slice(max(0, int(self.start)), int(self.start + self.num_pixels * self.scale) + 2)
+
+
+def _compressed(
+    columns: npt.NDArray[np.bool_], left: int, top: int, width: int, height: int
+) -> str:
+    """Return the RLE of a mask's part, `(columns, rows)`, at that place in a picture."""
+    num_columns, num_rows = columns.shape
+    closed = np.zeros((num_columns, num_rows + 1), bool)
+    closed[:, :num_rows] = columns
+    column, row = np.divmod(np.flatnonzero(np.diff(closed.ravel(), prepend=False)), num_rows + 1)
+    changes, times = np.unique((left + column) * height + top + row, return_counts=True)
+    changes = changes[times == 1]  # where a column's end is the next one's start, nothing changes
+    runs = np.diff(changes, prepend=0, append=width * height)
     return masks.compress(runs[:-1] if len(changes) and runs[-1] == 0 else runs)
