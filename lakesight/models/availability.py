@@ -60,7 +60,7 @@ def _on_torch(spec: ModelSpec, *, here: bool) -> str:
             f"device=cuda was asked for {spec.card.name}, but this machine shows no NVIDIA GPU: "
             "use device=auto"
         )
-    return "on torch: a transformers checkpoint has no other runtime"
+    return "on torch: nothing else runs these weights"
 
 
 def num_bytes(card: ModelCard) -> int | None:
@@ -82,7 +82,7 @@ def _check_files(card: ModelCard) -> None:
 
 
 def _runnable(card: ModelCard) -> list[str]:
-    """Return the files that a runtime reads; none for a transformers checkpoint."""
+    """Return the files that a runtime reads; none for weights that a family loads into torch."""
     return [name for name in card.sha256 if name.endswith(tuple(READERS))]
 
 

@@ -1,6 +1,7 @@
 """From somebody's YOLO `.pt` in the public v8 layout to a model folder."""
 
 from collections.abc import Mapping
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +57,7 @@ def _model(root: Any, path: Path) -> tuple[Any, dict[str, Stored]]:
     choices = [root.get("ema"), root.get("model"), root] if isinstance(root, dict) else [root]
     for choice in choices:
         if isinstance(choice, Placeholder):
-            tensors = dict(module_tensors(choice))
+            tensors = module_tensors(choice)
         elif isinstance(choice, dict):
             tensors = {name: value for name, value in choice.items() if isinstance(value, Stored)}
         else:
@@ -68,7 +69,7 @@ def _model(root: Any, path: Path) -> tuple[Any, dict[str, Stored]]:
 
 def _check_amount(stored: Mapping[str, Stored], path: Path) -> None:
     """Raise UserError where many tensors share one storage: they could fill the memory."""
-    sizes = (torch.Size(one.shape).numel() * one.storage.dtype.itemsize for one in stored.values())
+    sizes = (prod(one.shape) * one.storage.dtype.itemsize for one in stored.values())
     if sum(sizes) > 2 * path.stat().st_size:
         raise UserError(f"{path} describes more tensors than it holds: refused")
 
@@ -87,12 +88,16 @@ def _names(module: Any, num_classes: int, path: Path) -> tuple[str, ...]:
     names = state_of(module).get("names")
     if isinstance(names, list):
         names = dict(enumerate(names))
-    if not isinstance(names, dict) or set(names) != set(range(num_classes)):
+    if (
+        not isinstance(names, dict)
+        or set(names) != set(range(num_classes))
+        or not all(isinstance(name, str) for name in names.values())
+    ):
         raise UserError(
             f"{path.name} does not name its {num_classes} classes: give a file with one name a "
             "line, --labels"
         )
-    return tuple(str(names[number]) for number in range(num_classes))
+    return tuple(names[number] for number in range(num_classes))
 
 
 def _stated_side(root: Any, module: Any) -> int:

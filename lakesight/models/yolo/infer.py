@@ -58,7 +58,7 @@ def _scale(shapes: Shapes, task: Task) -> Scale:
         if (kind.channels(256), kind.channels(1024)) == (narrow, wide):
             return scale._replace(max_channels=most)
     width = narrow / 256
-    return Scale(fourth / 6, width, round(wide / width))
+    return Scale(fourth / 6, width, max(8, round(wide / width)))
 
 
 def _num_blocks(shapes: Shapes, layer: int) -> int:

@@ -11,8 +11,7 @@ import io
 import pickle
 import pickletools
 import zipfile
-from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from math import prod
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
@@ -23,6 +22,8 @@ from lakesight.errors import UserError
 
 MAX_PICKLE = 64 << 20
 """Bytes; the pickle of the largest public checkpoint has less than one million."""
+MAX_ENTRIES = 50_000
+"""Modules and tensors of a tree; the largest public model has less than two thousand."""
 
 STORAGES = {
     "DoubleStorage": torch.float64,
@@ -108,6 +109,13 @@ class Placeholder(metaclass=Uncallable):
     append = extend
 
 
+class Ordered(dict[Any, Any]):
+    """Stands for an OrderedDict; its attributes, such as `_metadata`, are not kept."""
+
+    def __setstate__(self, state: Any) -> None:
+        """Ignore the attributes: one could hide a method."""
+
+
 def _tensor(storage: Any, offset: Any, shape: Any, stride: Any, *_: Any) -> Stored:
     """Stand for `_rebuild_tensor_v2(storage, offset, size, stride, requires_grad, hooks)`."""
     numbers = [offset, *shape, *stride]
@@ -131,7 +139,7 @@ ALLOWED: dict[tuple[str, str], Callable[..., Any]] = {
     ("torch._utils", "_rebuild_tensor_v2"): _tensor,
     ("torch._utils", "_rebuild_parameter"): _first,
     ("torch._utils", "_rebuild_parameter_with_state"): _first,
-    ("collections", "OrderedDict"): OrderedDict,
+    ("collections", "OrderedDict"): Ordered,
     ("builtins", "set"): set,
     ("__builtin__", "set"): set,  # its name in the protocol that torch.save uses
     ("torch", "Size"): tuple,
@@ -179,6 +187,8 @@ class Checkpoint:
                 "torch.save has written since torch 1.6"
             ) from error
         self._prefix = self._find_prefix()
+        if self._has("byteorder") and self._entry("byteorder") != b"little":
+            raise UserError(f"{path} is not little-endian: save it again on a machine that is")
         self.root = self._load()
 
     def __enter__(self) -> "Checkpoint":
@@ -206,11 +216,10 @@ class Checkpoint:
         pickles = [name for name in self._zip.namelist() if name.endswith("/data.pkl")]
         if len(pickles) != 1:
             raise UserError(f"{self._path} holds {len(pickles)} pickles, expected 1")
-        prefix = pickles[0].removesuffix("data.pkl")
-        order = f"{prefix}byteorder"
-        if order in self._zip.namelist() and self._zip.read(order) != b"little":
-            raise UserError(f"{self._path} is not little-endian: save it again on this machine")
-        return prefix
+        return pickles[0].removesuffix("data.pkl")
+
+    def _has(self, name: str) -> bool:
+        return self._prefix + name in self._zip.namelist()
 
     def _entry(self, name: str) -> bytes:
         """Return an entry's bytes; a compressed one might become any size, torch writes none."""
@@ -219,7 +228,7 @@ class Checkpoint:
             if info.compress_type != zipfile.ZIP_STORED or info.file_size != info.compress_size:
                 raise UserError(f"{self._path} is compressed, as torch.save writes none: refused")
             return self._zip.read(info)
-        except (KeyError, OSError, zipfile.BadZipFile, RuntimeError) as error:
+        except (KeyError, OSError, EOFError, RuntimeError, zipfile.BadZipFile) as error:
             raise UserError(f"{self._path} lacks {name}, or it is damaged: {error}") from error
 
     def _load(self) -> Any:
@@ -244,17 +253,28 @@ def check_opcodes(data: bytes) -> None:
             raise UserError("the checkpoint's pickle asks for too much memory: refused")
 
 
-def module_tensors(module: Placeholder, depth: int = 0) -> Iterator[tuple[str, Stored]]:
-    """Yield the state dict of a pickled torch module: parameters, buffers, then its children's."""
-    state = state_of(module)
-    for kind in ("_parameters", "_buffers"):
-        for name, value in _items(state.get(kind)):
-            if isinstance(value, Stored):
-                yield name, value
-    for name, child in _items(state.get("_modules")):
-        if isinstance(child, Placeholder) and depth < 32:
-            for inner, value in module_tensors(child, depth + 1):
-                yield f"{name}.{inner}", value
+def module_tensors(module: Placeholder) -> dict[str, Stored]:
+    """Return the state dict of a pickled torch module: parameters and buffers, by their paths.
+
+    Raises UserError for a tree without end, which a module inside itself would be.
+    """
+    found: dict[str, Stored] = {}
+    waiting, budget = [("", module)], MAX_ENTRIES
+    while waiting:
+        prefix, one = waiting.pop()
+        state = state_of(one)
+        tensors = [*_items(state.get("_parameters")), *_items(state.get("_buffers"))]
+        children = _items(state.get("_modules"))
+        budget -= 1 + len(tensors) + len(children)
+        if budget < 0:
+            raise UserError(f"the checkpoint's model has more than {MAX_ENTRIES} parts: refused")
+        found |= {prefix + name: value for name, value in tensors if isinstance(value, Stored)}
+        waiting += [
+            (f"{prefix}{name}.", child)
+            for name, child in children
+            if isinstance(child, Placeholder)
+        ]
+    return found
 
 
 def state_of(module: Any) -> dict[str, Any]:

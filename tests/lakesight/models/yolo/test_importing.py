@@ -10,6 +10,7 @@ import pickle
 import sys
 import types
 import zipfile
+from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -51,7 +52,7 @@ def public_classes() -> Iterator[Any]:
         yield made
 
 
-def write(path: Path, network: Network, **more: Any) -> Path:
+def write(path: Path, network: Network, names: Any = NAMES, **more: Any) -> Path:
     """Write a network as the public trainer would: a pickled tree of modules in fp16."""
     with public_classes() as classes:
         root = classes.DetectionModel()
@@ -64,7 +65,7 @@ def write(path: Path, network: Network, **more: Any) -> Path:
                 network.architecture.keypoint_dims,
             ]
         root.model[-1] = head
-        root.names = NAMES
+        root.names = names
         root.args = {"imgsz": 96}
         torch.save(
             {"epoch": -1, "best_fitness": np.float64(0.5), "model": root.half(), **more}, path
@@ -303,6 +304,25 @@ class Lie:
 def Forged(tensors: dict[str, Tensor], change: dict[str, Any]) -> dict[str, Any]:  # noqa: N802
     first = "model.0.conv.weight"
     return {**tensors, first: Lie(tensors[first], change)}
+
+
+def test_a_module_inside_itself_and_a_hidden_method_are_refused(tmp_path: Path) -> None:
+    module: Any = nn.Sequential(nn.Identity())
+    module._modules["0"] = module
+    torch.save({"model": module}, tmp_path / "cycle.pt")
+    with pytest.raises(UserError, match="more than 50000 parts"):
+        import_checkpoint(tmp_path / "cycle.pt", tmp_path / "model", Answers(licence="MIT"))
+    root: Any = OrderedDict(model=small("detect").state_dict())
+    root.get = "not a method"
+    torch.save(root, tmp_path / "hidden.pt")
+    answers = Answers(licence="MIT", size=96, labels=("a", "b", "c"))
+    assert import_checkpoint(tmp_path / "hidden.pt", tmp_path / "model", answers).labels
+
+
+def test_names_that_are_no_text_are_not_used(tmp_path: Path) -> None:
+    path = write(tmp_path / "model.pt", small("detect"), names={0: "a", 1: ["deep"], 2: "c"})
+    with pytest.raises(UserError, match="does not name its 3 classes"):
+        import_checkpoint(path, tmp_path / "model", Answers(licence="MIT"))
 
 
 @pytest.mark.parametrize(
