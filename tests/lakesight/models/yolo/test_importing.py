@@ -1,4 +1,4 @@
-"""Public-layout checkpoints: what is read, and that nothing in them is run.
+"""Public-layout checkpoints: what is read of them; `test_pickled` has what is refused.
 
 The stand-ins have the names of the public classes; they exist while a test writes a file, and are
 gone when it is read.
@@ -6,11 +6,8 @@ gone when it is read.
 
 import io
 import json
-import pickle
 import sys
 import types
-import zipfile
-from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,11 +22,9 @@ from torch import Tensor, nn
 from lakesight.errors import UserError
 from lakesight.models import catalog
 from lakesight.models.yolo.architecture import Architecture, Task
-from lakesight.models.yolo.blocks import Conv
 from lakesight.models.yolo.importing import import_checkpoint
 from lakesight.models.yolo.infer import architecture_of
 from lakesight.models.yolo.network import Network, build_network
-from lakesight.models.yolo.pickled import Checkpoint
 from lakesight.models.yolo_import import Answers
 from workflows.__main__ import main
 
@@ -159,164 +154,6 @@ def test_keypoints_that_could_be_either_are_refused(values: int) -> None:
 def pose_of(values: int, stated: list[int]) -> Architecture:
     shapes = {name: tuple(one.shape) for name, one in small("pose").state_dict().items()}
     return architecture_of({**shapes, "model.22.cv4.0.2.weight": (values, 16, 1, 1)}, stated)
-
-
-class Attack:
-    """Pickles as a call of `function(*arguments)`."""
-
-    def __init__(self, function: Any, *arguments: Any) -> None:
-        self.call = function, arguments
-
-    def __reduce__(self) -> Any:
-        return self.call
-
-
-def attacks(canary: Path) -> dict[str, Any]:
-    import os
-    import subprocess
-
-    touch = f"open({str(canary)!r}, 'w').close()"
-    return {
-        "os.system": Attack(os.system, f"touch {canary}"),
-        "eval": Attack(eval, touch),
-        "exec": Attack(exec, touch),
-        "subprocess": Attack(subprocess.call, ["touch", str(canary)]),
-        "getattr": Attack(getattr, Path, "touch"),
-        "torch.load": Attack(torch.load, str(canary)),
-        "open": Attack(open, str(canary), "w"),
-    }
-
-
-@pytest.mark.parametrize("name", list(attacks(Path())))
-@pytest.mark.parametrize("place", ["top", "attribute", "tensors"])
-def test_a_call_is_refused_and_not_run(name: str, place: str, tmp_path: Path) -> None:
-    canary, path = tmp_path / "canary", tmp_path / "bad.pt"
-    attack = attacks(canary)[name]
-    module: Any = nn.Sequential(Conv(3, 8, 3, 2))
-    if place == "attribute":
-        module[0].act.note = {"deep": [attack]}
-    elif place == "tensors":
-        module[0]._buffers["extra"] = attack
-    torch.save({"model": module, "x": attack if place == "top" else None}, path)
-    with pytest.raises(UserError, match=r"asks to call .* refused, and nothing of it was run"):
-        import_checkpoint(path, tmp_path / "model", Answers(licence="MIT"))
-    assert not canary.exists()
-    assert not (tmp_path / "model").exists()
-
-
-def test_the_attacks_are_real(tmp_path: Path) -> None:
-    """Python's own unpickler runs them: the canary dies."""
-    canary = tmp_path / "canary"
-    pickle.loads(pickle.dumps(attacks(canary)["os.system"]))
-    assert canary.exists()
-
-
-def raw_checkpoint(path: Path, data: bytes, compression: int = zipfile.ZIP_STORED) -> Path:
-    with zipfile.ZipFile(path, "w", compression) as file:
-        file.writestr("archive/data.pkl", data)
-        file.writestr("archive/version", "3\n")
-    return path
-
-
-SYSTEM = b"cposix\nsystem\n"
-TRUE = b"X\x04\x00\x00\x00true"
-
-
-@pytest.mark.parametrize(
-    ("data", "message"),
-    [
-        (b"\x80\x02" + SYSTEM + TRUE + b"\x85R.", "asks to call posix.system"),
-        (b"(S'true'\niposix\nsystem\n.", "uses INST"),
-        (b"(" + SYSTEM + TRUE + b"o.", "uses OBJ"),
-        (b"\x80\x02\x82\x01.", "uses EXT1"),
-        # what only holds state cannot be made callable by giving it one
-        (b"\x80\x02" + SYSTEM + b")\x81}b" + TRUE + b"\x85R.", "cannot be read"),
-        # nor can our own functions be changed
-        (
-            b"\x80\x02ctorch._utils\n_rebuild_parameter\n}(X\x01\x00\x00\x00aK\x01ub.",
-            "cannot be read",
-        ),
-        (b"\x80\x02cposix\nsystem\n}(X\x01\x00\x00\x00aK\x01ub.", "cannot be read"),
-        (
-            b"\x80\x04\x8c\x05posix\x8c\x06system\x93" + TRUE + b"\x85R.",
-            "asks to call posix.system",
-        ),
-        (
-            b"\x80\x02(X\x06\x00\x00\x00modulecos\nsystem\nX\x01\x00\x00\x000NK\x01tQ.",
-            "not a tensor",
-        ),
-        (b"\x80\x02Nr\xff\xff\xff\x7f.", "too much memory"),
-        (b"\x80\x04\x8e\xff\xff\xff\xff\xff\xff\xff\x7fx.", "cannot be read"),
-        (b"\x80\x02garbage", "cannot be read"),
-        (b"", "cannot be read"),
-    ],
-)
-def test_hostile_bytes_are_one_clear_error(data: bytes, message: str, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=message):
-        Checkpoint(raw_checkpoint(tmp_path / "bad.pt", data))
-
-
-def test_a_compressed_zip_is_refused(tmp_path: Path) -> None:
-    data = pickle.dumps({"model": "x" * 100000}, protocol=2)
-    path = raw_checkpoint(tmp_path / "bomb.pt", data, zipfile.ZIP_DEFLATED)
-    with pytest.raises(UserError, match="compressed"):
-        Checkpoint(path)
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"offset": 10**9},
-        {"shape": (10**9, 3, 3, 3)},
-        {"stride": (0, 0, 0, 0), "shape": (10**6, 10, 3, 3)},
-        {"stride": (-1, 1, 1, 1)},
-        {"shape": (4, 3)},
-    ],
-)
-def test_a_tensor_beyond_its_bytes_is_refused(change: dict[str, Any], tmp_path: Path) -> None:
-    """A view of memory that is not the file's must not become weights."""
-    path = tmp_path / "state.pt"
-    torch.save({"model": Forged(small("detect").state_dict(), change)}, path)
-    answers = Answers(licence="MIT", size=96, labels=("a", "b", "c"))
-    with pytest.raises(UserError):
-        import_checkpoint(path, tmp_path / "model", answers)
-    assert not (tmp_path / "model").exists()
-
-
-class Lie:
-    """Pickles as a tensor that its storage does not hold."""
-
-    def __init__(self, tensor: Tensor, change: dict[str, Any]) -> None:
-        self.tensor, self.change = tensor, change
-
-    def __reduce__(self) -> Any:
-        facts = {"offset": 0, "shape": tuple(self.tensor.shape), "stride": self.tensor.stride()}
-        facts |= self.change
-        storage = torch.storage.TypedStorage(  # type: ignore[no-untyped-call]  # torch's own
-            wrap_storage=self.tensor.untyped_storage(), dtype=self.tensor.dtype, _internal=True
-        )
-        rest: Any = False, {}
-        return torch._utils._rebuild_tensor_v2, (
-            storage, facts["offset"], facts["shape"], facts["stride"], *rest,
-        )  # fmt: skip
-
-
-def Forged(tensors: dict[str, Tensor], change: dict[str, Any]) -> dict[str, Any]:  # noqa: N802
-    first = "model.0.conv.weight"
-    return {**tensors, first: Lie(tensors[first], change)}
-
-
-def test_a_module_inside_itself_and_a_hidden_method_are_refused(tmp_path: Path) -> None:
-    module: Any = nn.Sequential(nn.Identity())
-    module._modules["0"] = module
-    torch.save({"model": module}, tmp_path / "cycle.pt")
-    with pytest.raises(UserError, match="more than 50000 parts"):
-        import_checkpoint(tmp_path / "cycle.pt", tmp_path / "model", Answers(licence="MIT"))
-    root: Any = OrderedDict(model=small("detect").state_dict())
-    root.get = "not a method"
-    torch.save(root, tmp_path / "hidden.pt")
-    answers = Answers(licence="MIT", size=96, labels=("a", "b", "c"))
-    assert import_checkpoint(tmp_path / "hidden.pt", tmp_path / "model", answers).labels
 
 
 def test_names_that_are_no_text_are_not_used(tmp_path: Path) -> None:

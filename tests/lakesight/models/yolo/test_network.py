@@ -18,6 +18,8 @@ from lakesight.models.yolo.heads import Classify, Detect
 from lakesight.models.yolo.network import Inference, Network, build_network, for_inference
 from lakesight.models.yolo.outputs import Logits, Raw
 
+from .reference import LAYERS, Reference
+
 SIZES: tuple[Size, ...] = get_args(Size)
 TASKS: tuple[Task, ...] = get_args(Task)
 
@@ -115,6 +117,22 @@ def test_counts_are_the_published_ones(task: Task, number: int) -> None:
 )  # fmt: skip
 def test_tensors_have_the_public_names(task: Task, names: list[str]) -> None:
     assert set(names) <= set(small(task).state_dict())
+
+
+def test_the_graph_is_that_of_the_published_table() -> None:
+    network = small("segment", depth=0.67)  # several blocks in a row
+    batch = pixels(1, 3, 64, 96)
+    values = raw(network, batch)
+    reference, kept = Reference(network.state_dict()), [batch]
+    for number, (kind, sources) in enumerate(LAYERS):
+        inputs = [kept[-1] if source == -1 else kept[source + 1] for source in sources]
+        kept.append(reference.layer(number, kind, inputs))
+    levels = [kept[number + 1] for number in (15, 18, 21)]
+    for found, name in ((values.boxes, "cv2"), (values.scores, "cv3"), (values.masks, "cv4")):
+        wanted = reference.branch(f"model.22.{name}", levels)
+        torch.testing.assert_close(found, wanted, atol=1e-4, rtol=1e-4)
+    wanted = reference.prototypes(levels[0])
+    torch.testing.assert_close(values.prototypes, wanted, atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize("task", TASKS)
