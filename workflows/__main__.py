@@ -35,6 +35,7 @@ COMMANDS = {
     "sql": "workflows.sql:Sql",
     "report": "workflows.report:Report",
     "models": "workflows.models:Models",
+    "scenes": "workflows.scenes:Scenes",
     "doctor": "workflows.doctor:Doctor",
 }
 """Command to `module:class`, imported only when it is the one that was given, or for `--help`."""
