@@ -1,0 +1,163 @@
+"""Labelled pictures, whatever they were labelled in: `coco`, `yolo_text` and `folders` open them.
+
+A dataset is checked whole when it is opened: what is wrong is said with its place, never skipped.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from lakesight import masks
+from lakesight.errors import UserError
+from lakesight.lake.globs import IMAGE_SUFFIXES
+from lakesight.media.decode import MediaError, decode
+from lakesight.media.limits import Limits
+from lakesight.media.orientation import read_orientation, swaps_sides
+from lakesight.media.view import ImageView
+from lakesight.training.sample import Floats, InstanceMap, Sample
+
+Task = Literal["detect", "segment", "pose", "obb", "classify"]
+MAX_OUTSIDE_PX = 2.0
+"""A box may reach so far out of its picture, as rounding leaves it; it is cut."""
+
+
+class Dataset(Protocol):
+    """Labelled pictures by number."""
+
+    labels: tuple[str, ...]
+    """Names of the classes by id."""
+
+    def __len__(self) -> int:
+        """Return how many pictures there are."""
+        ...
+
+    def __getitem__(self, index: int) -> Sample:
+        """Return one picture with its truth."""
+        ...
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """One picture's file and its truth, before the picture is read."""
+
+    path: Path
+    size_wh: tuple[int, int]
+    boxes_xyxy: Floats
+    class_ids: npt.NDArray[np.int64]
+    shapes: tuple[Any, ...] = ()
+    """Per object its mask: polygons (lists of x, y, x, y, ...) or a COCO RLE."""
+    keypoints: Floats | None = None
+    quads: Floats | None = None
+
+    def read(self, task: Task, max_side: int) -> Sample:
+        """Return the sample with what the task needs, reduced to `max_side` pixels a side."""
+        width, height = self.size_wh
+        scale = min(1.0, max_side / max(width, height))
+        size = max(1, round(width * scale)), max(1, round(height * scale))
+        factors: Floats = (np.array(size) / self.size_wh).astype(np.float32)
+        instances = drawn(self.shapes, self.size_wh) if task == "segment" else None
+        return Sample(
+            image=self._pixels(size),
+            boxes_xyxy=self.boxes_xyxy * np.tile(factors, 2),
+            class_ids=self.class_ids,
+            instances=None if instances is None else _reduced(instances, size),
+            keypoints=self._scaled_keypoints(factors) if task == "pose" else None,
+            quads=self.quads * factors if task == "obb" and self.quads is not None else None,
+        )
+
+    def _pixels(self, size_wh: tuple[int, int]) -> npt.NDArray[np.uint8]:
+        """Return the picture `(H, W, 3)` at this size; a JPEG is decoded at a reduced scale."""
+        view = ImageView(width=size_wh[0], height=size_wh[1], fit="squash", interpolation="area")
+        try:
+            decoded = decode(self.path.read_bytes(), [view], Limits())
+        except (OSError, MediaError) as error:
+            raise UserError(f"cannot read the training picture {self.path}: {error}") from error
+        if (decoded.width, decoded.height) != self.size_wh:
+            raise UserError(
+                f"{self.path} is {decoded.width} x {decoded.height} pixels upright, its labels say "
+                f"{self.size_wh[0]} x {self.size_wh[1]}: label it again, or turn the file upright"
+            )
+        return decoded.views[0]
+
+    def _scaled_keypoints(self, factors: Floats) -> Floats | None:
+        if self.keypoints is None:
+            return None
+        return self.keypoints * np.append(factors, np.float32(1))
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """A dataset of labelled files."""
+
+    labels: tuple[str, ...]
+    pictures: Sequence[Labelled]
+    task: Task
+    max_side: int = 640
+    """Larger pictures are read at this size."""
+
+    def __len__(self) -> int:
+        return len(self.pictures)
+
+    def __getitem__(self, index: int) -> Sample:
+        return self.pictures[index].read(self.task, self.max_side)
+
+
+def image_files(folder: Path) -> list[Path]:
+    """Return the pictures below a folder, by name."""
+    suffixes = {f".{each}" for each in IMAGE_SUFFIXES.split()}
+    return sorted(each for each in folder.rglob("*") if each.suffix.lower() in suffixes)
+
+
+def size_of(path: Path) -> tuple[int, int]:
+    """Return a picture's upright width and height, from its header; UserError where it has none."""
+    try:
+        with Image.open(path) as opened:
+            width, height = opened.size
+            turned = swaps_sides(read_orientation(opened))
+    except (OSError, ValueError) as error:
+        raise UserError(f"cannot read the training picture {path}: {error}") from error
+    return (height, width) if turned else (width, height)
+
+
+def drawn(shapes: Sequence[Any], size_wh: tuple[int, int]) -> InstanceMap:
+    """Return the map of instances `(H, W)`; of two that overlap, the smaller is on top."""
+    width, height = size_wh
+    found = [_mask(shape, height, width) for shape in shapes]
+    order = sorted(range(len(found)), key=lambda number: -int(found[number].sum()))
+    instances = np.zeros((height, width), np.uint16)
+    for number in order:
+        instances[found[number]] = number + 1
+    return instances
+
+
+def _reduced(instances: InstanceMap, size_wh: tuple[int, int]) -> InstanceMap:
+    return np.asarray(cv2.resize(instances, size_wh, interpolation=cv2.INTER_NEAREST), np.uint16)
+
+
+def _mask(shape: Any, height: int, width: int) -> npt.NDArray[np.bool_]:
+    if isinstance(shape, Mapping):
+        return masks.decode(masks.Rle(tuple(shape["size"]), shape["counts"]))
+    mask = np.zeros((height, width), np.uint8)
+    rings = [np.asarray(ring, np.float64).reshape(-1, 2) for ring in shape]
+    cv2.fillPoly(mask, [np.round(ring).astype(np.int32) for ring in rings], 1)
+    return mask.astype(bool)
+
+
+def clipped(boxes_xyxy: Floats, size_wh: tuple[int, int], where: str) -> Floats:
+    """Return boxes cut to their picture; UserError where one is empty or lies outside."""
+    limit = np.array(size_wh * 2, np.float32)
+    outside = np.maximum(-boxes_xyxy, boxes_xyxy - limit).max(1, initial=0)
+    inside = np.clip(boxes_xyxy, 0, limit)
+    empty = (inside[:, 2:] <= inside[:, :2]).any(1)
+    if bad := np.flatnonzero(empty | (outside > MAX_OUTSIDE_PX)).tolist():
+        raise UserError(
+            f"{where}: box {bad[0]} is {boxes_xyxy[bad[0]].tolist()} (left, top, right, bottom) in "
+            f"a picture of {size_wh[0]} x {size_wh[1]}: it is empty or reaches outside; correct it"
+        )
+    return np.asarray(inside, np.float32)

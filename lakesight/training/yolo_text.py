@@ -1,0 +1,135 @@
+"""Labelled pictures from YOLO text folders: one line per object, in parts of the picture's sides.
+
+`class x y w h` for boxes, `class x1 y1 x2 y2 ...` for polygons, four corners for rotated boxes, and
+`class x y w h` then `px py v` for each keypoint. A `data.yaml` names the classes and the splits.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import yaml
+
+from lakesight.errors import UserError
+from lakesight.training.datasets import Labelled, Pictures, Task, clipped, image_files, size_of
+from lakesight.training.sample import Floats
+
+
+class DataFile(NamedTuple):
+    """A `data.yaml`."""
+
+    folder: Path
+    labels: tuple[str, ...]
+    splits: Mapping[str, Path]
+    keypoint_shape: tuple[int, int] | None
+
+
+def read_data_file(path: Path) -> DataFile:
+    """Return the content of a `data.yaml`, or raise UserError saying what is wrong with it."""
+    try:
+        content: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise UserError(f"cannot read {path}: {error}") from error
+    if not isinstance(content, dict) or "names" not in content:
+        raise UserError(f"{path} is no YOLO data file: it lacks `names`, the names of the classes")
+    names = content["names"]
+    labels = tuple(names[id_] for id_ in sorted(names)) if isinstance(names, dict) else tuple(names)
+    folder = path.parent / str(content.get("path", "."))
+    splits = {
+        name: folder / content[name] for name in ("train", "val", "test") if content.get(name)
+    }
+    shape = content.get("kpt_shape")
+    return DataFile(folder, labels, splits, tuple(shape) if shape else None)
+
+
+def open_yolo_text(path: Path, split: str, task: Task) -> Pictures:
+    """Open one split of a `data.yaml`. A picture without a text file has no objects."""
+    data = read_data_file(path)
+    if split not in data.splits:
+        raise UserError(f"{path} has no split {split!r}; it has {', '.join(data.splits) or 'none'}")
+    folder = data.splits[split]
+    files = image_files(folder)
+    if not files:
+        raise UserError(f"there are no pictures in {folder}, the split {split!r} of {path}")
+    return Pictures(data.labels, [_labelled(each, data, task) for each in files], task)
+
+
+def labels_file(image: Path) -> Path:
+    """Return the text file of a picture: the last folder called images becomes labels."""
+    parts = list(image.parts)
+    for place in range(len(parts) - 1, -1, -1):
+        if parts[place] == "images":
+            parts[place] = "labels"
+            break
+    return Path(*parts).with_suffix(".txt")
+
+
+def _labelled(image: Path, data: DataFile, task: Task) -> Labelled:
+    size = size_of(image)
+    file = labels_file(image)
+    lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
+    rows = [_numbers(line, file, number) for number, line in enumerate(lines, 1) if line.strip()]
+    ids = np.array([_class_id(row[0], data, file) for row in rows], np.int64)
+    values = [np.array(row[1:], np.float32) for row in rows]
+    return _of_task(task, image, size, ids, values, data)
+
+
+def _numbers(line: str, file: Path, number: int) -> list[float]:
+    try:
+        return [float(word) for word in line.split()]
+    except ValueError:
+        raise UserError(f"{file}, line {number}: expected numbers, got {line!r}") from None
+
+
+def _class_id(value: float, data: DataFile, file: Path) -> int:
+    if value != int(value) or not 0 <= value < len(data.labels):
+        raise UserError(
+            f"{file}: class {value:g}, but there are {len(data.labels)} names from 0 on"
+        )
+    return int(value)
+
+
+def _of_task(
+    task: Task,
+    image: Path,
+    size: tuple[int, int],
+    ids: Any,
+    values: list[Floats],
+    data: DataFile,
+) -> Labelled:
+    """Return the labels in pixels, read as the task's format says."""
+    scale = np.array(size, np.float32)
+    where = str(labels_file(image))
+    for row in values:
+        _check_count(row, task, data, where)
+    if task in ("segment", "obb"):
+        points = [row.reshape(-1, 2) * scale for row in values]
+        boxes = np.array([[*each.min(0), *each.max(0)] for each in points], np.float32)
+        boxes = clipped(boxes.reshape(-1, 4), size, where)
+        if task == "obb":
+            return Labelled(image, size, boxes, ids, quads=np.array(points).reshape(-1, 4, 2))
+        return Labelled(image, size, boxes, ids, tuple([each.ravel()] for each in points))
+    rows = np.array([row[:4] for row in values], np.float32).reshape(-1, 4) * np.tile(scale, 2)
+    boxes = np.concatenate([rows[:, :2] - rows[:, 2:] / 2, rows[:, :2] + rows[:, 2:] / 2], 1)
+    boxes = clipped(boxes, size, where)
+    if task != "pose":
+        return Labelled(image, size, boxes, ids)
+    assert data.keypoint_shape is not None
+    count, dims = data.keypoint_shape
+    points_kd = np.array([row[4:] for row in values], np.float32).reshape(-1, count, dims)
+    there = points_kd[..., 2:] if dims == 3 else np.full((*points_kd.shape[:2], 1), 2, np.float32)
+    keypoints = np.concatenate([points_kd[..., :2] * scale, there], -1)
+    return Labelled(image, size, boxes, ids, keypoints=keypoints)
+
+
+def _check_count(row: Floats, task: Task, data: DataFile, where: str) -> None:
+    """Raise UserError unless a line has as many numbers as its task wants."""
+    if task == "pose" and data.keypoint_shape is None:
+        raise UserError("the data file lacks `kpt_shape: [points, 2 or 3]`, which pose needs")
+    shape = data.keypoint_shape or (0, 0)
+    wanted = {"detect": 4, "obb": 8, "pose": 4 + shape[0] * shape[1]}.get(task)
+    is_polygon = task == "segment" and len(row) >= 6 and len(row) % 2 == 0
+    if len(row) != wanted and not is_polygon:
+        expected = "6 or more, an even number" if task == "segment" else str(wanted)
+        raise UserError(f"{where}: {len(row)} numbers after a class, but {task} wants {expected}")

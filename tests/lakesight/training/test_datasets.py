@@ -1,0 +1,183 @@
+"""Labelled pictures from COCO JSON, YOLO text and folders of classes, and mistakes in them."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from lakesight import masks
+from lakesight.errors import UserError
+from lakesight.training.coco import open_coco
+from lakesight.training.folders import open_folders
+from lakesight.training.yolo_text import open_yolo_text
+
+WIDTH, HEIGHT = 80, 60
+BOX = [10.0, 20.0, 30.0, 16.0]
+"""Left, top, width, height of the one object: a filled rectangle."""
+
+
+def filled() -> np.ndarray[Any, np.dtype[np.bool_]]:
+    mask = np.zeros((HEIGHT, WIDTH), bool)
+    mask[20:36, 10:40] = True
+    return mask
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Path:
+    folder = tmp_path / "images" / "train"
+    folder.mkdir(parents=True)
+    pixels = np.full((HEIGHT, WIDTH, 3), 90, np.uint8)
+    pixels[filled()] = (250, 10, 10)
+    Image.fromarray(pixels).save(folder / "a.png")
+    Image.fromarray(pixels[:, ::-1]).save(folder / "empty.png")
+    return folder
+
+
+def coco(tmp_path: Path, **changes: Any) -> Path:
+    annotation = {
+        "id": 1,
+        "image_id": 7,
+        "category_id": 5,
+        "bbox": BOX,
+        "iscrowd": 0,
+        "segmentation": masks.encode(filled()).as_coco(),
+        "keypoints": [10, 20, 2, 40, 36, 1, 0, 0, 0],
+        "obb": [25, 28, 30, 16, 0.0],
+    } | changes
+    content = {
+        "images": [
+            {"id": 7, "file_name": "a.png", "width": WIDTH, "height": HEIGHT},
+            {"id": 8, "file_name": "empty.png", "width": WIDTH, "height": HEIGHT},
+        ],
+        "annotations": [annotation],
+        "categories": [{"id": 9, "name": "dog"}, {"id": 5, "name": "cat"}],
+    }
+    path = tmp_path / "labels.json"
+    path.write_text(json.dumps(content))
+    return path
+
+
+def test_coco_gives_every_kind_of_truth(tmp_path: Path, images: Path) -> None:
+    path = coco(tmp_path)
+    sample = open_coco(path, images, "segment")[0]
+    assert sample.boxes_xyxy.tolist() == [[10, 20, 40, 36]]
+    assert sample.class_ids.tolist() == [0]
+    assert open_coco(path, images, "segment").labels == ("cat", "dog")
+    np.testing.assert_array_equal(sample.instances, filled())
+    np.testing.assert_array_equal(sample.image[..., 0] == 250, filled())
+    points = open_coco(path, images, "pose")[0].keypoints
+    assert points is not None
+    assert points.tolist() == [[[10, 20, 2], [40, 36, 1], [0, 0, 0]]]
+    quads = open_coco(path, images, "obb")[0].quads
+    assert quads is not None
+    assert sorted(map(tuple, quads[0].tolist())) == [(10, 20), (10, 36), (40, 20), (40, 36)]
+
+
+def test_a_picture_without_labels_is_a_picture_without_objects(
+    tmp_path: Path, images: Path
+) -> None:
+    sample = open_coco(coco(tmp_path), images, "detect")[1]
+    assert len(sample) == 0
+    assert sample.boxes_xyxy.shape == (0, 4)
+
+
+def test_polygons_are_filled(tmp_path: Path, images: Path) -> None:
+    ring = [10, 20, 40, 20, 40, 36, 10, 36]
+    sample = open_coco(coco(tmp_path, segmentation=[ring]), images, "segment")[0]
+    assert sample.instances is not None
+    different = (sample.instances > 0) != filled()
+    assert different.sum() <= 2 * (30 + 16), "at most the outline"
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"image_id": 99}, "picture 99, which is not in `images`"),
+        ({"category_id": 99}, "category 99, which is not in `categories`"),
+        ({"bbox": [60, 20, 30, 16]}, "reaches outside"),
+        ({"bbox": [10, 20, 0, 16]}, "it is empty"),
+        ({"segmentation": []}, "has no segmentation, which this task needs"),
+    ],
+)
+def test_a_wrong_annotation_is_said_with_its_place(
+    tmp_path: Path, images: Path, changes: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(UserError, match=message):
+        open_coco(coco(tmp_path, **changes), images, "segment")
+
+
+def test_labels_for_another_size_are_refused(tmp_path: Path, images: Path) -> None:
+    path = coco(tmp_path)
+    Image.new("RGB", (WIDTH * 2, HEIGHT)).save(images / "a.png")
+    dataset = open_coco(path, images, "detect")
+    with pytest.raises(UserError, match="its labels say 80 x 60"):
+        dataset[0]
+
+
+def yolo(tmp_path: Path, line: str, **more: Any) -> Path:
+    labels = tmp_path / "labels" / "train"
+    labels.mkdir(parents=True, exist_ok=True)
+    (labels / "a.txt").write_text(line + "\n")
+    path = tmp_path / "data.yaml"
+    content = {"path": str(tmp_path), "train": "images/train", "names": {0: "cat", 1: "dog"}} | more
+    path.write_text(json.dumps(content))  # JSON is YAML
+    return path
+
+
+LINES = {
+    "detect": "1 0.3125 0.4666667 0.375 0.2666667",
+    "segment": "1 0.125 0.3333333 0.5 0.3333333 0.5 0.6 0.125 0.6",
+    "obb": "1 0.125 0.3333333 0.5 0.3333333 0.5 0.6 0.125 0.6",
+    "pose": "1 0.3125 0.4666667 0.375 0.2666667 0.125 0.3333333 2",
+}
+
+
+@pytest.mark.parametrize("task", LINES)
+def test_yolo_text_says_the_same(tmp_path: Path, images: Path, task: Any) -> None:
+    path = yolo(tmp_path, LINES[task], kpt_shape=[1, 3])
+    dataset = open_yolo_text(path, "train", task)
+    assert dataset.labels == ("cat", "dog")
+    sample, empty = dataset[0], dataset[1]
+    np.testing.assert_allclose(sample.boxes_xyxy, [[10, 20, 40, 36]], atol=1e-3)
+    assert sample.class_ids.tolist() == [1]
+    assert len(empty) == 0
+    if task == "pose":
+        assert sample.keypoints is not None
+        np.testing.assert_allclose(sample.keypoints, [[[10, 20, 2]]], atol=1e-3)
+    if task == "obb":
+        assert sample.quads is not None
+        np.testing.assert_allclose(sample.quads[0, 0], [10, 20], atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("line", "task", "message"),
+    [
+        ("1 0.3 0.4 0.3", "detect", "3 numbers after a class, but detect wants 4"),
+        ("7 0.3 0.4 0.3 0.2", "detect", "class 7, but there are 2 names"),
+        ("cat 0.3 0.4 0.3 0.2", "detect", "line 1: expected numbers"),
+        ("1 0.9 0.4 0.9 0.2", "detect", "reaches outside"),
+        ("1 0.1 0.1 0.2 0.2 0.3", "segment", "6 or more, an even number"),
+        ("1 0.3 0.4 0.3 0.2 0.1 0.1 2", "pose", "kpt_shape"),
+    ],
+)
+def test_a_wrong_line_is_said_with_its_place(
+    tmp_path: Path, images: Path, line: str, task: Any, message: str
+) -> None:
+    with pytest.raises(UserError, match=message):
+        open_yolo_text(yolo(tmp_path, line), "train", task)
+
+
+def test_folders_are_classes(tmp_path: Path, images: Path) -> None:
+    for name in ("cat", "dog"):
+        (tmp_path / "sorted" / name).mkdir(parents=True)
+    image = Image.open(images / "a.png")
+    image.save(tmp_path / "sorted" / "cat" / "1.png")
+    with pytest.raises(UserError, match="dog has no picture"):
+        open_folders(tmp_path / "sorted")
+    image.save(tmp_path / "sorted" / "dog" / "2.png")
+    dataset = open_folders(tmp_path / "sorted")
+    assert dataset.labels == ("cat", "dog")
+    assert [dataset[n].class_ids.tolist() for n in range(2)] == [[0], [1]]
