@@ -263,7 +263,7 @@ def test_training_reaches_every_weight_but_the_bins() -> None:
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # both exporters announce successors
-@pytest.mark.parametrize("task", ["detect", "segment", "pose", "obb"])
+@pytest.mark.parametrize("task", ["detect", "segment", "pose"])
 def test_exports_take_any_batch_and_size(task: Task, tmp_path: Path) -> None:
     module = for_inference(small(task) if task != "detect" else build_network(task, "n", 80))
     example, other = pixels(1, 3, 64, 64), pixels(2, 3, 64, 96)
