@@ -83,9 +83,9 @@ def test_a_list_without_a_column_of_uris(tmp_path: Path, suffix: str) -> None:
 
 
 def test_etags_may_come_in_quotes(tmp_path: Path) -> None:
-    table = pa.table({"uri": ["s3://b/a.jpg"], "etag": ['"0123"'], "size": [3]})
+    table = pa.table({"uri": ["s3://bucket/a.jpg"], "etag": ['"0123"'], "size": [3]})
     pq.write_table(table, tmp_path / "list.parquet")
-    assert etags(str(tmp_path / "list.parquet")) == {"s3://b/a.jpg": "0123"}
+    assert etags(str(tmp_path / "list.parquet")) == {"s3://bucket/a.jpg": "0123"}
 
 
 def test_what_may_not_be_looked_at_stops_no_list(tmp_path: Path, shared_bucket: str) -> None:

@@ -179,7 +179,7 @@ def test_a_caller_that_stops_early_leaves_nothing_behind(pictures: list[bytes]) 
         next(abandoned)
     assert children() == []
     assert threading.active_count() == num_threads
-    assert psutil.Process().num_fds() == num_fds
+    assert psutil.Process().num_fds() <= num_fds  # a test before may leave some to be collected
     with pytest.raises(RuntimeError, match="closed"):
         list(abandoned)
 
