@@ -15,7 +15,8 @@ $(INSTALLED): pyproject.toml constraints.txt
 	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is not here: install Python 3.11 or newer, or set PYTHON="; exit 2; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(PIP) install --quiet --constraint constraints.txt torch
-	$(PIP) install --quiet --constraint constraints.txt --editable '.[photos,server,heic,dev]'
+	$(PIP) install --quiet --constraint constraints.txt --config-settings editable_mode=compat \
+		--editable '.[photos,server,heic,dev]'
 	touch $@
 
 check: install ## Formatting, lint and types

@@ -73,8 +73,9 @@ def commands(report: Path) -> list[list[str]]:
         ["search", index, f"{lake}motorcycle_left/whole.jpg", "-k", "4"],
         ["search", index, f"{lake}chelsea/left.jpg", "-k", "4",
          "--where", "list_contains([d.label for d in detections], 'cat')"],
-        ["sql", seen, ("SELECT d.label, count(*) AS pictures, round(max(d.score), 2) AS best "
-         "FROM (SELECT unnest(detections) AS d FROM rows) GROUP BY ALL ORDER BY ALL LIMIT 12")],
+        ["sql", seen, ("SELECT d.label, count(DISTINCT uri) AS pictures, count(*) AS objects "
+         "FROM (SELECT uri, unnest(detections) AS d FROM rows) GROUP BY d.label "
+         "ORDER BY pictures DESC, d.label LIMIT 12")],
         ["report", seen, str(report)],
     ]  # fmt: skip
 

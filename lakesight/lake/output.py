@@ -78,7 +78,10 @@ class Output:
         if isinstance(self.store, LocalStore):
             self.store.sweep()
         key = join(self.prefix, f"_tmp/{uuid4().hex}")
-        first, second = self.store.create(key, b""), self.store.create(key, b"")
+        try:
+            first, second = self.store.create(key, b""), self.store.create(key, b"")
+        except (FileNotFoundError, NotADirectoryError, FileExistsError) as error:
+            raise UserError(f"cannot make the folder {self.uri}: {error.strerror}") from error
         with contextlib.suppress(ForbiddenError):
             self.store.delete(key)
         if not first or second:
@@ -151,14 +154,14 @@ class Output:
         """List the source, subtract what is known, and commit a generation if anything is left.
 
         `rows_per_file` is asked with the number of new objects; `before_writing` is called once the
-        listing has begun. Raises UserError when the source is empty, unless this output has planned
-        something before, which may still be pending. Who loses the race for a generation's number
+        listing has begun. Raises UserError when the source is empty, unless something that was
+        planned before is still pending. Who loses the race for a generation's number
         subtracts again what the winner added.
         """
         skipped: Counter[str] = Counter()
         pages = source.list(skipped)
         first = next(pages, None)
-        if first is None and not self.generations():
+        if first is None and not self.pending():
             raise UserError(_nothing(source, skipped))
         if before_writing:
             before_writing()

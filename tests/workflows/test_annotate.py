@@ -239,6 +239,17 @@ def test_what_an_actor_refuses_is_one_clear_line(few: Path, tmp_path: Path) -> N
     assert len(said.strip().splitlines()) == 3, said  # by what, on how many, and the refusal
 
 
+def test_a_wrong_source_of_a_good_output_is_no_success(copy: str, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    assert "there is nothing at" in run("annotate", f"{tmp_path}/empty", copy, *PACKAGED, code=2)
+
+
+def test_an_output_where_no_folder_can_be_is_one_clear_line(few: Path) -> None:
+    said = run("annotate", str(few), "/proc/seen", "--detect", MODEL, code=2)
+    assert "cannot make the folder file:///proc/seen" in said
+    assert len(said.strip().splitlines()) == 1, said
+
+
 def test_other_settings_are_refused(few: Path, seen: str) -> None:
     before = {path: path.stat().st_mtime_ns for path in Path(seen).rglob("*") if path.is_file()}
     said = run("annotate", str(few), seen, "--detect", MODEL, code=2)
