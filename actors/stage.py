@@ -112,9 +112,10 @@ class Stage:
         tallies, planned = Tallies(), None
         if self.pool is None:
             tallies = Tallies.model_validate_json(block[columns.TALLIES][0].as_py())
-            batches = self._unpacked(block)
-        elif self.output.is_committed(piece):
+        if self.output.is_committed(piece):  # by another run, while this piece waited
             return self._report(piece, self.output.read_rows(piece, ["run_id", "error"]), tallies)
+        if self.pool is None:
+            batches = self._unpacked(block)
         else:
             planned = self.output.read_piece(piece)
             batches = self._decoded(planned, tallies)
