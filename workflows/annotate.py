@@ -3,19 +3,17 @@
 import json
 import os
 import random
-import re
 import sys
 import time
 import uuid
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-import yaml
 from pydantic import Field, ValidationError
 from pydantic_settings import CliPositionalArg
 
@@ -26,24 +24,11 @@ from lakesight.lake.source import Source
 from lakesight.media.limits import Limits
 from lakesight.models import availability, catalog
 from lakesight.models.base import Frozen, Kind, ModelSpec, RuntimeName
-from lakesight.schemas import ROW
+from workflows.chosen import KINDS, model_specs
 from workflows.progress import duration, progress
-
-COLUMN_NAME = re.compile(r"[a-z][a-z0-9_]*")
-COLUMNS: dict[Kind, str] = {
-    "detect": "detections",
-    "pose": "detections",
-    "classify": "classes",
-    "embed": "embedding",
-    "caption": "caption",
-}
-"""What a model's column is called unless it is named."""
 
 MAX_PIXEL_BYTES = 256 << 20
 """Pixels of one data file's rows: what travels between two pools as one block."""
-
-KINDS: tuple[Kind, ...] = ("detect", "pose", "classify", "embed", "caption")
-"""The order in which models see a picture: pose works on what detect found."""
 
 
 class Job(Frozen):
@@ -164,7 +149,7 @@ class Embed(Job):
 def annotate(job: Job, names: Mapping[Kind, Sequence[str]]) -> int:
     """Run one job: plan what is new, look at what is pending, say what was written."""
     started = datetime.now(UTC)
-    specs = model_specs(job, names)
+    specs = model_specs(names, job.set, job.runtime, job.allow_licence)
     limits = Limits(max_pixels=job.max_pixels, max_seconds=job.max_seconds)
     settings = {
         "models": [spec.model_dump(mode="json") for spec in specs],
@@ -234,61 +219,6 @@ def _versions() -> dict[str, str]:
     return versions
 
 
-def model_specs(job: Job, names: Mapping[Kind, Sequence[str]]) -> list[ModelSpec]:
-    """Return the models of a job in the order in which they see a picture."""
-    options = _options(job.set)
-    used: set[str] = set()
-    specs = []
-    for kind in KINDS:
-        for name in names.get(kind, ()):
-            column, model = _named(name)
-            used |= {kind, column or kind}
-            given = options.get(kind, {}) | options.get(column or kind, {})
-            spec = catalog.spec(model, kind, given, job.runtime, job.allow_licence)
-            specs.append(spec.model_copy(update={"column": column}))
-    if unused := options.keys() - used:
-        asked = ", ".join(sorted(used)) or "none"
-        raise UserError(f"--set names {', '.join(sorted(unused))}; the models asked for: {asked}")
-    if not specs:
-        raise UserError("no model was asked for: give --detect, --classify, --embed or --caption")
-    _check_columns(specs)
-    return specs
-
-
-def _named(name: str) -> tuple[str | None, str]:
-    """Return the column, if one was named, and the model of `COLUMN=NAME` or `NAME`."""
-    column, _, model = name.partition("=")
-    return (column, model) if model and COLUMN_NAME.fullmatch(column) else (None, name)
-
-
-def _check_columns(specs: Sequence[ModelSpec]) -> None:
-    """Raise UserError where two models would write one column, or one that every row has."""
-    taken = set(ROW.names)
-    for spec in specs:
-        column = spec.column or COLUMNS[spec.card.kind]
-        if spec.card.kind == "pose":
-            _check_pose(spec, specs, taken)
-        elif column in taken:
-            raise UserError(
-                f"two models would write the column {column!r}, or every row has it already: name "
-                f"another, as --{spec.card.kind} COLUMN={spec.card.name}"
-            )
-        taken.add(column)
-
-
-def _check_pose(spec: ModelSpec, specs: Sequence[ModelSpec], taken: Collection[str]) -> None:
-    column = COLUMNS["pose"]
-    if spec.column is not None:
-        raise UserError(f"--pose adds keypoints to the column {column!r}: give it no other name")
-    if sum(other.card.kind == "pose" for other in specs) > 1:
-        raise UserError("two pose models would write the same keypoints: give one --pose")
-    if column not in taken:
-        raise UserError(
-            f"--pose adds keypoints to what --detect found, in the column {column!r}: give "
-            "--detect too, without another column"
-        )
-
-
 def rows_per_file(specs: Sequence[ModelSpec], wanted: int | None, num_new: int) -> int:
     """Return the rows of a data file: few enough to share out, enough to be worth a file.
 
@@ -299,25 +229,6 @@ def rows_per_file(specs: Sequence[ModelSpec], wanted: int | None, num_new: int) 
     views = {spec.card.view for spec in specs if spec.card.view}
     num_bytes = sum(view.width * view.height * 3 for view in views) or 1
     return max(16, min(512, num_new // 64, MAX_PIXEL_BYTES // num_bytes))
-
-
-def _options(settings: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """Return `WORD.OPTION=VALUE` as options by kind or column; values are read as YAML."""
-    options: dict[str, dict[str, Any]] = {}
-    for setting in settings:
-        name, has_value, value = setting.partition("=")
-        word, _, option = name.partition(".")
-        if not has_value or not option:
-            known = ", ".join(KINDS)
-            raise UserError(
-                f"--set wants KIND.OPTION=VALUE, KIND one of {known}, or a column that you named; "
-                f"got {setting!r}"
-            )
-        try:
-            options.setdefault(word, {})[option] = yaml.safe_load(value)
-        except yaml.YAMLError:
-            options[word][option] = value  # a text, such as a prompt with a colon in it
-    return options
 
 
 def _look(

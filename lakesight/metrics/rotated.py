@@ -6,18 +6,9 @@ Shape letters: P pairs, V vertices of a padded polygon.
 import numpy as np
 import numpy.typing as npt
 
+from lakesight.models.rotated import corners
+
 Floats = npt.NDArray[np.float64]
-
-
-def corners(boxes_xywhr: Floats) -> Floats:
-    """Return the corners `(N, 4, 2)` of rotated boxes `(N, 5)`, going round from x to y."""
-    x, y, width, height, angle = np.asarray(boxes_xywhr, np.float64).T
-    cos, sin = np.cos(angle), np.sin(angle)
-    across = np.stack([cos, sin], axis=-1) * width[:, None] / 2  # (N, 2)
-    down = np.stack([-sin, cos], axis=-1) * height[:, None] / 2
-    centre = np.stack([x, y], axis=-1)
-    signs = ((-1, -1), (1, -1), (1, 1), (-1, 1))
-    return np.stack([centre + s * across + t * down for s, t in signs], axis=1)
 
 
 def intersection(a_xywhr: Floats, b_xywhr: Floats) -> Floats:

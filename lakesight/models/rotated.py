@@ -66,7 +66,7 @@ def rotated_nms(
 
 
 def corners(boxes_xywhr: Boxes) -> Floats:
-    """Return the `(N, 4, 2)` corners, going round."""
+    """Return the `(N, 4, 2)` corners, going round from x to y."""
     boxes = boxes_xywhr.astype(np.float64)
     cos, sin = np.cos(boxes[:, 4]), np.sin(boxes[:, 4])
     along = boxes[:, 2:3] / 2 * np.stack([cos, sin], 1)

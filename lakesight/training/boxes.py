@@ -53,23 +53,6 @@ def prob_iou(a_xywhr: Tensor, b_xywhr: Tensor) -> Tensor:
     return 1 - (1 - (-distance).exp() + EPSILON).sqrt()
 
 
-def corners(xywhr: Tensor) -> Tensor:
-    """Return the four corners `(..., 4, 2)` of rotated boxes, going round."""
-    centre, size, angle = xywhr[..., :2], xywhr[..., 2:4], xywhr[..., 4:]
-    cos, sin = angle.cos(), angle.sin()
-    along = size[..., :1] / 2 * torch.cat([cos, sin], -1)
-    across = size[..., 1:] / 2 * torch.cat([-sin, cos], -1)
-    return torch.stack(
-        [
-            centre + along + across,
-            centre + along - across,
-            centre - along - across,
-            centre - along + across,
-        ],
-        -2,
-    )
-
-
 def _covariance(xywhr: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Return the variances in x and y and the covariance of boxes, `(...)` each."""
     width, height, angle = xywhr[..., 2], xywhr[..., 3], xywhr[..., 4]

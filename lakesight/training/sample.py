@@ -7,12 +7,11 @@ import numpy as np
 import numpy.typing as npt
 
 from lakesight.models.base import Image
+from lakesight.models.rotated import corners
 
 Floats = npt.NDArray[np.float32]
 Ids = npt.NDArray[np.int64]
 InstanceMap = npt.NDArray[np.uint16]
-
-NO_KEYPOINTS: Floats = np.zeros((0, 0, 3), np.float32)
 
 
 def _no_boxes() -> Floats:
@@ -87,9 +86,4 @@ def quads_to_xywhr(quads: Floats) -> Floats:
 
 def xywhr_to_quads(xywhr: Floats) -> Floats:
     """Return the corners `(N, 4, 2)`, going round, of rotated boxes `(N, 5)`."""
-    x, y, width, height, angle = xywhr.astype(np.float64).T
-    along = np.stack([np.cos(angle), np.sin(angle)], 1) * width[:, None] / 2
-    across = np.stack([-np.sin(angle), np.cos(angle)], 1) * height[:, None] / 2
-    centre = np.stack([x, y], 1)
-    ways = (-along - across, along - across, along + across, across - along)
-    return np.stack([centre + way for way in ways], 1).astype(np.float32)
+    return corners(xywhr).astype(np.float32)

@@ -5,7 +5,8 @@ import numpy.typing as npt
 import pytest
 from shapely import Polygon
 
-from lakesight.metrics.rotated import corners, intersection
+from lakesight.metrics.rotated import intersection
+from lakesight.models.rotated import corners
 
 Floats = npt.NDArray[np.float64]
 

@@ -77,3 +77,8 @@ def test_the_way_back_to_the_original_moves_every_corner_as_a_point() -> None:
     np.testing.assert_allclose(corners(found), points, atol=1e-9)
     assert (found[:, 4] >= -np.pi / 4).all()
     assert (found[:, 4] < 3 * np.pi / 4).all()
+
+
+def test_corners_of_a_box_that_is_not_turned() -> None:
+    found = corners(np.array([[10.0, 20.0, 4.0, 2.0, 0.0]]))
+    assert sorted(map(tuple, found[0].tolist())) == [(8, 19), (8, 21), (12, 19), (12, 21)]

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from lakesight.training.boxes import ciou, corners, prob_iou
+from lakesight.training.boxes import ciou, prob_iou
 
 
 def random_boxes(count: int, seed: int) -> Tensor:
@@ -75,8 +75,3 @@ def test_a_box_after_half_a_turn_is_the_same(turn: float) -> None:
     boxes = random_rotated(5, 5)
     turned = boxes + torch.tensor([0, 0, 0, 0, turn])
     np.testing.assert_allclose(prob_iou(boxes, turned).numpy(), 1, atol=1e-3)
-
-
-def test_corners_of_a_box_that_is_not_turned() -> None:
-    found = corners(torch.tensor([[10.0, 20.0, 4.0, 2.0, 0.0]]))
-    assert sorted(map(tuple, found[0].tolist())) == [(8, 19), (8, 21), (12, 19), (12, 21)]

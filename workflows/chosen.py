@@ -1,0 +1,107 @@
+"""The models of a job: from what the command line names to specs, checked together."""
+
+import re
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+import yaml
+
+from lakesight.errors import UserError
+from lakesight.models import catalog
+from lakesight.models.base import Kind, ModelSpec, RuntimeName
+from lakesight.schemas import ROW
+
+COLUMN_NAME = re.compile(r"[a-z][a-z0-9_]*")
+COLUMNS: dict[Kind, str] = {
+    "detect": "detections",
+    "pose": "detections",
+    "classify": "classes",
+    "embed": "embedding",
+    "caption": "caption",
+}
+"""What a model's column is called unless it is named."""
+
+KINDS: tuple[Kind, ...] = ("detect", "pose", "classify", "embed", "caption")
+"""The order in which models see a picture: pose works on what detect found."""
+
+
+def model_specs(
+    names: Mapping[Kind, Sequence[str]],
+    settings: Sequence[str],
+    runtime: RuntimeName,
+    licences: Sequence[str],
+) -> list[ModelSpec]:
+    """Return the models of a job in the order in which they see a picture.
+
+    `names` are those of each kind, `settings` what `--set` gives, `licences` what is accepted.
+    """
+    options = _options(settings)
+    used: set[str] = set()
+    specs = []
+    for kind in KINDS:
+        for name in names.get(kind, ()):
+            column, model = _named(name)
+            used |= {kind, column or kind}
+            given = options.get(kind, {}) | options.get(column or kind, {})
+            spec = catalog.spec(model, kind, given, runtime, licences)
+            specs.append(spec.model_copy(update={"column": column}))
+    if unused := options.keys() - used:
+        asked = ", ".join(sorted(used)) or "none"
+        raise UserError(f"--set names {', '.join(sorted(unused))}; the models asked for: {asked}")
+    if not specs:
+        raise UserError("no model was asked for: give --detect, --classify, --embed or --caption")
+    _check_columns(specs)
+    return specs
+
+
+def _named(name: str) -> tuple[str | None, str]:
+    """Return the column, if one was named, and the model of `COLUMN=NAME` or `NAME`."""
+    column, _, model = name.partition("=")
+    return (column, model) if model and COLUMN_NAME.fullmatch(column) else (None, name)
+
+
+def _check_columns(specs: Sequence[ModelSpec]) -> None:
+    """Raise UserError where two models would write one column, or one that every row has."""
+    taken = set(ROW.names)
+    for spec in specs:
+        column = spec.column or COLUMNS[spec.card.kind]
+        if spec.card.kind == "pose":
+            _check_pose(spec, specs, taken)
+        elif column in taken:
+            raise UserError(
+                f"two models would write the column {column!r}, or every row has it already: name "
+                f"another, as --{spec.card.kind} COLUMN={spec.card.name}"
+            )
+        taken.add(column)
+
+
+def _check_pose(spec: ModelSpec, specs: Sequence[ModelSpec], taken: Collection[str]) -> None:
+    column = COLUMNS["pose"]
+    if spec.column is not None:
+        raise UserError(f"--pose adds keypoints to the column {column!r}: give it no other name")
+    if sum(other.card.kind == "pose" for other in specs) > 1:
+        raise UserError("two pose models would write the same keypoints: give one --pose")
+    if column not in taken:
+        raise UserError(
+            f"--pose adds keypoints to what --detect found, in the column {column!r}: give "
+            "--detect too, without another column"
+        )
+
+
+def _options(settings: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Return `WORD.OPTION=VALUE` as options by kind or column; values are read as YAML."""
+    options: dict[str, dict[str, Any]] = {}
+    for setting in settings:
+        name, has_value, value = setting.partition("=")
+        word, _, option = name.partition(".")
+        if not has_value or not option:
+            known = ", ".join(KINDS)
+            raise UserError(
+                f"--set wants KIND.OPTION=VALUE, KIND one of {known}, or a column that you named; "
+                f"got {setting!r}"
+            )
+        try:
+            options.setdefault(word, {})[option] = yaml.safe_load(value)
+        except yaml.YAMLError:
+            options[word][option] = value  # a text, such as a prompt with a colon in it
+    return options
