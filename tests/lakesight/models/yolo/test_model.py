@@ -187,7 +187,7 @@ def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
     card = json.loads((tmp_path / "mine" / "card.json").read_text())
     card["contract"]["num_classes"] = 4
     (tmp_path / "mine" / "card.json").write_text(json.dumps(card))
-    with pytest.raises(UserError, match="tells 4 classes, but its card names 3"):
+    with pytest.raises(UserError, match="tells 4 classes, but 3 labels"):
         catalog.build(catalog.spec(str(tmp_path / "mine")))
     card["labels"] = ["a", "b", "c", "d"]
     (tmp_path / "mine" / "card.json").write_text(json.dumps(card))
@@ -215,7 +215,8 @@ def test_numbers_that_are_not_finite_are_an_error_not_an_empty_picture(tmp_path:
     tensors = load_file(path)
     tensors["model.22.cv3.0.2.bias"][0] = float("nan")
     save_file(tensors, path)
-    from lakesight.models.yolo.model import Yolo, YoloOptions
+    from lakesight.models.yolo.model import Yolo
+    from lakesight.models.yolo.reading import YoloOptions
 
     model = Yolo(card, tmp_path / "mine", YoloOptions(), "torch")
     with pytest.raises(ValueError, match="not finite"):
