@@ -19,6 +19,7 @@ ALLOWED = frozenset(
         "CDLA-Permissive-1.0",
         "CDLA-Permissive-2.0",
         "ISC",
+        "LicenseRef-own",
         "MIT",
         "MIT-0",
         "ODC-By-1.0",
@@ -26,7 +27,8 @@ ALLOWED = frozenset(
         "Zlib",
     }
 )
-"""SPDX ids of licences that allow any use and ask at most for attribution."""
+"""SPDX ids of licences that allow any use and ask at most for attribution; `LicenseRef-own` are
+weights or data of one's own, which is what `lakesight train` writes unless told otherwise."""
 
 DATA_REFUSED = frozenset({"withdrawn"})
 """Training data that refuses the model: its publisher took the data set back."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -14,13 +14,25 @@ from lakesight.media.decode import decode
 from lakesight.media.limits import Limits
 from lakesight.media.orientation import read_orientation, turn_upright
 from lakesight.media.resize import draw
-from lakesight.models.base import Model
+from lakesight.media.view import ImageView
+from lakesight.models.base import Image as View
 
 Picture = str | Path | Image.Image | npt.NDArray[np.uint8]
 """A file, a Pillow image, or `(height, width, 3)` uint8 RGB of any size."""
 
 
-def look(model: Model, pictures: Sequence[Picture], **columns: pa.Array) -> pa.Array:
+class Looking(Protocol):
+    """What looking at pictures needs of a model: see `base.Model`."""
+
+    view: ImageView
+    output: pa.Field
+
+    def predict(self, views: Sequence[View], rows: pa.Table) -> pa.Array:
+        """Return one value of type `output.type` per view."""
+        ...
+
+
+def look(model: Looking, pictures: Sequence[Picture], **columns: pa.Array) -> pa.Array:
     """Return one value of type `model.output.type` per picture.
 
     `columns` are what earlier models gave: `look(pose, pictures, detections=found)`.
@@ -33,7 +45,7 @@ def look(model: Model, pictures: Sequence[Picture], **columns: pa.Array) -> pa.A
     return model.predict([view for view, _, _ in drawn], pa.table({**sizes, **columns}))
 
 
-def _draw(model: Model, picture: Picture) -> tuple[npt.NDArray[np.uint8], int, int]:
+def _draw(model: Looking, picture: Picture) -> tuple[npt.NDArray[np.uint8], int, int]:
     """Return a picture's view, and the width and height of the original in pixels."""
     if isinstance(picture, str | Path):
         decoded = decode(Path(picture).read_bytes(), [model.view], Limits())

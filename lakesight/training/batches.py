@@ -2,7 +2,8 @@
 
 import math
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from functools import partial
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -12,7 +13,7 @@ from torch.utils.data import DataLoader, Sampler
 from torch.utils.data import Dataset as TorchDataset
 
 from lakesight.training.assign import Objects
-from lakesight.training.augment import augmented, classified, letterboxed
+from lakesight.training.augment import augmented, classified
 from lakesight.training.datasets import Dataset, Task
 from lakesight.training.losses import Truth
 from lakesight.training.sample import Sample, quads_to_xywhr
@@ -36,7 +37,13 @@ class Batch(NamedTuple):
     """`(B, 3, H, W)` RGB, 0..255."""
     truth: Truth
     class_ids: Tensor
-    """`(B,)` int64: of classified pictures, their class."""
+    """`(B,)` int64: of classified pictures, their class; or `(B, C)` of 0 and 1 where a picture may
+    have several."""
+
+    def to(self, device: torch.device) -> "Batch":
+        """Return the batch on a device."""
+        found: Batch = _moved(self, device)
+        return found
 
 
 class Augmented(TorchDataset[Sample]):
@@ -82,7 +89,13 @@ class Shuffled(Sampler[Key]):
 
 
 def loader(
-    dataset: Dataset, task: Task, settings: TrainSettings, rank: int = 0, num_ranks: int = 1
+    dataset: Dataset,
+    task: Task,
+    settings: TrainSettings,
+    rank: int = 0,
+    num_ranks: int = 1,
+    *,
+    multi_label: bool = False,
 ) -> tuple[DataLoader[Batch], Shuffled]:
     """Return the batches of a worker, and the sampler whose `epoch` to set before each epoch."""
     sampler = Shuffled(len(dataset), settings.seed, rank, num_ranks)
@@ -92,22 +105,17 @@ def loader(
         sampler=sampler,
         num_workers=settings.num_workers,
         persistent_workers=settings.num_workers > 0,
-        collate_fn=collate,
+        collate_fn=partial(collate, num_classes=len(dataset.labels) if multi_label else None),
         drop_last=len(sampler) >= settings.batch_size,
     )
     return batches, sampler
 
 
-def validation_batches(dataset: Dataset, settings: TrainSettings) -> Iterator[Batch]:
-    """Yield the pictures as inference sees them: whole, letterboxed, in order."""
-    for start in range(0, len(dataset), settings.batch_size):
-        stop = min(start + settings.batch_size, len(dataset))
-        samples = [dataset[index] for index in range(start, stop)]
-        yield collate([letterboxed(sample, settings.image_size) for sample in samples])
+def collate(samples: Sequence[Sample], num_classes: int | None = None) -> Batch:
+    """Return samples of one size as a batch, their objects padded to the most.
 
-
-def collate(samples: Sequence[Sample]) -> Batch:
-    """Return samples of one size as a batch, their objects padded to the most."""
+    With `num_classes`, a picture may have several classes, or none.
+    """
     most = max(1, *(len(sample.boxes_xyxy) for sample in samples))
     images = np.stack([sample.image for sample in samples]).transpose(0, 3, 1, 2)
     return Batch(
@@ -121,7 +129,7 @@ def collate(samples: Sequence[Sample]) -> Batch:
             instances=_maps(samples),
             keypoints=_keypoints(samples, most),
         ),
-        class_ids=torch.tensor([int(s.class_ids[0]) if len(s.class_ids) else -1 for s in samples]),
+        class_ids=_classes(samples, num_classes),
     )
 
 
@@ -129,16 +137,36 @@ def resized(batch: Batch, side: int) -> Batch:
     """Return the batch with square pictures of `side` pixels, its truth scaled along."""
     factor = side / batch.images.shape[-1]
     truth = batch.truth
-    scale = torch.tensor([factor] * 4 + [1.0])[: truth.objects.boxes.shape[-1]]
+    scale = batch.images.new_tensor([factor] * 4 + [1.0], dtype=torch.float32)
+    scale = scale[: truth.objects.boxes.shape[-1]]
     images = functional.interpolate(batch.images.float(), (side, side), mode="bilinear")
     instances, keypoints = truth.instances, truth.keypoints
     if instances is not None:
         small = side // MASK_REDUCTION
         instances = functional.interpolate(instances[:, None].float(), (small, small))[:, 0].long()
     if keypoints is not None:
-        keypoints = keypoints * torch.tensor([factor, factor, 1.0])
+        keypoints = keypoints * keypoints.new_tensor([factor, factor, 1.0])
     objects = truth.objects._replace(boxes=truth.objects.boxes * scale)
     return batch._replace(images=images, truth=Truth(objects, instances, keypoints))
+
+
+def _classes(samples: Sequence[Sample], num_classes: int | None) -> Tensor:
+    """Return the class of every picture `(B,)`, or which of several classes it has `(B, C)`."""
+    if num_classes is None:
+        return torch.tensor([int(s.class_ids[0]) if len(s.class_ids) else -1 for s in samples])
+    found = torch.zeros(len(samples), num_classes)
+    for row, sample in enumerate(samples):
+        found[row, torch.from_numpy(sample.class_ids)] = 1
+    return found
+
+
+def _moved(values: Any, device: torch.device) -> Any:
+    """Return tensors on a device, in named tuples as they are in."""
+    if isinstance(values, Tensor):
+        return values.to(device, non_blocking=True)
+    if values is None:
+        return None
+    return type(values)(*(_moved(value, device) for value in values))
 
 
 def _boxes(sample: Sample) -> np.ndarray:

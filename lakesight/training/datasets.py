@@ -30,8 +30,10 @@ MAX_OUTSIDE_PX = 2.0
 class Dataset(Protocol):
     """Labelled pictures by number."""
 
-    labels: tuple[str, ...]
-    """Names of the classes by id."""
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Names of the classes by id."""
+        ...
 
     def __len__(self) -> int:
         """Return how many pictures there are."""

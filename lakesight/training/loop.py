@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,6 +22,7 @@ from lakesight.training.losses import Predictions, classification_loss, detectio
 from lakesight.training.settings import TrainSettings
 
 CHECKPOINT = "last.pt"
+BEST = "best.pt"
 EMA_RAMP = 2000
 """Updates in which the running mean's decay rises to its value."""
 BIAS_WARMUP = 0.1
@@ -43,11 +44,14 @@ class Progress:
     """One row an epoch: losses, learning rate, metrics."""
 
 
-class Callback(Protocol):
-    """What may follow a training. Every method may be left to do nothing."""
+class Callback:
+    """What may follow a training, in its first process. Every method may be left out."""
 
     def on_start(self, settings: TrainSettings, folder: Path) -> None:
         """Follow the start of a training, or its going on."""
+
+    def on_step(self, epoch: int, step: int, num_steps: int, losses: Mapping[str, float]) -> None:
+        """Follow one batch: number `step` of `num_steps` in `epoch`, all counted from 1."""
 
     def on_epoch(self, progress: Progress) -> None:
         """Follow one epoch; its row is `progress.history[-1]`."""
@@ -70,14 +74,24 @@ class Trainer:
         settings: TrainSettings,
         folder: Path,
         callbacks: Sequence[Callback] = (),
+        device: torch.device | None = None,
     ) -> None:
         self.settings, self.folder, self.evaluate = settings, folder, evaluate
         self.callbacks = callbacks
         self.rank, self.num_ranks = _place()
-        self.network = network
+        self.device = device or torch.device("cpu")
+        # channels last: convolutions are a fifth faster on CPUs, and more on GPUs
+        self.network = network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.ema = deepcopy(network).eval().requires_grad_(requires_grad=False)
-        task = network.architecture.task
-        self.batches, self.sampler = loader(dataset, task, settings, self.rank, self.num_ranks)
+        kind = network.architecture
+        self.batches, self.sampler = loader(
+            dataset,
+            kind.task,
+            settings,
+            self.rank,
+            self.num_ranks,
+            multi_label=kind.multi_label,
+        )
         for layer in list(network.model)[: settings.freeze]:
             layer.requires_grad_(requires_grad=False)
         self.optimizer = _optimizer(network, settings)
@@ -107,7 +121,7 @@ class Trainer:
         path = self.folder / CHECKPOINT
         if not path.is_file():
             return False
-        state = torch.load(path, weights_only=True)
+        state = torch.load(path, weights_only=True, map_location=self.device)
         self.network.load_state_dict(state["network"])
         self.ema.load_state_dict(state["ema"])
         self.optimizer.load_state_dict(state["optimizer"])
@@ -129,8 +143,11 @@ class Trainer:
         sums: dict[str, float] = {}
         for number, batch in enumerate(self.batches):
             self._set_learning_rate()
-            for name, value in self._step(batch).items():
+            losses = self._step(batch)
+            for name, value in losses.items():
                 sums[name] = sums.get(name, 0.0) + value
+            for callback in self._mine():
+                callback.on_step(self.progress.epoch + 1, number + 1, len(self.batches), losses)
             is_last = number + 1 == len(self.batches)
             if (self.num_steps % self.accumulate) == 0 or is_last:
                 self._update()
@@ -141,8 +158,8 @@ class Trainer:
 
     def _step(self, batch: Batch) -> dict[str, float]:
         """Add the gradients of one batch; return its losses."""
-        batch = self._sized(batch)
-        images = batch.images.float() / 255
+        batch = self._sized(batch.to(self.device))
+        images = (batch.images.float() / 255).contiguous(memory_format=torch.channels_last)
         enabled = self.settings.precision == "bf16"
         with torch.autocast(images.device.type, torch.bfloat16, enabled=enabled):
             raw = self.model(images)
@@ -203,7 +220,7 @@ class Trainer:
         if self.rank == 0 and metrics["fitness"] > self.progress.best_fitness:
             self.progress.best_fitness = metrics["fitness"]
             self.progress.best_epoch = self.progress.epoch
-            _save(self.folder / "best.pt", {"network": self.ema.state_dict()})
+            _save(self.folder / BEST, {"network": self.ema.state_dict()})
         if self.rank == 0:
             self._checkpoint()
         self._share_best()
@@ -211,7 +228,7 @@ class Trainer:
     def _share_best(self) -> None:
         """Have every process know the best epoch, so that all end at the same one."""
         if self.num_ranks > 1:
-            best = torch.tensor([self.progress.best_epoch])
+            best = torch.tensor([self.progress.best_epoch], device=self.device)
             torch.distributed.broadcast(best, 0)
             self.progress.best_epoch = int(best)
 

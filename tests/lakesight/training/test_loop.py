@@ -13,7 +13,7 @@ from lakesight.errors import UserError
 from lakesight.models.yolo.architecture import Task
 from lakesight.models.yolo.network import Network, build_network
 from lakesight.training.augment import Augmentation
-from lakesight.training.loop import Trainer
+from lakesight.training.loop import Callback, Trainer
 from lakesight.training.sample import InstanceMap, Sample, xywhr_to_quads
 from lakesight.training.settings import TrainSettings
 
@@ -85,14 +85,10 @@ def trainer(task: Task, folder: Path, epochs: int, stop_after: int | None = None
     def evaluate(network: Network) -> dict[str, float]:
         return {"fitness": float(made.progress.epoch)}
 
-    class Kill:
-        def on_start(self, settings: TrainSettings, folder: Path) -> None: ...
-
+    class Kill(Callback):
         def on_epoch(self, progress: object) -> None:
             if made.progress.epoch == stop_after:
                 raise KeyboardInterrupt
-
-        def on_end(self, progress: object, folder: Path) -> None: ...
 
     made = Trainer(tiny(task), Generated(task), evaluate, settings(epochs), folder, [Kill()])
     return made
