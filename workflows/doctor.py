@@ -16,7 +16,7 @@ from lakesight.models import catalog
 from lakesight.models.availability import availability
 from lakesight.models.base import Frozen, RuntimeName
 from lakesight.runtimes.base import usable_cpus
-from lakesight.runtimes.choose import num_nvidia_gpus
+from lakesight.runtimes.engines import num_nvidia_gpus
 from lakesight.runtimes.probe import probe
 
 EXTRAS: dict[str, tuple[str, ...]] = {

@@ -12,7 +12,7 @@ from lakesight.errors import UserError
 from lakesight.lake.store import Store
 from lakesight.lake.uris import is_s3
 from lakesight.models.base import FolderSource, HubSource, ModelCard, PackageSource, Source
-from lakesight.runtimes.choose import READERS
+from lakesight.runtimes.engines import ENDINGS
 from lakesight.runtimes.onnx_graph import external_files
 
 
@@ -59,11 +59,10 @@ def weights_file(card: ModelCard, folder: Path) -> Path:
     Raises UserError where there is not exactly one, and where an ONNX file keeps tensors outside
     its folder or in files that the card lists no digest for.
     """
-    endings = tuple(READERS)
-    found = [name for name in card.sha256 if name.endswith(endings)]
+    found = [name for name in card.sha256 if name.endswith(ENDINGS)]
     if len(found) != 1:
         raise UserError(
-            f"the card of {card.name} lists {len(found)} files ending in {', '.join(endings)}; "
+            f"the card of {card.name} lists {len(found)} files ending in {', '.join(ENDINGS)}; "
             "expected exactly one"
         )
     # A staged file may be a link: external data lies beside the file itself.

@@ -6,7 +6,8 @@ from lakesight.errors import UserError
 from lakesight.models import licences
 from lakesight.models.artefact import local_folder
 from lakesight.models.base import HubSource, ModelCard, ModelSpec
-from lakesight.runtimes.choose import READERS, check_reads, choose, num_nvidia_gpus
+from lakesight.runtimes.choose import check_reads, choose
+from lakesight.runtimes.engines import ENDINGS, num_nvidia_gpus
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,7 @@ def _check_files(card: ModelCard) -> None:
 
 def _runnable(card: ModelCard) -> list[str]:
     """Return the files that a runtime reads; none for weights that a family loads into torch."""
-    return [name for name in card.sha256 if name.endswith(tuple(READERS))]
+    return [name for name in card.sha256 if name.endswith(ENDINGS)]
 
 
 def _ready(card: ModelCard) -> Availability:

@@ -15,6 +15,7 @@ from lakesight.media.view import ImageView
 
 Kind = Literal["detect", "classify", "embed", "pose", "caption"]
 RuntimeName = Literal["auto", "openvino", "onnxruntime", "tensorrt", "torch"]
+Precision = Literal["f32", "bf16", "f16", "int8"]
 Image = npt.NDArray[np.uint8]
 """One view: `(height, width, 3)` uint8 RGB."""
 
@@ -64,6 +65,42 @@ class Licences(Frozen):
     language_model: str | None = None
 
 
+class Parity(Frozen):
+    """How far an exported network is from the weights on torch in float32, over real views."""
+
+    num_views: int
+    box_px: float | None = None
+    """Largest difference of a box's side, in pixels of the view; None for a classifier."""
+    score: float
+    """Largest difference of a score."""
+    other: float | None = None
+    """Largest of masks' prototypes and coefficients, keypoints or angles, over their range."""
+    map_before: float | None = None
+    """mAP50-95, or top-1 accuracy, on torch; None where it was not measured."""
+    map_after: float | None = None
+
+
+class Artefact(Frozen):
+    """The same network as another engine's files, in the model's folder."""
+
+    format: str
+    """Key of `lakesight.exporting.formats.FORMATS`."""
+    precision: Precision = "f32"
+    """f32 agrees with the weights within a stated tolerance; any other is used when asked for."""
+    main: str
+    """The file, or folder, that an engine opens, relative to the model's folder."""
+    files: dict[str, str]
+    """File name, relative to the model's folder, to hex digest."""
+    layout: Literal["NCHW", "NHWC"] = "NCHW"
+    parity: Parity | None = None
+    """None where nothing on the machine that exported it could run it."""
+
+    @property
+    def name(self) -> str:
+        """Return what it is called: `onnx`, `openvino-int8`."""
+        return self.format if self.precision == "f32" else f"{self.format}-{self.precision}"
+
+
 class ModelCard(Frozen):
     """What a model is, where its bytes are, and what it may be used for."""
 
@@ -83,6 +120,8 @@ class ModelCard(Frozen):
     """What the family must know of the artefact's tensors; each family validates it."""
     provenance: str
     """One or two sentences: who made it, from what, with which known limits."""
+    artefacts: tuple[Artefact, ...] = ()
+    """What `lakesight export` made of the weights; they stay the truth."""
 
 
 class ModelSpec(Frozen):

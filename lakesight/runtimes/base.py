@@ -9,9 +9,8 @@ import numpy.typing as npt
 from pydantic import Field
 
 from lakesight.errors import UserError
-from lakesight.models.base import Frozen, Image, RuntimeName
+from lakesight.models.base import Frozen, Image, Precision, RuntimeName
 
-Precision = Literal["f32", "bf16"]
 Tensors = dict[str, npt.NDArray[Any]]
 """Outputs by tensor name, stacked over the batch: the first axis is the picture."""
 
@@ -39,7 +38,8 @@ class RuntimeOptions(Frozen):
     """How to run a network; the options of every family that runs one start with these."""
 
     precision: Precision = "f32"
-    """Arithmetic inside the network: f32, or bf16 (faster on recent CPUs, about 3 digits)."""
+    """Arithmetic inside the network: f32, bf16 (faster on recent CPUs, about 3 digits), or f16 and
+    int8 for models that were exported so (`lakesight export`)."""
     num_threads: int | None = Field(default=None, ge=1, exclude=True)
     """CPU threads; all that this process may use unless given. Never changes a value."""
 
@@ -67,6 +67,19 @@ def place(runtime: Runtime) -> str:
 def usable_cpus() -> int:
     """Return how many CPUs this process may run on."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def as_input(image: Image, network: Network) -> npt.NDArray[np.float32]:
+    """Return one picture as a file's own input, a batch of 1: for engines whose graph is fixed."""
+    pixels = image[..., ::-1] if network.channels == "bgr" else image
+    values = pixels[None].astype(np.float32)
+    if network.mean is not None:
+        values -= np.array(network.mean, np.float32)
+    if network.scale is not None:
+        values /= np.array(network.scale, np.float32)
+    return (
+        np.ascontiguousarray(values.transpose(0, 3, 1, 2)) if network.layout == "NCHW" else values
+    )
 
 
 def check_images(images: Sequence[Image], network: Network) -> None:

@@ -1,34 +1,17 @@
 """Which runtime runs a file of weights here, and why."""
 
-import ctypes
-import importlib.util
 import logging
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from lakesight.errors import UserError
-from lakesight.models.base import RuntimeName
-from lakesight.runtimes.base import Network, Precision, Runtime, RuntimeOptions
+from lakesight.models.base import Precision, RuntimeName
+from lakesight.runtimes.base import Network, Runtime, RuntimeOptions
+from lakesight.runtimes.engines import Engine, onnx_built, readers
 from lakesight.runtimes.onnx_graph import external_files
 
 log = logging.getLogger(__name__)
-
-READERS: dict[str, tuple[RuntimeName, ...]] = {
-    ".onnx": ("tensorrt", "onnxruntime", "openvino"),
-    ".pb": ("openvino",),
-    ".tflite": ("openvino",),
-    ".xml": ("openvino",),
-    ".pt2": ("torch",),
-}
-"""File ending to the runtimes that read it."""
-
-INSTALL: dict[RuntimeName, str] = {
-    "openvino": "pip install openvino",
-    "onnxruntime": "pip install onnxruntime",
-    "tensorrt": "pip install 'lakesight[gpu]' on a machine with an NVIDIA GPU",
-    "torch": "pip install torch",
-}
 
 
 @dataclass(frozen=True)
@@ -40,85 +23,25 @@ class Choice:
     reason: str
 
 
-def installed(module: str) -> bool:
-    """Return whether a module can be imported, without importing it."""
-    return importlib.util.find_spec(module) is not None
+def computes(engine: Engine, precision: Precision, stored: Precision = "f32") -> bool:
+    """Return whether an engine computes in a precision what is stored in another.
+
+    What is not stored in f32 runs as it is stored, on every engine that reads it.
+    """
+    return precision == stored or (stored == "f32" and precision in engine.precisions)
 
 
-def num_nvidia_gpus() -> int:
-    """Return how many NVIDIA GPUs the driver shows to this process; 0 without a driver."""
-    try:
-        driver = ctypes.CDLL("libcuda.so.1")
-    except OSError:
-        return 0
-    count = ctypes.c_int(0)
-    if driver.cuInit(0) != 0 or driver.cuDeviceGetCount(ctypes.byref(count)) != 0:
-        return 0
-    return count.value
-
-
-def _onnx_built() -> tuple[str, ...]:
-    """Return the providers that ONNX Runtime was built with."""
-    if not installed("onnxruntime"):
-        return ()
-    import onnxruntime
-
-    return tuple(onnxruntime.get_available_providers())
-
-
-def _onnx_providers() -> tuple[str, ...]:
-    """Return those that this machine can use, too."""
-    return tuple(name for name in _onnx_built() if name.startswith("CPU") or num_nvidia_gpus())
-
-
-def _openvino() -> Choice | None:
-    if not installed("openvino"):
-        return None
-    return Choice("openvino", "cpu", "it keeps every core busy")
-
-
-def _tensorrt() -> Choice | None:
-    if "TensorrtExecutionProvider" not in _onnx_providers() or not installed("tensorrt"):
-        return None
-    return Choice("tensorrt", "cuda", "it compiles the network for this GPU")
-
-
-def _cuda() -> Choice | None:
-    if "CUDAExecutionProvider" not in _onnx_providers():
-        return None
-    return Choice("onnxruntime", "cuda", "there is a GPU, and no TensorRT")
-
-
-def _onnx_cpu() -> Choice | None:
-    if not installed("onnxruntime"):
-        return None
-    return Choice("onnxruntime", "cpu", "OpenVINO is not installed")
-
-
-def _torch() -> Choice | None:
-    if not installed("torch"):
-        return None
-    return Choice("torch", "cuda" if num_nvidia_gpus() else "cpu", "only torch reads the file")
-
-
-FASTEST_FIRST: tuple[Callable[[], Choice | None], ...] = (
-    _tensorrt,
-    _cuda,
-    _openvino,
-    _onnx_cpu,
-    _torch,
-)
-
-BF16: tuple[RuntimeName, ...] = ("openvino", "tensorrt", "torch")
-"""The runtimes that compute in bf16; every one computes in f32."""
+def engines(
+    file_name: str, precision: Precision = "f32", stored: Precision = "f32"
+) -> list[Engine]:
+    """Return what can run this file here, the fastest first."""
+    able = [one for one in readers(file_name) if computes(one, precision, stored)]
+    return [one for one in able if one.here()]
 
 
 def choices(file_name: str, precision: Precision = "f32") -> list[Choice]:
-    """Return what can run this file here, the fastest first."""
-    readers = READERS.get(Path(file_name).suffix, ())
-    found = (offer() for offer in FASTEST_FIRST)
-    able = [choice for choice in found if choice is not None and choice.runtime in readers]
-    return [choice for choice in able if precision == "f32" or choice.runtime in BF16]
+    """Return what can run this file here, the fastest first, and why."""
+    return [Choice(one.runtime, one.device, one.reason) for one in engines(file_name, precision)]
 
 
 def choose(file_name: str, wanted: RuntimeName = "auto", precision: Precision = "f32") -> Choice:
@@ -126,29 +49,46 @@ def choose(file_name: str, wanted: RuntimeName = "auto", precision: Precision = 
 
     Raises UserError, with what to install, when there is none.
     """
-    check_reads(file_name, wanted, precision)
-    found = choices(file_name, precision)
-    if wanted == "auto" and found:
-        return found[0]
-    for choice in found:
-        if choice.runtime == wanted:
-            return Choice(choice.runtime, choice.device, "it was asked for")
-    readers = READERS.get(Path(file_name).suffix, ())
-    missing = readers[-1:] if wanted == "auto" else (wanted,)
-    advice = " or ".join(INSTALL[name] for name in missing) or "convert it to ONNX"
+    engine = _engine(file_name, wanted, precision)
+    reason = engine.reason if wanted == "auto" else "it was asked for"
+    return Choice(engine.runtime, engine.device, reason)
+
+
+def _engine(
+    file_name: str, wanted: RuntimeName, precision: Precision, stored: Precision = "f32"
+) -> Engine:
+    check_reads(file_name, wanted, precision, stored)
+    for engine in engines(file_name, precision, stored):
+        if wanted in ("auto", engine.runtime):
+            return engine
+    known = readers(file_name)
+    missing = known[-1:] if wanted == "auto" else [one for one in known if one.runtime == wanted]
+    advice = " or ".join(dict.fromkeys(one.install for one in missing)) or "convert it to ONNX"
     raise UserError(f"nothing installed here runs {file_name} with runtime {wanted}: {advice}")
 
 
-def check_reads(file_name: str, wanted: RuntimeName, precision: Precision) -> None:
+def check_reads(
+    file_name: str, wanted: RuntimeName, precision: Precision, stored: Precision = "f32"
+) -> None:
     """Raise UserError where the wanted runtime can nowhere run the file in this precision."""
-    readers = READERS.get(Path(file_name).suffix, ())
-    if wanted != "auto" and wanted not in readers:
+    known = readers(file_name)
+    if not known:
+        return
+    fitting = [one for one in known if wanted in ("auto", one.runtime)]
+    if not fitting:
         raise UserError(
-            f"{wanted} does not read {file_name}; {' and '.join(readers) or 'no runtime'} can. "
+            f"{wanted} does not read {file_name}; {_names(known) or 'no runtime'} can. "
             "Choose another runtime, or leave it to auto."
         )
-    if wanted != "auto" and precision == "bf16" and wanted not in BF16:
-        raise UserError(f"{wanted} computes in f32 only; {', '.join(BF16)} can use bf16")
+    if not any(computes(one, precision, stored) for one in fitting):
+        able = [one for one in known if computes(one, precision, stored)]
+        advice = f"{_names(able)} can use {precision}" if able else "choose another precision"
+        who = wanted if wanted != "auto" else _names(known)
+        raise UserError(f"{who} cannot compute {file_name} in {precision}; {advice}")
+
+
+def _names(engines: Sequence[Engine]) -> str:
+    return " and ".join(dict.fromkeys(engine.runtime for engine in engines))
 
 
 def uses_gpu(file_name: str, wanted: RuntimeName = "auto", *, here: bool = True) -> bool:
@@ -156,49 +96,35 @@ def uses_gpu(file_name: str, wanted: RuntimeName = "auto", *, here: bool = True)
 
     `here`: with what is installed on this machine; else with everything that could be.
     """
-    readers = READERS.get(Path(file_name).suffix, ())
-    wanted_here = readers if wanted == "auto" else tuple({wanted} & set(readers))
-    on_gpu = {"torch"} if here else {"torch", "tensorrt", "onnxruntime"}
-    if on_gpu & set(wanted_here):
+    on_gpu = {one.runtime for one in readers(file_name) if one.device == "cuda"}
+    able = on_gpu if wanted == "auto" else on_gpu & {wanted}
+    if "torch" in able or (able and not here):
         return True
-    built = _onnx_built() if {"tensorrt", "onnxruntime"} & set(wanted_here) else ()
-    return "CUDAExecutionProvider" in built
+    return bool(able) and "CUDAExecutionProvider" in onnx_built()
 
 
 def open_network(
-    path: Path, network: Network, options: RuntimeOptions, wanted: RuntimeName = "auto"
+    path: Path,
+    network: Network,
+    options: RuntimeOptions,
+    wanted: RuntimeName = "auto",
+    stored: Precision = "f32",
 ) -> Runtime:
     """Load a file of weights into the runtime that `choose` picks, and log which and why.
 
+    `stored` is the precision of the file's numbers, `options.precision` that of the arithmetic.
+
     Raises UserError for what `choose` refuses, and for ONNX tensors outside the file's folder.
     """
-    choice = choose(path.name, wanted, options.precision)
+    engine = _engine(path.name, wanted, options.precision, stored)
     if path.suffix == ".onnx":
         external_files(path)
     log.info(
         "%s runs on %s (%s, %s): %s",
         path.name,
-        choice.runtime,
-        choice.device,
+        engine.runtime,
+        engine.device,
         options.precision,
-        choice.reason,
+        engine.reason if wanted == "auto" else "it was asked for",
     )
-    return _open(choice, path, network, options)
-
-
-def _open(choice: Choice, path: Path, network: Network, options: RuntimeOptions) -> Runtime:
-    match choice.runtime:
-        case "openvino":
-            from lakesight.runtimes.openvino import OpenVino
-
-            return OpenVino(path, network, options)
-        case "torch":
-            from lakesight.runtimes.torch import TorchModule
-
-            return TorchModule.open(path, network, options)
-        case _:
-            from lakesight.runtimes.onnxruntime import OnnxCpu, OnnxGpu
-
-            if choice.device == "cpu":
-                return OnnxCpu(path, network, options)
-            return OnnxGpu(path, network, options, choice.runtime)
+    return engine.open(path, network, options)

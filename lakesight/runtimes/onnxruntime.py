@@ -53,17 +53,15 @@ class OnnxCpu:
 class OnnxGpu:
     """A network on an NVIDIA GPU, in batches of one size."""
 
+    name: RuntimeName = "onnxruntime"
     device = "cuda"
 
-    def __init__(
-        self, path: Path, network: Network, options: RuntimeOptions, name: RuntimeName
-    ) -> None:
-        self.name = name
+    def __init__(self, path: Path, network: Network, options: RuntimeOptions) -> None:
         self.precision = options.precision
         self._network = network
-        _load_libraries(name)
+        _load_libraries(self.name)
         model = with_pixels(path, network)
-        self._session = _session(model, _providers(name, options, model))
+        self._session = _session(model, _providers(self.name, options, model))
         self._names = [output.name for output in self._session.get_outputs()]
         size = self._session.get_inputs()[0].shape[0]
         self._batch = size if isinstance(size, int) else GPU_BATCH
@@ -82,6 +80,12 @@ class OnnxGpu:
         for index, image in enumerate(images):
             pixels[index] = image
         return [tensor[: len(images)] for tensor in _run(self._session, pixels)]
+
+
+class OnnxTensorRt(OnnxGpu):
+    """The same, compiled by TensorRT for the GPU."""
+
+    name: RuntimeName = "tensorrt"
 
 
 def _session(model: bytes, providers: list[tuple[str, dict[str, Any]]]) -> Any:

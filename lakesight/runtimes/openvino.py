@@ -65,7 +65,8 @@ class OpenVino:
 
     def _settings(self) -> dict[str, Any]:
         return {
-            "INFERENCE_PRECISION_HINT": self.precision,
+            # What is stored in int8 computes the rest in f32.
+            "INFERENCE_PRECISION_HINT": "bf16" if self.precision == "bf16" else "f32",
             "NUM_STREAMS": self._num_threads,
             "INFERENCE_NUM_THREADS": self._num_threads,
             # Several actors share a machine: pinned, all of them would sit on the first cores.

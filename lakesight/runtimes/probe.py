@@ -1,5 +1,6 @@
 """Does a runtime really work here? Run a network of one layer through it and look."""
 
+import importlib
 import tempfile
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -9,15 +10,8 @@ import numpy as np
 
 from lakesight.models.base import RuntimeName
 from lakesight.runtimes.base import Network, RuntimeOptions
-from lakesight.runtimes.choose import INSTALL, open_network
-
-PACKAGES: dict[RuntimeName, tuple[str, ...]] = {
-    "openvino": ("openvino",),
-    "onnxruntime": ("onnxruntime", "onnxruntime-gpu"),
-    "tensorrt": ("tensorrt", "tensorrt-cu13", "tensorrt-cu12"),
-    "torch": ("torch",),
-}
-"""Runtime to the distributions that bring it."""
+from lakesight.runtimes.choose import open_network
+from lakesight.runtimes.engines import ENGINES, Engine
 
 SIDE = 4
 
@@ -38,9 +32,9 @@ def probe(runtime: RuntimeName) -> Probe:
     """Run a picture through the runtime; the answer is known. Takes about a tenth of a second."""
     found = _version(runtime)
     if found is None:
-        return Probe(runtime, None, works=False, detail=INSTALL[runtime])
+        return Probe(runtime, None, works=False, detail=_engines(runtime)[0].install)
     try:
-        device, mean = _torch_mean() if runtime == "torch" else _onnx_mean(runtime)
+        device, mean = _mean(runtime)
     except Exception as error:  # whatever a broken installation raises is the answer
         return Probe(runtime, found, works=False, detail=str(error).partition("\n")[0])
     works = bool(np.isclose(mean, 0.5, atol=1e-6))
@@ -48,12 +42,27 @@ def probe(runtime: RuntimeName) -> Probe:
 
 
 def _version(runtime: RuntimeName) -> str | None:
-    for package in PACKAGES[runtime]:
+    for package in [name for engine in _engines(runtime) for name in engine.packages]:
         try:
             return version(package)
         except PackageNotFoundError:
             continue
     return None
+
+
+def _engines(runtime: RuntimeName) -> list[Engine]:
+    return [engine for engine in ENGINES if engine.runtime == runtime]
+
+
+def _mean(runtime: RuntimeName) -> tuple[str, float]:
+    """Return the device, and the mean of a grey picture; what reads no ONNX is only imported."""
+    if runtime == "torch":
+        return _torch_mean()
+    if any(".onnx" in engine.reads for engine in _engines(runtime)):
+        return _onnx_mean(runtime)
+    engine = _engines(runtime)[0]
+    importlib.import_module(engine.module)
+    return engine.device, 0.5
 
 
 def _picture() -> np.ndarray:

@@ -3,8 +3,8 @@
 import threading
 from collections.abc import Sequence
 
-from lakesight.models.base import Image, RuntimeName
-from lakesight.runtimes.base import Precision, Runtime, Tensors
+from lakesight.models.base import Image, Precision, RuntimeName
+from lakesight.runtimes.base import Runtime, Tensors
 
 
 class Shared:

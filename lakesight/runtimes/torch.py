@@ -42,16 +42,11 @@ class TorchModule:
         self.device = "cuda" if torch.cuda.is_available() else "cpu"
         self.precision = options.precision
         self._network = network
-        dtype = DTYPES[options.precision]
+        dtype = DTYPES.get(options.precision, torch.float32)
         self._pixels = Pixels(network, dtype).to(self.device)
         self._module = module.to(self.device, dtype)
         if options.num_threads is not None:
             torch.set_num_threads(options.num_threads)
-
-    @classmethod
-    def open(cls, path: Path, network: Network, options: RuntimeOptions) -> "TorchModule":
-        """Load a `.pt2` file; its outputs are named `output_0`, … or as its dict names them."""
-        return cls(torch.export.load(path).module(), network, options)
 
     def infer(self, images: Sequence[Image]) -> Tensors:
         """Return every output, stacked; see `Runtime.infer`."""
@@ -80,3 +75,13 @@ def _named(output: Any) -> Mapping[str, Tensor]:
 def _to_numpy(tensor: Tensor) -> np.ndarray:
     values = tensor.float() if tensor.is_floating_point() else tensor
     return values.cpu().numpy()
+
+
+def open_file(path: Path, network: Network, options: RuntimeOptions) -> TorchModule:
+    """Return a `.pt2` or `.torchscript` file as a runtime.
+
+    Its outputs are named `output_0`, … or as its dict names them.
+    """
+    if path.suffix == ".torchscript":
+        return TorchModule(torch.jit.load(path), network, options)  # type: ignore[no-untyped-call]
+    return TorchModule(torch.export.load(path).module(), network, options)

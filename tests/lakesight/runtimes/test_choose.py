@@ -6,7 +6,8 @@ import pytest
 
 from lakesight.errors import UserError
 from lakesight.models.base import RuntimeName
-from lakesight.runtimes.choose import Choice, choices, choose, num_nvidia_gpus, uses_gpu
+from lakesight.runtimes.choose import Choice, choices, choose, uses_gpu
+from lakesight.runtimes.engines import num_nvidia_gpus
 
 without_gpu = pytest.mark.skipif(num_nvidia_gpus() > 0, reason="this machine has a GPU")
 

@@ -1,0 +1,99 @@
+"""What a converter gets and gives: one function per format, listed in `formats`.
+
+Shapes: B pictures, H and W of the view in pixels.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from lakesight.media.view import ImageView
+from lakesight.models.base import Image, Precision
+from lakesight.models.yolo.folder import Contract
+
+if TYPE_CHECKING:
+    from lakesight.models.yolo.network import Inference
+
+INPUT = "images"
+"""Name of an exported network's input: `(B, 3, H, W)` float32 in 0..1, RGB."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """A YOLO as every converter gets it."""
+
+    module: "Inference"
+    """BatchNorm folded, eval, float32, on the CPU: `(B, 3, H, W)` in 0..1 to a tuple of tensors."""
+    contract: Contract
+    labels: tuple[str, ...]
+    view: ImageView
+    scratch: Path
+    """A folder for intermediate files, removed afterwards."""
+    precision: Precision = "f32"
+    """What was asked for, one of the format's `precisions`."""
+    calibration: Sequence[Image] = ()
+    """Views, `(H, W, 3)` uint8 RGB, for whatever measures ranges; empty unless int8 was asked."""
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """Return the names of the tensors in their order, as `yolo.reading.Reader` reads them."""
+        return ("output_0", "output_1") if self.contract.task == "segment" else ("output_0",)
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """Return the input's shape for one picture."""
+        return 1, 3, self.view.height, self.view.width
+
+    def example(self, batch: int = 1) -> Tensor:
+        """Return an input of even noise, the same every time, for whatever traces."""
+        generator = torch.Generator().manual_seed(0)
+        return torch.rand(batch, *self.shape[1:], generator=generator)
+
+    def calibration_inputs(self) -> list[npt.NDArray[np.float32]]:
+        """Return every calibration view as an input of batch 1."""
+        return [as_input(view) for view in self.calibration]
+
+    @property
+    def onnx(self) -> Path:
+        """Return the network as ONNX, static and simplified, for what converts from that.
+
+        Its input is `images`, its outputs are `outputs`. Made once, when first asked for.
+        """
+        from lakesight.exporting.onnx import write
+
+        path = self.scratch / "model.onnx"
+        if not path.exists():
+            write(self, path)
+        return path
+
+
+def as_input(view: Image) -> npt.NDArray[np.float32]:
+    """Return one view as `(1, 3, H, W)` in 0..1: what the uint8 runtimes put before a network."""
+    return np.ascontiguousarray(view.transpose(2, 0, 1)[None], np.float32) / np.float32(255)
+
+
+@dataclass(frozen=True)
+class Written:
+    """What a converter has put into its folder."""
+
+    main: str
+    """The file, or folder, that an engine opens, such as `model.xml`; its ending tells which."""
+    layout: Literal["NCHW", "NHWC"] = "NCHW"
+    """Of the input; its values are 0..1 in either."""
+
+
+class Converter(Protocol):
+    """A function that writes a network into an empty folder; all it leaves there is the export.
+
+    Raises UserError, with what to do, for a task or precision that it cannot convert.
+    """
+
+    def __call__(self, source: Source, folder: Path) -> Written:
+        """Write the network and say what to open."""
+        ...

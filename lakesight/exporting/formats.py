@@ -1,0 +1,85 @@
+"""Every format that a YOLO can be exported to: one line each, its converter imported when used."""
+
+import importlib
+import importlib.util
+from dataclasses import dataclass
+from typing import cast
+
+from lakesight.errors import UserError
+from lakesight.exporting.base import Converter
+from lakesight.models.base import Precision
+
+
+@dataclass(frozen=True)
+class Format:
+    """A format by name: what converts to it, and how precisely."""
+
+    name: str
+    converter: str
+    """`module:function`, an `exporting.base.Converter`."""
+    about: str
+    """One clause for the help and the table."""
+    precisions: tuple[Precision, ...] = ("f32",)
+    """Those it can be written in, the default first."""
+    needs: tuple[str, ...] = ()
+    """Modules that the converter imports and a plain installation lacks."""
+    install: str = "pip install 'lakesight[export]'"
+    """What brings them."""
+    tasks: tuple[str, ...] = ("detect", "segment", "pose", "obb", "classify")
+    """The tasks that it can hold."""
+
+    def missing(self) -> str | None:
+        """Return the first module that is not installed; None where all are."""
+        return next((name for name in self.needs if importlib.util.find_spec(name) is None), None)
+
+    def load(self) -> Converter:
+        """Return the converter; raise UserError, with what to install, where that is missing."""
+        if missing := self.missing():
+            raise UserError(f"{self.name} needs {missing}, which is not installed: {self.install}")
+        module, _, name = self.converter.partition(":")
+        return cast("Converter", getattr(importlib.import_module(module), name))
+
+
+_ALL = (
+    Format(
+        "torchscript",
+        "lakesight.exporting.torchscript:convert",
+        "TorchScript, for C++ programs on libtorch",
+    ),
+    Format(
+        "torch-export",
+        "lakesight.exporting.torch_export:convert",
+        "a program of torch.export (.pt2), any batch",
+    ),
+    Format("onnx", "lakesight.exporting.onnx:convert", "ONNX, one picture", needs=("onnxscript",)),
+    Format(
+        "onnx-dynamic",
+        "lakesight.exporting.onnx:convert_dynamic",
+        "ONNX, any batch, height and width",
+        needs=("onnxscript",),
+    ),
+    Format(
+        "onnx-nms",
+        "lakesight.exporting.onnx_nms:convert",
+        "ONNX with NMS inside",
+        needs=("onnxscript",),
+        tasks=("detect", "segment", "pose"),
+    ),
+    Format(
+        "openvino",
+        "lakesight.exporting.openvino:convert",
+        "OpenVINO IR",
+        ("f32", "bf16", "int8"),
+        needs=("onnxscript",),
+    ),
+    Format(
+        "tensorrt",
+        "lakesight.exporting.tensorrt:convert",
+        "a TensorRT engine for this machine's GPU",
+        ("f16", "int8", "f32"),
+        needs=("onnxscript", "tensorrt"),
+        install="pip install 'lakesight[export,gpu]' on a machine with an NVIDIA GPU",
+    ),
+)
+
+FORMATS: dict[str, Format] = {one.name: one for one in _ALL}

@@ -1,0 +1,33 @@
+"""A model folder, opened for the converters."""
+
+from pathlib import Path
+
+from lakesight.errors import UserError
+from lakesight.exporting.base import Source
+from lakesight.models.artefact import read_labels, stage
+from lakesight.models.base import ModelCard
+from lakesight.models.yolo.folder import WEIGHTS, Contract
+from lakesight.models.yolo.network import check_size, for_inference, load_network
+
+
+def open_source(card: ModelCard, scratch: Path) -> Source:
+    """Return a card's network with its weights checked, loaded and folded, in f32.
+
+    `scratch` is a folder for intermediate files. Raises UserError for a card of another family.
+    """
+    if card.family != "yolo":
+        raise UserError(
+            f"{card.name} is of the family {card.family!r}; expected a YOLO's model folder, as "
+            "`lakesight train` or `lakesight models import FILE.pt` writes it"
+        )
+    assert card.view is not None
+    check_size(card.view.height, card.view.width)
+    folder = stage(card)
+    contract = Contract.model_validate(card.contract)
+    return Source(
+        module=for_inference(load_network(contract, folder / WEIGHTS)),
+        contract=contract,
+        labels=read_labels(card, folder),
+        view=card.view,
+        scratch=scratch,
+    )

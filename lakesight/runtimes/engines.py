@@ -1,0 +1,181 @@
+"""Every engine: what it reads, what brings it, which class opens a file with it."""
+
+import ctypes
+import importlib
+import importlib.util
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from lakesight.models.base import Precision, RuntimeName
+from lakesight.runtimes.base import Network, Runtime, RuntimeOptions
+
+
+def installed(module: str) -> bool:
+    """Return whether a module can be imported, without importing it."""
+    return importlib.util.find_spec(module) is not None
+
+
+def num_nvidia_gpus() -> int:
+    """Return how many NVIDIA GPUs the driver shows to this process; 0 without a driver."""
+    try:
+        driver = ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return 0
+    count = ctypes.c_int(0)
+    if driver.cuInit(0) != 0 or driver.cuDeviceGetCount(ctypes.byref(count)) != 0:
+        return 0
+    return count.value
+
+
+def onnx_built() -> tuple[str, ...]:
+    """Return the providers that ONNX Runtime was built with."""
+    if not installed("onnxruntime"):
+        return ()
+    import onnxruntime
+
+    return tuple(onnxruntime.get_available_providers())
+
+
+def _with_cuda() -> bool:
+    return "CUDAExecutionProvider" in onnx_built() and num_nvidia_gpus() > 0
+
+
+def _with_tensorrt() -> bool:
+    return "TensorrtExecutionProvider" in onnx_built() and num_nvidia_gpus() > 0
+
+
+def _torch_with_cuda() -> bool:
+    if not num_nvidia_gpus():
+        return False
+    import torch
+
+    return torch.cuda.is_available()
+
+
+@dataclass(frozen=True)
+class Engine:
+    """One engine on one device."""
+
+    runtime: RuntimeName
+    device: str
+    reads: tuple[str, ...]
+    """Endings of the files, or folders, that it opens."""
+    opens: str
+    """`module:callable`, called with path, network and options."""
+    module: str
+    """What must be importable."""
+    packages: tuple[str, ...]
+    """The distributions that bring it."""
+    install: str
+    reason: str
+    """Why `auto` takes it where it stands in the order, in one clause."""
+    precisions: tuple[Precision, ...] = ("f32",)
+    """How it can compute what is stored in f32; what is stored otherwise, it runs as it is."""
+    ready: Callable[[], bool] = lambda: True
+    """Whether the machine has what it needs besides the module."""
+
+    def here(self) -> bool:
+        """Return whether it runs on this machine."""
+        return installed(self.module) and self.ready()
+
+    def open(self, path: Path, network: Network, options: RuntimeOptions) -> Runtime:
+        """Return a file as a runtime."""
+        module, _, name = self.opens.partition(":")
+        opened: Runtime = getattr(importlib.import_module(module), name)(path, network, options)
+        return opened
+
+
+_GPU = "pip install 'lakesight[gpu]' on a machine with an NVIDIA GPU"
+_TENSORRT = ("tensorrt", "tensorrt-cu13", "tensorrt-cu12")
+
+ENGINES: tuple[Engine, ...] = (
+    Engine(
+        "tensorrt",
+        "cuda",
+        (".engine",),
+        "lakesight.runtimes.tensorrt:TensorRt",
+        "tensorrt",
+        _TENSORRT,
+        _GPU,
+        "its engine was built for this GPU",
+        ready=_torch_with_cuda,
+    ),
+    Engine(
+        "tensorrt",
+        "cuda",
+        (".onnx",),
+        "lakesight.runtimes.onnxruntime:OnnxTensorRt",
+        "tensorrt",
+        _TENSORRT,
+        _GPU,
+        "it compiles the network for this GPU",
+        ("f32", "bf16"),
+        ready=_with_tensorrt,
+    ),
+    Engine(
+        "onnxruntime",
+        "cuda",
+        (".onnx",),
+        "lakesight.runtimes.onnxruntime:OnnxGpu",
+        "onnxruntime",
+        ("onnxruntime-gpu",),
+        _GPU,
+        "there is a GPU, and no TensorRT",
+        ready=_with_cuda,
+    ),
+    Engine(
+        "torch",
+        "cuda",
+        (".pt2", ".torchscript"),
+        "lakesight.runtimes.torch:open_file",
+        "torch",
+        ("torch",),
+        "pip install torch",
+        "there is a GPU, and nothing else here uses it",
+        ("f32", "bf16"),
+        ready=_torch_with_cuda,
+    ),
+    Engine(
+        "openvino",
+        "cpu",
+        (".xml", ".onnx", ".pb", ".tflite"),
+        "lakesight.runtimes.openvino:OpenVino",
+        "openvino",
+        ("openvino",),
+        "pip install openvino",
+        "it keeps every core busy",
+        ("f32", "bf16"),
+    ),
+    Engine(
+        "onnxruntime",
+        "cpu",
+        (".onnx",),
+        "lakesight.runtimes.onnxruntime:OnnxCpu",
+        "onnxruntime",
+        ("onnxruntime",),
+        "pip install onnxruntime",
+        "OpenVINO is not installed",
+    ),
+    Engine(
+        "torch",
+        "cpu",
+        (".pt2", ".torchscript"),
+        "lakesight.runtimes.torch:open_file",
+        "torch",
+        ("torch",),
+        "pip install torch",
+        "only torch reads the file",
+        ("f32", "bf16"),
+    ),
+)
+"""The fastest first, as `benchmarks/runtimes.py` measures them; a new engine is one entry."""
+
+
+ENDINGS = tuple(sorted({ending for engine in ENGINES for ending in engine.reads}))
+"""Of everything that some engine reads."""
+
+
+def readers(file_name: str) -> tuple[Engine, ...]:
+    """Return the engines that read a file, by the ending of its name, installed or not."""
+    return tuple(engine for engine in ENGINES if Path(file_name).suffix in engine.reads)
