@@ -36,6 +36,7 @@ COMMANDS = {
     "report": "workflows.report:Report",
     "models": "workflows.models:Models",
     "scenes": "workflows.scenes:Scenes",
+    "train": "workflows.train:Train",
     "doctor": "workflows.doctor:Doctor",
 }
 """Command to `module:class`, imported only when it is the one that was given, or for `--help`."""

@@ -103,8 +103,8 @@ def loader(
         Augmented(dataset, task, settings),  # type: ignore[arg-type]  # it collates Samples
         batch_size=settings.batch_size,
         sampler=sampler,
-        num_workers=settings.num_workers,
-        persistent_workers=settings.num_workers > 0,
+        num_workers=settings.num_readers,
+        persistent_workers=settings.num_readers > 0,
         collate_fn=partial(collate, num_classes=len(dataset.labels) if multi_label else None),
         drop_last=len(sampler) >= settings.batch_size,
     )

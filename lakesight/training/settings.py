@@ -46,7 +46,7 @@ class TrainSettings(Frozen):
     max_gradient: float = Field(default=10.0, gt=0)
     """Gradients with a larger norm are scaled down to it."""
     seed: int = 0
-    num_workers: int = Field(default=0, ge=0)
+    num_readers: int = Field(default=0, ge=0)
     """Processes that read pictures beside the one that trains."""
     augmentation: Augmentation = Augmentation()
     loss: LossWeights = LossWeights()
