@@ -6,6 +6,7 @@ from lakesight.errors import UserError
 from lakesight.models import licences
 from lakesight.models.artefact import local_folder
 from lakesight.models.base import HubSource, ModelCard, ModelSpec
+from lakesight.models.exported import choose_way, why
 from lakesight.runtimes.choose import check_reads, choose
 from lakesight.runtimes.engines import ENDINGS, num_nvidia_gpus
 
@@ -39,10 +40,15 @@ def check(spec: ModelSpec, *, here: bool) -> str:
     card = spec.card
     licences.check(card, spec.licences_accepted)
     _check_files(card)
+    precision = spec.options.get("precision", "f32")
+    if card.family == "yolo":
+        way = choose_way(card, spec.runtime, precision, here=here)
+        if not here:
+            return "on the cluster's machines, by what each has"
+        return f"on {way.engine.runtime}, {way.engine.device}: {why(way, spec.runtime)}"
     names = _runnable(card)
     if not names:
         return _on_torch(spec, here=here)
-    precision = spec.options.get("precision", "f32")
     check_reads(names[0], spec.runtime, precision)
     if not here:
         return "on the cluster's machines, by what each has"
@@ -90,7 +96,10 @@ def _runnable(card: ModelCard) -> list[str]:
 def _ready(card: ModelCard) -> Availability:
     _check_files(card)
     names = _runnable(card)
-    if names:
+    if card.family == "yolo":
+        engine = choose_way(card).engine
+        how = f"{engine.runtime} on {engine.device}"
+    elif names:
         choice = choose(names[0])
         how = f"{choice.runtime} on {choice.device}"
     else:

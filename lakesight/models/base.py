@@ -4,6 +4,7 @@ A `ModelSpec` is what crosses the wire (a few hundred bytes); weights are loaded
 """
 
 from collections.abc import Sequence
+from pathlib import PurePosixPath
 from typing import Annotated, Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
@@ -92,8 +93,15 @@ class Artefact(Frozen):
     files: dict[str, str]
     """File name, relative to the model's folder, to hex digest."""
     layout: Literal["NCHW", "NHWC"] = "NCHW"
+    suppressed: bool = False
+    """NMS is inside, at fixed thresholds: for other programs, whose options are not ours."""
     parity: Parity | None = None
     """None where nothing on the machine that exported it could run it."""
+
+    @property
+    def ending(self) -> str:
+        """Return what tells the engines that read it."""
+        return PurePosixPath(self.main).suffix
 
     @property
     def name(self) -> str:

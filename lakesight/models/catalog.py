@@ -23,6 +23,7 @@ from lakesight.models.base import (
     ModelSpec,
     RuntimeName,
 )
+from lakesight.models.exported import ways
 from lakesight.models.packaged import PACKAGED
 from lakesight.runtimes.choose import uses_gpu
 from lakesight.runtimes.shared import Shared
@@ -44,8 +45,8 @@ CARDS: dict[str, ModelCard] = {card.name: card for card in PACKAGED}
 """The built-in models by name."""
 
 
-ON_TORCH = frozenset({"yolo", "detr", "image-text", "captioner"})
-"""Families that torch runs, on a GPU where there is one."""
+ON_TORCH = frozenset({"detr", "image-text", "captioner"})
+"""Families that only torch runs, on a GPU where there is one."""
 
 ON_ONE_NETWORK = frozenset({"classifier", "image-embedder"})
 """Families that look at the same network: see `build_all`."""
@@ -94,7 +95,8 @@ def spec(
 def essence(spec: ModelSpec) -> dict[str, Any]:
     """Return what of a spec decides its values; a name, a place or a provenance may be reworded.
 
-    Options are filled in, so that one that is added later counts by its default.
+    Options are filled in, so that one that is added later counts by its default. An export is not
+    of the essence: one in f32 gives the values of the weights, another precision is an option.
     """
     parts = {"kind", "family", "sha256", "labels", "view", "contract"}
     return {
@@ -160,6 +162,10 @@ def can_use_gpu(spec: ModelSpec, *, here: bool = True) -> bool:
     """
     if spec.card.family in ON_TORCH:
         return bool(spec.options.get("device") != "cpu")
+    if spec.card.family == "yolo":
+        known = ways(spec.card, spec.options.get("precision", "f32"))
+        on_gpu = [one for one in known if one.engine.device == "cuda"]
+        return any(spec.runtime in ("auto", one.engine.runtime) for one in on_gpu)
     return any(uses_gpu(name, spec.runtime, here=here) for name in spec.card.sha256)
 
 

@@ -2,8 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from lakesight.errors import UserError
 from lakesight.media.view import ImageView
@@ -11,7 +10,11 @@ from lakesight.models.artefact import sha256_of
 from lakesight.models.base import FolderSource, Licences, ModelCard
 from lakesight.models.yolo.architecture import Architecture
 
+if TYPE_CHECKING:  # a network that another engine runs needs no torch
+    from torch import Tensor
+
 WEIGHTS = "model.safetensors"
+CARD = "card.json"
 
 
 class Contract(Architecture):
@@ -35,7 +38,7 @@ def view_of(architecture: Architecture, side: int) -> ImageView:
 
 def save(
     folder: Path,
-    tensors: Mapping[str, Tensor],
+    tensors: "Mapping[str, Tensor]",
     contract: Contract,
     *,
     name: str,
@@ -73,6 +76,13 @@ def save(
         contract=contract.model_dump(mode="json"),
         provenance=provenance,
     )
-    text = card.model_dump_json(indent=2, exclude={"source"})
-    (folder / "card.json").write_text(text + "\n", encoding="utf-8")
+    write_card(folder, card)
     return card
+
+
+def write_card(folder: Path, card: ModelCard) -> None:
+    """Write `card.json`, whole or not at all; its source is the folder it lies in."""
+    text = card.model_dump_json(indent=2, exclude={"source"})
+    part = folder / ".card.json.part"
+    part.write_text(text + "\n", encoding="utf-8")
+    part.replace(folder / CARD)

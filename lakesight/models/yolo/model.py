@@ -1,51 +1,100 @@
 """The model family `yolo`: boxes, masks, keypoints, rotated boxes or classes of pictures."""
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
 import pyarrow as pa
 
 from lakesight.models.artefact import read_labels
-from lakesight.models.base import Image, ModelCard, RuntimeName
-from lakesight.models.pretrained import require_torch
+from lakesight.models.base import Artefact, Image, ModelCard, RuntimeName
+from lakesight.models.exported import Way, choose_way, main_file, why
 from lakesight.models.yolo.folder import WEIGHTS, Contract
-from lakesight.models.yolo.network import check_size, for_inference, load_network
 from lakesight.models.yolo.reading import Reader, YoloOptions
-from lakesight.runtimes.base import Network, place
-from lakesight.runtimes.torch import TorchModule
+from lakesight.runtimes.base import Network, Runtime, RuntimeOptions, Tensors, place
+
+log = logging.getLogger(__name__)
 
 
-class Yolo:
-    """A network of `lakesight.models.yolo.network` with its weights, on torch."""
+class OnRuntime:
+    """A network on some runtime, and what its tensors say: a `look.Looking`."""
 
-    Options = YoloOptions
-    concurrent = False
-
-    def __init__(
-        self, card: ModelCard, folder: Path, options: YoloOptions, runtime: RuntimeName
-    ) -> None:
-        assert card.view is not None
-        require_torch(card, runtime)
-        check_size(card.view.height, card.view.width)
-        self.card = card
-        self.view = card.view
-        contract = Contract.model_validate(card.contract)
-        self._reader = Reader(contract, read_labels(card, folder), card.view, options)
-        self.output = self._reader.output
-        self._runtime = _open(contract, folder / WEIGHTS, card, options)
-        self.runs_on = place(self._runtime)
+    def __init__(self, reader: Reader, runtime: Runtime) -> None:
+        self.reader = reader
+        self.runtime = runtime
+        self.view = reader.view
+        self.output = reader.output
 
     def predict(self, views: Sequence[Image], rows: pa.Table) -> pa.Array:
         """Return the objects, or classes, of every picture, of type `output.type`."""
         if not views:
             return pa.array([], self.output.type)
-        return self._reader.read(self._runtime.infer(views), rows)
+        return self.reader.read(in_order(self.runtime.infer(views)), rows)
 
 
-def _open(contract: Contract, path: Path, card: ModelCard, options: YoloOptions) -> TorchModule:
-    """Return the network with its weights, folded, taking uint8."""
+class Yolo:
+    """A network of `lakesight.models.yolo.network`: its weights on torch, or an export of them."""
+
+    Options = YoloOptions
+
+    def __init__(
+        self, card: ModelCard, folder: Path, options: YoloOptions, runtime: RuntimeName
+    ) -> None:
+        assert card.view is not None
+        self.card = card
+        self.view = card.view
+        reader = reader_of(card, folder, options)
+        self.output = reader.output
+        way = choose_way(card, runtime, options.precision)
+        self._network = OnRuntime(reader, open_way(way, card, folder, options))
+        self.runs_on = place(self._network.runtime)
+        self.concurrent = way.engine.runtime != "torch"
+        log.info(
+            "%s runs as %s on %s (%s): %s",
+            card.name,
+            way.artefact.name if way.artefact else "its weights",
+            self.runs_on,
+            options.precision,
+            why(way, runtime),
+        )
+
+    def predict(self, views: Sequence[Image], rows: pa.Table) -> pa.Array:
+        """Return the objects, or classes, of every picture, of type `output.type`."""
+        return self._network.predict(views, rows)
+
+
+def reader_of(card: ModelCard, folder: Path, options: YoloOptions) -> Reader:
+    """Return what reads the tensors of a card's network."""
     assert card.view is not None
-    network = Network(
-        width=card.view.width, height=card.view.height, layout="NCHW", scale=(255.0,) * 3
+    contract = Contract.model_validate(card.contract)
+    return Reader(contract, read_labels(card, folder), card.view, options)
+
+
+def open_way(way: Way, card: ModelCard, folder: Path, options: RuntimeOptions) -> Runtime:
+    """Return a card's network on an engine; `folder` holds the weights."""
+    network = network_of(card, way.artefact)
+    if way.artefact is not None:
+        return way.engine.open(main_file(card, way.artefact), network, options)
+    from lakesight.models.yolo.network import check_size, for_inference, load_network
+    from lakesight.runtimes.torch import TorchModule
+
+    check_size(network.height, network.width)
+    contract = Contract.model_validate(card.contract)
+    weights = load_network(contract, folder / WEIGHTS)
+    return TorchModule(for_inference(weights), network, options)
+
+
+def network_of(card: ModelCard, artefact: Artefact | None = None) -> Network:
+    """Return how pixels go into a card's network; every file of it takes 0..1."""
+    assert card.view is not None
+    return Network(
+        width=card.view.width,
+        height=card.view.height,
+        layout=artefact.layout if artefact else "NCHW",
+        scale=(255.0,) * 3,
     )
-    return TorchModule(for_inference(load_network(contract, path)), network, options)
+
+
+def in_order(tensors: Tensors) -> Tensors:
+    """Return the tensors as `Reader` wants them called; engines keep the order, not the names."""
+    return {f"output_{number}": tensor for number, tensor in enumerate(tensors.values())}

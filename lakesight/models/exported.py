@@ -1,0 +1,88 @@
+"""The ways to run a card's network: its own weights on torch, or an export on another engine."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+from lakesight.errors import UserError
+from lakesight.models.artefact import stage
+from lakesight.models.base import Artefact, ModelCard, Precision, RuntimeName
+from lakesight.runtimes.choose import computes
+from lakesight.runtimes.engines import ENGINES, Engine
+
+
+class Way(NamedTuple):
+    """An engine, and what it opens."""
+
+    engine: Engine
+    artefact: Artefact | None
+    """None: the weights themselves, on torch."""
+
+
+def ways(card: ModelCard, precision: Precision) -> list[Way]:
+    """Return every way to run the network in that precision, here or elsewhere, the fastest first.
+
+    What is stored in the precision comes before what an engine computes in it; a file with NMS
+    inside is for other programs.
+    """
+    return [way for engine in ENGINES for way in _on(engine, card, precision)]
+
+
+def _on(engine: Engine, card: ModelCard, precision: Precision) -> list[Way]:
+    if engine.runtime == "torch":
+        return [Way(engine, None)] if computes(engine, precision) else []
+    able = [
+        one
+        for one in card.artefacts
+        if one.ending in engine.reads
+        and not one.suppressed
+        and computes(engine, precision, one.precision)
+    ]
+    able.sort(key=lambda one: (one.precision != precision, engine.reads.index(one.ending)))
+    return [Way(engine, one) for one in able]
+
+
+def choose_way(
+    card: ModelCard,
+    wanted: RuntimeName = "auto",
+    precision: Precision = "f32",
+    *,
+    here: bool = True,
+) -> Way:
+    """Return the wanted way, or for `auto` the fastest on this machine.
+
+    `auto` leaves out exports that nobody has held against the weights. `here=False` does not ask
+    whether this machine can. Raises UserError, with what to do, where there is none.
+    """
+    known = [way for way in ways(card, precision) if wanted in ("auto", way.engine.runtime)]
+    if not known:
+        raise UserError(_nothing(card, wanted, precision))
+    for way in known:
+        unproven = way.artefact is not None and way.artefact.parity is None
+        if (not here or way.engine.here()) and not (unproven and wanted == "auto"):
+            return way
+    advice = " or ".join(dict.fromkeys(way.engine.install for way in known))
+    raise UserError(f"nothing installed here runs {card.name} with runtime {wanted}: {advice}")
+
+
+def why(way: Way, wanted: RuntimeName) -> str:
+    """Return why a way was taken, in one clause."""
+    if wanted != "auto":
+        return "it was asked for"
+    if way.artefact is None and way.engine.device == "cpu":
+        return "no export of it runs faster here (`lakesight export`)"
+    return way.engine.reason
+
+
+def main_file(card: ModelCard, artefact: Artefact) -> Path:
+    """Return the file, or folder, that an engine opens; every file of the export is checked."""
+    return stage(card.model_copy(update={"sha256": artefact.files})) / artefact.main
+
+
+def _nothing(card: ModelCard, wanted: RuntimeName, precision: Precision) -> str:
+    exported = ", ".join(one.name for one in card.artefacts) or "none"
+    formats = [one.reads[0] for one in ENGINES if wanted in ("auto", one.runtime)]
+    what = f"in {precision}" if wanted == "auto" else f"on {wanted} in {precision}"
+    return (
+        f"{card.name} cannot run {what}: it has no export for that (exports: {exported}). Make one "
+        f"with `lakesight export`, --precision {precision}; {wanted} reads {' '.join(formats)}"
+    )
