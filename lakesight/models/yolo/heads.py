@@ -11,7 +11,6 @@ from typing import cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from lakesight.models.yolo.blocks import Conv, Proto
 from lakesight.models.yolo.outputs import (
@@ -38,8 +37,8 @@ class DFL(nn.Module):
         """Return the `(B, 4, A)` distances, in cells, of `(B, 4 * 16, A)` logits."""
         batch, _, num_anchors = boxes.shape
         bins = boxes.float().view(batch, 4, NUM_BINS, num_anchors).transpose(1, 2).softmax(1)
-        mean = functional.conv2d(bins, self.conv.weight.float())
-        return mean.view(batch, 4, num_anchors)
+        # Not as a convolution: engines would round it to bf16 or int8, and a box by pixels.
+        return (bins * self.conv.weight.float()).sum(1)
 
 
 def branches(channels: Sequence[int], num_hidden: int, num_out: int) -> nn.ModuleList:
