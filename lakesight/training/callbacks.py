@@ -130,18 +130,18 @@ class TensorBoard(Tracker):
 
         place = folder / "tensorboard"
         newest = _newest_step(place)
-        self._writer = SummaryWriter(str(place), purge_step=newest)  # type: ignore[no-untyped-call]
+        self._writer = SummaryWriter(str(place), purge_step=newest)
         return max(0, newest - 1)
 
     def send(self, row: Row) -> None:
         """Write a row."""
         for name, value in row.items():
-            self._writer.add_scalar(name, value, int(row["epoch"]))  # type: ignore[no-untyped-call]
-        self._writer.flush()  # type: ignore[no-untyped-call]
+            self._writer.add_scalar(name, value, int(row["epoch"]))
+        self._writer.flush()
 
     def finish(self, folder: Path) -> None:
         """Close the event file."""
-        self._writer.close()  # type: ignore[no-untyped-call]
+        self._writer.close()
 
 
 def _newest_step(place: Path) -> int:
@@ -194,7 +194,9 @@ class MLflow(Tracker):
 
     def _experiment_id(self) -> str:
         found = self._client.get_experiment_by_name(self._experiment)
-        id_: str = found.experiment_id if found else self._client.create_experiment(self._experiment)
+        id_: str = (
+            found.experiment_id if found else self._client.create_experiment(self._experiment)
+        )
         return id_
 
     def _known(self, run_id: str) -> Any:
