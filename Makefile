@@ -16,7 +16,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(PIP) install --quiet --constraint constraints.txt torch
 	$(PIP) install --quiet --constraint constraints.txt --config-settings editable_mode=compat \
-		--editable '.[photos,server,heic,tracking,dev]'
+		--editable '.[photos,server,heic,tracking,export,dev]'
 	touch $@
 
 check: install ## Formatting, lint and types
