@@ -9,30 +9,45 @@ from torch import Tensor, nn
 from lakesight.models.base import Licences, ModelCard
 from lakesight.models.yolo.architecture import Task
 from lakesight.models.yolo.folder import Contract, save, view_of
-from lakesight.models.yolo.heads import Classify
+from lakesight.models.yolo.heads import Classify, Detect
 from lakesight.models.yolo.network import Network, build_network
+from lakesight.models.yolo.outputs import Raw
 
 SIDE = 96
 LABELS = ("cat", "dog", "bird")
 
 
 def tiny(task: Task, **more: Any) -> Network:
-    """Return a network of every layer, a fourth as wide as n, whose scores spread over 0..1."""
+    """Return a network of every layer, a fourth as wide as n, that sees pictures apart."""
     torch.manual_seed(0)
     network = build_network(task, "n", len(LABELS), num_keypoints=4, width=0.0625, **more)
-    for module in network.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            for values in (module.running_var, module.weight):
-                cast("Tensor", values).data.uniform_(0.5, 1.5)
-            for values in (module.running_mean, module.bias):
-                cast("Tensor", values).data.normal_(0, 0.2)
+    pixels = torch.rand(8, 3, 3, 3).repeat_interleave(SIDE // 3, 2).repeat_interleave(SIDE // 3, 3)
+    _take_statistics(network, pixels)
     head = network.head
     if not isinstance(head, Classify):
-        for branch in cast("list[nn.Sequential]", head.cv3):
-            last = cast("nn.Conv2d", branch[-1])
-            last.weight.data.mul_(8)
-            cast("Tensor", last.bias).data.fill_(-1)
+        _spread_scores(network, head, pixels)
     return network.eval()
+
+
+@torch.no_grad()
+def _take_statistics(network: Network, pixels: Tensor) -> None:
+    """Let every BatchNorm whiten what these pictures give; else all pictures look the same."""
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.momentum = 1.0
+    network.train()(pixels)
+    network.eval()
+
+
+@torch.no_grad()
+def _spread_scores(network: Network, head: Detect, pixels: Tensor) -> None:
+    """Let about one anchor in six score above a half."""
+    logits = cast("Raw", network(pixels)).scores
+    for branch in cast("list[nn.Sequential]", head.cv3):
+        last = cast("nn.Conv2d", branch[-1])
+        bias = cast("Tensor", last.bias)
+        bias.sub_(logits.mean((0, 2))).mul_(2 / logits.std()).sub_(2)
+        last.weight.mul_(2 / logits.std())
 
 
 def write(folder: Path, task: Task, **more: Any) -> ModelCard:
