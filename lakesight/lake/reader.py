@@ -1,5 +1,6 @@
 """Reading an output: `lakesight.open(OUTPUT)`."""
 
+from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -62,19 +63,19 @@ class Lake:
             schema = declared_schema(first.schema)
         return ds.dataset(paths, schema=schema, filesystem=filesystem, format="parquet")
 
-    def latest(self) -> pa.RecordBatchReader:
+    def latest(self, columns: Sequence[str] | None = None) -> pa.RecordBatchReader:
         """Return the rows of each uri's latest etag, as a stream.
 
-        The latest is the last that was listed, also while its rows are not committed yet.
+        The latest is the last that was listed, also while its rows are not committed yet. Of
+        `columns`, where given, `uri` and `etag` must be two.
         """
-        dataset = self.dataset()
         superseded = self.superseded()
-        scanner = dataset.scanner()
+        scanner = self.dataset().scanner(columns=None if columns is None else list(columns))
         if not superseded.num_rows:
             return scanner.to_reader()
         keys = _keys(superseded)
         batches = (_without(batch, keys) for batch in scanner.to_batches())
-        return pa.RecordBatchReader.from_batches(dataset.schema, batches)
+        return pa.RecordBatchReader.from_batches(scanner.projected_schema, batches)
 
     def count(self) -> int:
         """Return the number of rows, from the footers of the files."""

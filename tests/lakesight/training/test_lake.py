@@ -1,0 +1,298 @@
+"""Real outputs, committed on disk and in a bucket, opened as labelled pictures."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import numpy as np
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+import lakesight
+from lakesight import masks
+from lakesight.errors import UserError
+from lakesight.lake.store import Store
+from lakesight.schemas import detection_type, output_schema
+from lakesight.training.datasets import Pictures
+from lakesight.training.lake import open_output, side
+from lakesight.training.lake_truth import LakeLabels
+from tests.outputs import LABELS, SCHEMA, row, write_output, write_pictures
+
+NAMES = [f"{number}.jpg" for number in range(6)]
+
+
+@pytest.fixture
+def output(tmp_path: Path) -> str:
+    """Return an output over six pictures and one that is none."""
+    write_pictures(str(tmp_path / "lake"), [*NAMES, "broken.jpg"])
+    write_output(str(tmp_path / "lake"), str(tmp_path / "out"))
+    return str(tmp_path / "out")
+
+
+def names(pictures: Pictures) -> list[str]:
+    return sorted(each.path.name for each in pictures.pictures)
+
+
+def by_name(pictures: Pictures) -> dict[str, Any]:
+    return {each.path.name: each for each in pictures.pictures}
+
+
+def test_committed_rows_are_labelled_pictures(
+    output: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    pictures = open_output(output, "detect")
+    assert names(pictures) == NAMES
+    assert pictures.labels == tuple(sorted(LABELS)), "the classes that occur, by name"
+    for each in pictures.pictures:
+        assert each.path.parent == tmp_path / "lake", "a local picture is read where it lies"
+        found = row(each.path.name)["detections"]
+        assert each.boxes_xyxy.tolist() == [one["box"] for one in found]
+        assert [pictures.labels[id_] for id_ in each.class_ids] == [one["label"] for one in found]
+    assert pictures[0].image.shape == (64, 96, 3)
+    assert caplog.messages == [f"{output}: left out: rows with errors (1)"]
+
+
+def test_what_a_model_was_not_sure_of_is_left_out(
+    output: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    sure = open_output(output, "detect", choice=LakeLabels(min_score=0.7))
+    assert [len(each.class_ids) for each in sure.pictures] == [1] * 6
+    weak = sum(len(row(name)["detections"]) - 1 for name in NAMES)
+    assert f"values that score less than 0.7 ({weak})" in caplog.text
+
+
+def test_labels_decide_ids_and_what_counts(output: str, caplog: pytest.LogCaptureFixture) -> None:
+    chosen = ("cow", "person")
+    with pytest.raises(UserError, match="bus, dog, which are not among the 2"):
+        open_output(output, "detect", choice=LakeLabels(labels=chosen))
+    pictures = open_output(output, "detect", choice=LakeLabels(labels=chosen, unknown="drop"))
+    assert pictures.labels == chosen
+    assert {id_ for each in pictures.pictures for id_ in each.class_ids.tolist()} == {1}
+    assert "values of other classes" in caplog.text
+    assert "there is nothing of the class cow" in caplog.text
+
+
+def test_keypoints_are_there_or_not(output: str, caplog: pytest.LogCaptureFixture) -> None:
+    pictures = open_output(output, "pose")
+    for each in pictures.pictures:
+        assert each.keypoints is not None
+        assert each.keypoints.shape == (1, 17, 3), "the second object has none"
+        assert each.keypoints[0, 3].tolist() == [16, 14, 2]
+    assert "values without keypoints" in caplog.text
+    unsure = open_output(output, "pose", choice=LakeLabels(min_keypoint_score=0.95))
+    assert unsure.pictures[0].keypoints is not None
+    assert not unsure.pictures[0].keypoints[..., 2].any()
+
+
+def test_masks_and_rotated_boxes(tmp_path: Path) -> None:
+    mask = np.zeros((64, 96), bool)
+    mask[6:58, 8:60] = True
+    whole = {"box": [8.0, 6.0, 60.0, 58.0], "score": 0.9, "class_id": 0, "label": "bus"}
+    turned = [90.0, 32.0, 20.0, 40.0, 0.0]
+    found = whole | {"mask": masks.encode(mask).as_coco(), "obb": turned}
+    schema = output_schema([pa.field("detections", detection_type(masks=True, angles=True))])
+    write_pictures(str(tmp_path / "lake"), NAMES[:2])
+    source, output = str(tmp_path / "lake"), str(tmp_path / "out")
+    write_output(source, output, schema=schema, change={"detections": [found]})
+    sample = open_output(output, "segment")[0]
+    np.testing.assert_array_equal(sample.instances, mask)
+    rotated = open_output(output, "obb").pictures[0]
+    assert rotated.boxes_xyxy.tolist() == [[80, 12, 96, 52]], "cut to the picture"
+    assert rotated.quads is not None
+    assert sorted(rotated.quads[0].tolist()) == [[80, 12], [80, 52], [100, 12], [100, 52]]
+    with pytest.raises(UserError, match="have no keypoints, which --task pose needs"):
+        open_output(output, "pose")
+
+
+def test_classes_are_the_best_or_all(output: str, caplog: pytest.LogCaptureFixture) -> None:
+    one = open_output(output, "classify")
+    assert all(len(each.class_ids) == 1 for each in one.pictures)
+    for each in one.pictures:
+        expected = row(each.path.name)["classes"][0]["label"]
+        assert one.labels[int(each.class_ids[0])] == expected
+    sure = LakeLabels(labels=one.labels, min_score=0.8)
+    none = open_output(output, "classify", choice=sure, multi_label=True)
+    assert [len(each.class_ids) for each in none.pictures] == [0] * 6
+    with pytest.raises(UserError, match=r"less than 0.8 \(6\), rows without a class \(6\)"):
+        open_output(output, "classify", choice=sure)
+
+
+def test_a_picture_stays_on_its_side(output: str, tmp_path: Path) -> None:
+    half = LakeLabels(val_fraction=0.5)
+    train = names(open_output(output, "detect", "train", half))
+    val = names(open_output(output, "detect", "val", half))
+    assert sorted(train + val) == NAMES
+    assert train
+    assert val
+    write_pictures(str(tmp_path / "lake"), ["6.jpg", "7.jpg"])
+    (tmp_path / "lake" / val[0]).write_bytes((tmp_path / "lake" / train[0]).read_bytes() + b" ")
+    write_output(str(tmp_path / "lake"), output)
+    assert set(val) <= set(names(open_output(output, "detect", "val", half)))
+    assert set(train) <= set(names(open_output(output, "detect", "train", half)))
+
+
+def test_both_sides_have_their_share() -> None:
+    uris = [f"s3://bucket/{number}.jpg" for number in range(4000)]
+    fifth = {uri for uri in uris if side(uri, 0.2) == "val"}
+    assert 700 < len(fifth) < 900
+    assert fifth < {uri for uri in uris if side(uri, 0.3) == "val"}
+    assert not any(side(uri, 0.0) == "val" for uri in uris)
+    assert all(side(uri, 1.0) == "val" for uri in uris)
+
+
+def scanned(output: str) -> pl.DataFrame:
+    return pl.read_parquet(lakesight.open(output).files()).filter(pl.col("status") == "ok")
+
+
+def test_an_analyst_corrects_with_polars(output: str, tmp_path: Path) -> None:
+    """The example of docs/training.md: drop what scores little, rename a class, reject a row."""
+    seen = scanned(output)
+    first, rejected = sorted(seen["uri"])[:2]
+    corrected = seen.filter(pl.col("uri").is_in([first, rejected])).select(
+        "id",
+        pl.when(pl.col("uri") == first)
+        .then(
+            pl.col("detections").list.eval(
+                pl.struct(
+                    box=pl.element().struct.field("box"),
+                    label=pl.element().struct.field("label").str.replace("person", "cyclist"),
+                )
+            )
+        )
+        .alias("detections"),
+    )
+    corrected.write_parquet(tmp_path / "corrections.parquet")
+    choice = LakeLabels(corrections=str(tmp_path / "corrections.parquet"), min_score=0.95)
+    pictures = open_output(output, "detect", choice=choice)
+    assert names(pictures) == ["0.jpg", *NAMES[2:]]
+    found = {name: len(each.class_ids) for name, each in by_name(pictures).items()}
+    expected = row("0.jpg")["detections"]
+    assert found == dict.fromkeys(NAMES[2:], 0) | {"0.jpg": len(expected)}
+    corrected_ids = by_name(pictures)["0.jpg"].class_ids
+    assert "cyclist" in [pictures.labels[id_] for id_ in corrected_ids]
+    assert by_name(pictures)["0.jpg"].boxes_xyxy.tolist() == [one["box"] for one in expected]
+
+
+def test_an_analyst_corrects_with_duckdb(output: str, tmp_path: Path) -> None:
+    path = tmp_path / "corrections.parquet"
+    duckdb.execute(
+        f"""
+        COPY (
+            SELECT uri, [{{'label': 'tram', 'box': [1.5, 2, 30, 40]}}] AS detections
+            FROM read_parquet({lakesight.open(output).files()})
+            WHERE uri LIKE '%/3.jpg'
+        ) TO '{path}' (FORMAT parquet)
+        """
+    )
+    pictures = open_output(output, "detect", choice=LakeLabels(corrections=str(path)))
+    three = by_name(pictures)["3.jpg"]
+    assert three.boxes_xyxy.tolist() == [[1.5, 2, 30, 40]]
+    assert [pictures.labels[id_] for id_ in three.class_ids] == ["tram"]
+    assert names(pictures) == NAMES
+
+
+def corrections(folder: Path, rows: list[Mapping[str, Any]]) -> LakeLabels:
+    path = folder / "corrections.parquet"
+    pq.write_table(pa.Table.from_pylist(list(rows)), path)
+    return LakeLabels(corrections=str(path))
+
+
+BOX = {"label": "bus", "box": [1.0, 2.0, 30.0, 40.0]}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"uri": "/nowhere/x.jpg"}, "corrects 1 pictures that are not among the latest rows"),
+        ({"detections": "a bus"}, "'detections' must be of type list"),
+        ({"detections": [{"label": "bus"}]}, "an object of file:.*0.jpg has no box"),
+        ({"detections": [BOX | {"label": None}]}, "has no label"),
+        ({"detections": [BOX | {"box": [1.0, 2.0, 30.0]}]}, "must be of type"),
+        ({"detections": [BOX | {"box": [1.0, 2.0, 300.0, 40.0]}]}, "0.jpg: box 0 is .*outside"),
+        ({"detections": None}, "corrects .* twice"),
+        ({"detections": "renamed"}, "needs a column id or uri"),
+    ],
+)
+def test_a_wrong_correction_is_said_with_its_place(
+    output: str, tmp_path: Path, change: dict[str, Any], message: str
+) -> None:
+    right = {"uri": str(tmp_path / "lake" / "0.jpg"), "detections": [BOX]}
+    rows: list[Mapping[str, Any]] = [right | change]
+    if "twice" in message:
+        rows.append(right)
+    if "column" in message:
+        rows = [{"path": right["uri"], "detections": [BOX]}]
+    with pytest.raises(UserError, match=message):
+        open_output(output, "detect", choice=corrections(tmp_path, rows))
+
+
+def test_corrections_that_are_not_there(output: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="there is no file of corrections at"):
+        open_output(output, "detect", choice=LakeLabels(corrections=str(tmp_path / "none.parquet")))
+    (tmp_path / "text.parquet").write_text("id,detections")
+    with pytest.raises(UserError, match="neither Parquet nor an Arrow file"):
+        open_output(output, "detect", choice=LakeLabels(corrections=str(tmp_path / "text.parquet")))
+
+
+def test_a_corrected_class_is_one(output: str, tmp_path: Path) -> None:
+    uri = str(tmp_path / "lake" / "0.jpg")
+    right = corrections(tmp_path, [{"uri": uri, "classes": [{"label": "tram"}]}])
+    pictures = open_output(output, "classify", choice=right)
+    (class_id,) = by_name(pictures)["0.jpg"].class_ids
+    assert pictures.labels[class_id] == "tram"
+    two = corrections(tmp_path, [{"uri": uri, "classes": [{"label": "tram"}, {"label": "bus"}]}])
+    with pytest.raises(UserError, match="2 classes: give one"):
+        open_output(output, "classify", choice=two)
+    both = by_name(open_output(output, "classify", choice=two, multi_label=True))["0.jpg"]
+    assert len(both.class_ids) == 2
+
+
+def test_frames_of_videos_are_refused(tmp_path: Path) -> None:
+    write_pictures(str(tmp_path / "lake"), NAMES[:1])
+    write_output(str(tmp_path / "lake"), str(tmp_path / "out"), change={"frame_index": 3})
+    with pytest.raises(UserError, match="frames of videos"):
+        open_output(str(tmp_path / "out"), "detect")
+
+
+def test_a_column_that_is_not_there(output: str) -> None:
+    with pytest.raises(UserError, match="no column 'boxes' to train on; it has detections, "):
+        open_output(output, "detect", choice=LakeLabels(column="boxes"))
+    with pytest.raises(UserError, match="have no box, which --task detect needs"):
+        open_output(output, "detect", choice=LakeLabels(column="classes"))
+    with pytest.raises(UserError, match="have no label"):
+        open_output(output, "classify", choice=LakeLabels(column="caption"))
+
+
+def test_a_local_picture_must_be_the_one_that_was_annotated(output: str, tmp_path: Path) -> None:
+    changed, gone = tmp_path / "lake" / "1.jpg", tmp_path / "lake" / "2.jpg"
+    changed.write_bytes(changed.read_bytes() + b" ")
+    gone.unlink()
+    with pytest.raises(UserError, match=r"2 of 6 pictures cannot be trained on") as caught:
+        open_output(output, "detect")
+    assert "1.jpg was changed since it was annotated" in str(caught.value)
+    assert "2.jpg does not exist any more" in str(caught.value)
+
+
+def test_a_bucket_is_fetched_once(new_bucket: Callable[[], str], tmp_path: Path) -> None:
+    bucket = f"s3://{new_bucket()}"
+    write_pictures(f"{bucket}/lake", [*NAMES, "broken.jpg"])
+    write_output(f"{bucket}/lake", f"{bucket}/out", schema=SCHEMA)
+    cache = tmp_path / "cache"
+    pictures = open_output(f"{bucket}/out", "detect", cache=cache)
+    assert len(pictures) == 6
+    assert pictures[3].image.shape == (64, 96, 3)
+    files = sorted(each for each in cache.rglob("*") if each.is_file())
+    assert files == sorted(each.path for each in pictures.pictures)
+
+    store, prefix = Store.open(f"{bucket}/lake")
+    store.put(f"{prefix}/1.jpg", b"another picture")
+    store.delete(f"{prefix}/2.jpg")
+    again = open_output(f"{bucket}/out", "detect", cache=cache)
+    assert [each.path for each in again.pictures] == [each.path for each in pictures.pictures]
+    with pytest.raises(UserError, match="2 of 6 pictures cannot be trained on") as caught:
+        open_output(f"{bucket}/out", "detect", cache=tmp_path / "empty")
+    assert f"{bucket}/lake/1.jpg was overwritten" in str(caught.value)
+    assert f"{bucket}/lake/2.jpg does not exist any more" in str(caught.value)
