@@ -9,6 +9,10 @@ import pytest
 
 from workflows.s3_server import S3Server
 
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+"""Networks in tests are tiny. OpenMP's threads wait for each other by spinning: where two share a
+core with something else, a test of 4 seconds takes 50. Set before anything imports torch."""
+
 
 @pytest.fixture(scope="session")
 def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
