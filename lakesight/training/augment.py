@@ -49,9 +49,9 @@ class Augmentation(Frozen):
     shear: float = Field(default=0.0, ge=0, le=45)
     """Largest shear in degrees."""
     flip_horizontal: float = Field(default=0.5, ge=0, le=1)
-    """Chance to mirror left and right."""
+    """Chance to mirror left and right; with keypoints only where their pairs are known."""
     flip_vertical: float = Field(default=0.0, ge=0, le=1)
-    """Chance to mirror top and bottom."""
+    """Chance to mirror top and bottom; the same holds."""
 
 
 def augmented(
@@ -79,9 +79,9 @@ def augmented(
         sample = mixed(sample, letterboxed(draw(), side), rng.beta(32, 32))
     sample = replace(sample, image=_colours(sample.image, config, rng))
     if rng.random() < config.flip_horizontal:
-        sample = affine(sample, side, np.array([[-1.0, 0, side], [0, 1, 0], [0, 0, 1]]))
+        sample = mirrored(sample, side, np.array([[-1.0, 0, side], [0, 1, 0], [0, 0, 1]]))
     if rng.random() < config.flip_vertical:
-        sample = affine(sample, side, np.array([[1.0, 0, 0], [0, -1, side], [0, 0, 1]]))
+        sample = mirrored(sample, side, np.array([[1.0, 0, 0], [0, -1, side], [0, 0, 1]]))
     return sample
 
 
@@ -124,6 +124,20 @@ def affine(sample: Sample, side: int, matrix: Matrix) -> Sample:
         quads=None if sample.quads is None else _moved_points(sample.quads, matrix),
     )
     return _clipped(moved, side)
+
+
+def mirrored(sample: Sample, side: int, matrix: Matrix) -> Sample:
+    """Return the mirror image: there a left eye is a right eye.
+
+    Where nobody says what becomes of its keypoints, the sample is returned as it is.
+    """
+    if sample.keypoints is None:
+        return affine(sample, side, matrix)
+    if sample.flip_indices is None:
+        return sample
+    moved = affine(sample, side, matrix)
+    assert moved.keypoints is not None
+    return replace(moved, keypoints=moved.keypoints[:, list(sample.flip_indices)])
 
 
 def mixed(one: Sample, other: Sample, share: float) -> Sample:

@@ -9,6 +9,7 @@ import numpy as np
 
 from lakesight.errors import UserError
 from lakesight.training.datasets import Labelled, Pictures, Task, clipped
+from lakesight.training.flips import FlipIndices, flip_indices_of
 from lakesight.training.sample import Floats, xywhr_to_quads
 
 
@@ -31,7 +32,15 @@ def open_coco(annotations: Path, images: Path, task: Task) -> Pictures:
         _from_coco(image, by_picture[image["id"]], class_ids, images, task)
         for image in content["images"]
     ]
-    return Pictures(tuple(each["name"] for each in categories), pictures, task)
+    labels = tuple(each["name"] for each in categories)
+    flips = _flip_indices(categories) if task == "pose" else None
+    return Pictures(labels, pictures, task, flip_indices=flips)
+
+
+def _flip_indices(categories: Sequence[Mapping[str, Any]]) -> FlipIndices | None:
+    """Return what all categories with names of keypoints agree on."""
+    found = {flip_indices_of(names) for each in categories if (names := each.get("keypoints"))}
+    return found.pop() if len(found) == 1 else None
 
 
 def read_json(path: Path) -> dict[str, Any]:

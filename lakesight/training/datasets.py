@@ -4,7 +4,8 @@ A dataset is checked whole when it is opened: what is wrong is said with its pla
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -20,6 +21,7 @@ from lakesight.media.decode import MediaError, decode
 from lakesight.media.limits import Limits
 from lakesight.media.orientation import read_orientation, swaps_sides
 from lakesight.media.view import ImageView
+from lakesight.training.flips import FlipIndices
 from lakesight.training.sample import Floats, InstanceMap, Sample
 
 Task = Literal["detect", "segment", "pose", "obb", "classify"]
@@ -70,7 +72,7 @@ class Labelled:
             class_ids=self.class_ids,
             instances=None if instances is None else _reduced(instances, size),
             keypoints=self._scaled_keypoints(factors) if task == "pose" else None,
-            quads=self.quads * factors if task == "obb" and self.quads is not None else None,
+            quads=self._scaled_quads(factors) if task == "obb" else None,
         )
 
     def _pixels(self, size_wh: tuple[int, int]) -> npt.NDArray[np.uint8]:
@@ -87,6 +89,10 @@ class Labelled:
             )
         return decoded.views[0]
 
+    def _scaled_quads(self, factors: Floats) -> Floats:
+        """Return the corners; of a picture without objects, none."""
+        return np.zeros((0, 4, 2), np.float32) if self.quads is None else self.quads * factors
+
     def _scaled_keypoints(self, factors: Floats) -> Floats | None:
         if self.keypoints is None:
             return None
@@ -102,12 +108,25 @@ class Pictures:
     task: Task
     max_side: int = 640
     """Larger pictures are read at this size."""
+    flip_indices: FlipIndices | None = None
+    """Of the keypoints; None where nobody knows."""
 
     def __len__(self) -> int:
         return len(self.pictures)
 
     def __getitem__(self, index: int) -> Sample:
-        return self.pictures[index].read(self.task, self.max_side)
+        sample = self.pictures[index].read(self.task, self.max_side)
+        if self.task != "pose":
+            return sample
+        none = np.zeros((0, self.num_keypoints, 3), np.float32)
+        keypoints = none if sample.keypoints is None else sample.keypoints
+        return replace(sample, keypoints=keypoints, flip_indices=self.flip_indices)
+
+    @cached_property
+    def num_keypoints(self) -> int:
+        """Of an object: a picture without objects has as many of none."""
+        found = (one.keypoints.shape[1] for one in self.pictures if one.keypoints is not None)
+        return next(found, 0)
 
 
 def image_files(folder: Path) -> list[Path]:

@@ -7,6 +7,7 @@ import hashlib
 import logging
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,6 +20,7 @@ from lakesight.metrics import Predictions
 from lakesight.metrics.objects import Objects
 from lakesight.training.datasets import Labelled, Pictures, Task, clipped
 from lakesight.training.downloads import local_files
+from lakesight.training.flips import checked
 from lakesight.training.lake_truth import LakeLabels, LakeTruth, read_truth
 from lakesight.training.sample import Floats, xywhr_to_quads
 
@@ -59,7 +61,11 @@ def open_output(
         _labelled(row, truth.objects[row["id"]], path, task, choice)
         for row, path in zip(rows, paths, strict=True)
     ]
-    return Pictures(truth.labels, pictures, task)
+    dataset = Pictures(truth.labels, pictures, task)
+    if task != "pose" or choice.flip_indices is None:
+        return dataset
+    flips = checked(choice.flip_indices, dataset.num_keypoints, "flip_indices")
+    return replace(dataset, flip_indices=flips)
 
 
 def side(uri: str, val_fraction: float) -> Part:

@@ -8,6 +8,7 @@ import numpy.typing as npt
 
 from lakesight.models.base import Image
 from lakesight.models.rotated import corners
+from lakesight.training.flips import FlipIndices
 
 Floats = npt.NDArray[np.float32]
 Ids = npt.NDArray[np.int64]
@@ -40,6 +41,8 @@ class Sample:
     """`(N, K, 3)`: x, y, and 2 visible, 1 hidden, 0 not there."""
     quads: Floats | None = None
     """`(N, 4, 2)`: corners of the rotated boxes, going round."""
+    flip_indices: FlipIndices | None = None
+    """Of the keypoints; without them a picture with keypoints is not mirrored."""
 
     @property
     def size_wh(self) -> tuple[int, int]:

@@ -13,6 +13,7 @@ import yaml
 
 from lakesight.errors import UserError
 from lakesight.training.datasets import Labelled, Pictures, Task, clipped, image_files, size_of
+from lakesight.training.flips import FlipIndices, checked
 from lakesight.training.sample import Floats
 
 
@@ -23,6 +24,7 @@ class DataFile(NamedTuple):
     labels: tuple[str, ...]
     splits: Mapping[str, Path]
     keypoint_shape: tuple[int, int] | None
+    flip_indices: FlipIndices | None
 
 
 def read_data_file(path: Path) -> DataFile:
@@ -40,7 +42,11 @@ def read_data_file(path: Path) -> DataFile:
         name: folder / content[name] for name in ("train", "val", "test") if content.get(name)
     }
     shape = content.get("kpt_shape")
-    return DataFile(folder, labels, splits, tuple(shape) if shape else None)
+    flips = content.get("flip_idx")
+    if flips and shape:
+        listed = flips if isinstance(flips, list) else [flips]
+        flips = checked(listed, shape[0], f"flip_idx in {path}")
+    return DataFile(folder, labels, splits, tuple(shape) if shape else None, flips or None)
 
 
 def open_yolo_text(path: Path, split: str, task: Task) -> Pictures:
@@ -52,7 +58,8 @@ def open_yolo_text(path: Path, split: str, task: Task) -> Pictures:
     files = image_files(folder)
     if not files:
         raise UserError(f"there are no pictures in {folder}, the split {split!r} of {path}")
-    return Pictures(data.labels, [_labelled(each, data, task) for each in files], task)
+    pictures = [_labelled(each, data, task) for each in files]
+    return Pictures(data.labels, pictures, task, flip_indices=data.flip_indices)
 
 
 def labels_file(image: Path) -> Path:

@@ -1,5 +1,7 @@
 """Augmentation moves pictures and truth together: shown on rectangles, drawn as they say."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -35,7 +37,8 @@ def sample(seed: int, width: int = 160, height: int = 96) -> Sample:
     quads = np.stack([x0, y0, x1, y0, x1, y1, x0, y1], 1).reshape(-1, 4, 2)
     there = np.full((3, 4, 1), 2, np.float32)
     keypoints = np.concatenate([quads, there], -1)
-    return Sample(image, boxes_xyxy, np.arange(3), instances, keypoints, quads)
+    flips = (0, 1, 2, 3)  # a corner stays that corner, as in `quads`
+    return Sample(image, boxes_xyxy, np.arange(3), instances, keypoints, quads, flips)
 
 
 def seen(found: Sample) -> dict[int, tuple[float, float, float, float]]:
@@ -107,6 +110,39 @@ def test_mirroring_twice_is_nothing() -> None:
     found = affine(affine(start, SIDE, mirror), SIDE, mirror)
     np.testing.assert_array_equal(found.image, start.image)
     np.testing.assert_allclose(found.boxes_xyxy, start.boxes_xyxy, atol=1e-3)
+
+
+FLIPS_ONLY = Augmentation(
+    mosaic=0, translate=0, scale=0, hue=0, saturation=0, value=0, flip_horizontal=1
+)
+
+
+def only_flipped(start: Sample, config: Augmentation = FLIPS_ONLY) -> Sample:
+    return augmented(start, lambda: start, SIDE, config, np.random.default_rng(0))
+
+
+@pytest.mark.parametrize("direction", ["flip_horizontal", "flip_vertical"])
+def test_in_a_mirror_left_is_right(direction: str) -> None:
+    """A mirror swaps left and right of whoever is in it, whichever way it hangs."""
+    start = replace(sample(1), flip_indices=(1, 0, 3, 2))
+    config = FLIPS_ONLY.model_copy(update={"flip_horizontal": 0, direction: 1})
+    found, before = only_flipped(start, config), letterboxed(start, SIDE)
+    assert found.keypoints is not None
+    assert before.keypoints is not None
+    axis = 0 if direction == "flip_horizontal" else 1
+    np.testing.assert_array_equal(found.image, np.flip(before.image, 1 - axis))
+    expected = before.keypoints[:, [1, 0, 3, 2]]
+    expected[..., axis] = SIDE - expected[..., axis]
+    np.testing.assert_allclose(found.keypoints, expected, atol=1e-3)
+
+
+def test_keypoints_that_nobody_pairs_are_not_mirrored() -> None:
+    start = replace(sample(1), flip_indices=None)
+    found = only_flipped(start)
+    np.testing.assert_array_equal(found.image, letterboxed(start, SIDE).image)
+    without = replace(start, keypoints=None)
+    mirrored = only_flipped(without)
+    np.testing.assert_array_equal(mirrored.image, letterboxed(start, SIDE).image[:, ::-1])
 
 
 def test_what_leaves_the_picture_is_dropped() -> None:

@@ -10,8 +10,11 @@ from PIL import Image
 
 from lakesight import masks
 from lakesight.errors import UserError
+from lakesight.scenes.coco import categories as scene_categories
+from lakesight.training.batches import Augmented, Key, collate
 from lakesight.training.coco import open_coco
 from lakesight.training.folders import open_folders
+from lakesight.training.settings import TrainSettings
 from lakesight.training.yolo_text import open_yolo_text
 
 WIDTH, HEIGHT = 80, 60
@@ -84,6 +87,41 @@ def test_a_picture_without_labels_is_a_picture_without_objects(
     assert sample.boxes_xyxy.shape == (0, 4)
 
 
+@pytest.mark.parametrize("task", ["segment", "pose", "obb"])
+def test_a_mosaic_may_have_pictures_without_objects(
+    tmp_path: Path, images: Path, task: Any
+) -> None:
+    pictures = Augmented(open_coco(coco(tmp_path), images, task), task, TrainSettings())
+    samples = [pictures[Key(epoch, number)] for epoch in range(4) for number in (0, 1)]
+    assert {len(each) for each in samples} > {0}, "some mosaics have the object, some have none"
+    batch = collate(samples)
+    assert batch.truth.objects.boxes.shape[-1] == (5 if task == "obb" else 4)
+    assert (batch.truth.keypoints is not None) == (task == "pose")
+    assert (batch.truth.instances is not None) == (task == "segment")
+
+
+def test_names_of_coco_keypoints_say_what_a_mirror_does(tmp_path: Path, images: Path) -> None:
+    path = coco(tmp_path)
+    assert open_coco(path, images, "pose")[0].flip_indices is None
+    content = json.loads(path.read_text())
+    names = ["left_eye", "right_eye", "nose"]
+    for category in content["categories"]:
+        category["keypoints"] = names
+    path.write_text(json.dumps(content))
+    assert open_coco(path, images, "pose")[0].flip_indices == (1, 0, 2)
+    assert open_coco(path, images, "detect")[0].flip_indices is None
+    content["categories"][0]["keypoints"] = ["nose", "left_eye", "right_eye"]
+    path.write_text(json.dumps(content))
+    assert open_coco(path, images, "pose").flip_indices is None, "the categories do not agree"
+
+
+def test_scenes_are_not_mirrored_with_their_keypoints(tmp_path: Path, images: Path) -> None:
+    content = json.loads(coco(tmp_path).read_text()) | {"categories": scene_categories()}
+    content["annotations"][0] |= {"category_id": 1, "keypoints": [0.0] * 24}
+    (tmp_path / "scenes.json").write_text(json.dumps(content))
+    assert open_coco(tmp_path / "scenes.json", images, "pose").flip_indices is None
+
+
 def test_polygons_are_filled(tmp_path: Path, images: Path) -> None:
     ring = [10, 20, 40, 20, 40, 36, 10, 36]
     sample = open_coco(coco(tmp_path, segmentation=[ring]), images, "segment")[0]
@@ -150,6 +188,16 @@ def test_yolo_text_says_the_same(tmp_path: Path, images: Path, task: Any) -> Non
     if task == "obb":
         assert sample.quads is not None
         np.testing.assert_allclose(sample.quads[0, 0], [10, 20], atol=1e-3)
+
+
+def test_yolo_text_says_what_a_mirror_does(tmp_path: Path, images: Path) -> None:
+    line = LINES["pose"] + " 0.2 0.4 2"
+    path = yolo(tmp_path, line, kpt_shape=[2, 3], flip_idx=[1, 0])
+    assert open_yolo_text(path, "train", "pose")[0].flip_indices == (1, 0)
+    for wrong in ([1, 2], 1):
+        path = yolo(tmp_path, line, kpt_shape=[2, 3], flip_idx=wrong)
+        with pytest.raises(UserError, match="must name for each of 2 keypoints"):
+            open_yolo_text(path, "train", "pose")
 
 
 @pytest.mark.parametrize(

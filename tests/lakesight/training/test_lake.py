@@ -17,6 +17,7 @@ from lakesight.errors import UserError
 from lakesight.lake.store import Store
 from lakesight.schemas import detection_type, output_schema
 from lakesight.training.datasets import Pictures
+from lakesight.training.flips import COCO_FLIP_INDICES
 from lakesight.training.lake import open_output, side
 from lakesight.training.lake_truth import LakeLabels
 from tests.outputs import LABELS, SCHEMA, row, write_output, write_pictures
@@ -85,6 +86,14 @@ def test_keypoints_are_there_or_not(output: str, caplog: pytest.LogCaptureFixtur
     unsure = open_output(output, "pose", choice=LakeLabels(min_keypoint_score=0.95))
     assert unsure.pictures[0].keypoints is not None
     assert not unsure.pictures[0].keypoints[..., 2].any()
+
+
+def test_a_person_in_a_mirror_needs_to_be_told_its_pairs(output: str) -> None:
+    assert open_output(output, "pose").flip_indices is None
+    told = open_output(output, "pose", choice=LakeLabels(flip_indices=COCO_FLIP_INDICES))
+    assert told[0].flip_indices == COCO_FLIP_INDICES
+    with pytest.raises(UserError, match="flip_indices must name for each of 17 keypoints"):
+        open_output(output, "pose", choice=LakeLabels(flip_indices=(1, 0)))
 
 
 def test_masks_and_rotated_boxes(tmp_path: Path) -> None:
