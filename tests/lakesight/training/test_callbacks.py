@@ -12,6 +12,7 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,6 +24,7 @@ from lakesight.training.callbacks import CsvLog, MLflow, Plots, TensorBoard
 from lakesight.training.loop import Callback, Progress, Trainer
 from lakesight.training.sample import Sample
 from lakesight.training.settings import TrainSettings
+from tests.documented import documented
 
 SIDE = 32
 URI = "MLFLOW_TRACKING_URI"
@@ -79,6 +81,15 @@ def test_the_csv_file_has_every_epoch_once(tmp_path: Path) -> None:
     assert list(rows[0]) == ["epoch", "learning_rate", "loss/classes", "classes/top1", "fitness"]
     assert [{name: float(text) for name, text in row.items()} for row in rows] == done.history
     assert [row["epoch"] for row in done.history] == [1, 2, 3, 4]
+
+
+def test_the_callback_of_the_docs_works(tmp_path: Path) -> None:
+    example: dict[str, Any] = {}
+    exec(documented("(Callback)"), example)
+    train(tmp_path, 2, example["Best"]())
+    assert (tmp_path / "best.txt").read_text() == (
+        "epoch 1: fitness 0.125\nepoch 2: fitness 0.250\n"
+    )
 
 
 def test_the_curves_are_drawn_at_the_end(tmp_path: Path) -> None:

@@ -6,12 +6,10 @@ from typing import Any
 
 import duckdb
 import numpy as np
-import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-import lakesight
 from lakesight import masks
 from lakesight.errors import UserError
 from lakesight.lake.store import Store
@@ -20,6 +18,7 @@ from lakesight.training.datasets import Pictures
 from lakesight.training.flips import COCO_FLIP_INDICES
 from lakesight.training.lake import open_output, side
 from lakesight.training.lake_truth import LakeLabels
+from tests.documented import documented
 from tests.outputs import LABELS, SCHEMA, row, write_output, write_pictures
 
 NAMES = [f"{number}.jpg" for number in range(6)]
@@ -152,55 +151,39 @@ def test_both_sides_have_their_share() -> None:
     assert all(side(uri, 1.0) == "val" for uri in uris)
 
 
-def scanned(output: str) -> pl.DataFrame:
-    return pl.read_parquet(lakesight.open(output).files()).filter(pl.col("status") == "ok")
-
-
-def test_an_analyst_corrects_with_polars(output: str, tmp_path: Path) -> None:
-    """The example of docs/training.md: drop what scores little, rename a class, reject a row."""
-    seen = scanned(output)
-    first, rejected = sorted(seen["uri"])[:2]
-    corrected = seen.filter(pl.col("uri").is_in([first, rejected])).select(
-        "id",
-        pl.when(pl.col("uri") == first)
-        .then(
-            pl.col("detections").list.eval(
-                pl.struct(
-                    box=pl.element().struct.field("box"),
-                    label=pl.element().struct.field("label").str.replace("person", "cyclist"),
-                )
-            )
-        )
-        .alias("detections"),
-    )
-    corrected.write_parquet(tmp_path / "corrections.parquet")
-    choice = LakeLabels(corrections=str(tmp_path / "corrections.parquet"), min_score=0.95)
+def test_an_analyst_corrects_with_polars(
+    output: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    exec(documented("polars"), {"output": output})
+    choice = LakeLabels(corrections="corrections.parquet", min_score=0.95)
     pictures = open_output(output, "detect", choice=choice)
-    assert names(pictures) == ["0.jpg", *NAMES[2:]]
-    found = {name: len(each.class_ids) for name, each in by_name(pictures).items()}
-    expected = row("0.jpg")["detections"]
-    assert found == dict.fromkeys(NAMES[2:], 0) | {"0.jpg": len(expected)}
-    corrected_ids = by_name(pictures)["0.jpg"].class_ids
-    assert "cyclist" in [pictures.labels[id_] for id_ in corrected_ids]
-    assert by_name(pictures)["0.jpg"].boxes_xyxy.tolist() == [one["box"] for one in expected]
+    assert names(pictures) == NAMES[:4], "4 and 5 are rejected"
+    for name, each in by_name(pictures).items():
+        expected = row(name)["detections"]
+        assert each.boxes_xyxy.tolist() == [one["box"] for one in expected]
+        found = [pictures.labels[id_] for id_ in each.class_ids]
+        assert found == [one["label"].replace("person", "cyclist") for one in expected]
+    assert "person" not in pictures.labels
 
 
-def test_an_analyst_corrects_with_duckdb(output: str, tmp_path: Path) -> None:
-    path = tmp_path / "corrections.parquet"
-    duckdb.execute(
-        f"""
-        COPY (
-            SELECT uri, [{{'label': 'tram', 'box': [1.5, 2, 30, 40]}}] AS detections
-            FROM read_parquet({lakesight.open(output).files()})
-            WHERE uri LIKE '%/3.jpg'
-        ) TO '{path}' (FORMAT parquet)
-        """
-    )
-    pictures = open_output(output, "detect", choice=LakeLabels(corrections=str(path)))
+def test_an_analyst_corrects_with_duckdb(
+    output: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    uri = tmp_path / "lake" / "3.jpg"
+    lines = ["uri,label,x_min,y_min,x_max,y_max", f"{uri},tram,1.5,2,30,40", f"{uri},bus,0,0,9,9"]
+    (tmp_path / "by_hand.csv").write_text("\n".join(lines))
+    duckdb.execute(documented("by_hand.csv"))
+    choice = LakeLabels(corrections="corrections.parquet", min_score=0.95)
+    pictures = open_output(output, "detect", choice=choice)
     three = by_name(pictures)["3.jpg"]
-    assert three.boxes_xyxy.tolist() == [[1.5, 2, 30, 40]]
-    assert [pictures.labels[id_] for id_ in three.class_ids] == ["tram"]
+    assert sorted(three.boxes_xyxy.tolist()) == [[0, 0, 9, 9], [1.5, 2, 30, 40]]
+    assert sorted(pictures.labels[id_] for id_ in three.class_ids) == ["bus", "tram"]
     assert names(pictures) == NAMES
+    assert all(
+        not len(each.class_ids) for name, each in by_name(pictures).items() if name != "3.jpg"
+    )
 
 
 def corrections(folder: Path, rows: list[Mapping[str, Any]]) -> LakeLabels:
