@@ -98,12 +98,8 @@ def _of_one_class(truth: LakeTruth) -> LakeTruth:
 
 def _tell(uri: str, truth: LakeTruth) -> None:
     """Log what is not used, and labels of which there is nothing."""
-    ids = np.concatenate(
-        [np.zeros(0, np.int64), *(one.class_ids for one in truth.objects.values())]
-    )
-    missing = [
-        label for number, label in enumerate(truth.labels) if number not in set(ids.tolist())
-    ]
+    found = {int(id_) for one in truth.objects.values() for id_ in one.class_ids}
+    missing = [label for number, label in enumerate(truth.labels) if number not in found]
     if truth.left_out:
         log.warning("%s: left out: %s", uri, _counted(truth.left_out))
     if missing:
@@ -119,7 +115,8 @@ def _labelled(row: Row, one: Objects, path: Path, task: Task, choice: LakeLabels
     """Return a picture and its truth; UserError that names it where they do not fit."""
     size = row["width"], row["height"]
     if task == "classify":
-        return Labelled(path, size, np.zeros((0, 4), np.float32), one.class_ids)
+        nowhere = np.zeros((0, 4), np.float32)
+        return Labelled(path, size, nowhere, one.class_ids, uri=row["uri"])
     quads = None if task != "obb" else _quads(one)
     boxes = _single(one.boxes_xyxy) if quads is None else _around(quads, size)
     return Labelled(
@@ -130,6 +127,7 @@ def _labelled(row: Row, one: Objects, path: Path, task: Task, choice: LakeLabels
         shapes=_shapes(one, row) if task == "segment" else (),
         keypoints=_keypoints(one, choice.min_keypoint_score) if task == "pose" else None,
         quads=quads,
+        uri=row["uri"],
     )
 
 
