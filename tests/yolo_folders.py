@@ -41,13 +41,13 @@ def _take_statistics(network: Network, pixels: Tensor) -> None:
 
 @torch.no_grad()
 def _spread_scores(network: Network, head: Detect, pixels: Tensor) -> None:
-    """Let about one anchor in six score above a half."""
+    """Let about one anchor in six score above a half, and none reach 1."""
     logits = cast("Raw", network(pixels)).scores
     for branch in cast("list[nn.Sequential]", head.cv3):
         last = cast("nn.Conv2d", branch[-1])
         bias = cast("Tensor", last.bias)
-        bias.sub_(logits.mean((0, 2))).mul_(2 / logits.std()).sub_(2)
-        last.weight.mul_(2 / logits.std())
+        bias.sub_(logits.mean((0, 2))).div_(logits.std()).sub_(1)
+        last.weight.div_(logits.std())
 
 
 def write(folder: Path, task: Task, **more: Any) -> ModelCard:

@@ -3,8 +3,12 @@
 Shapes: B pictures, H and W of the view in pixels.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import io
+import logging
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, redirect_stdout
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
 
@@ -15,6 +19,7 @@ from torch import Tensor
 
 from lakesight.media.view import ImageView
 from lakesight.models.base import Image, Precision
+from lakesight.models.detection import NmsOptions
 from lakesight.models.yolo.folder import Contract
 
 if TYPE_CHECKING:
@@ -22,6 +27,9 @@ if TYPE_CHECKING:
 
 INPUT = "images"
 """Name of an exported network's input: `(B, 3, H, W)` float32 in 0..1, RGB."""
+
+NOISY = ("torch.onnx", "nncf")
+"""Loggers that tell of their own steps."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +47,9 @@ class Source:
     """What was asked for, one of the format's `precisions`."""
     calibration: Sequence[Image] = ()
     """Views, `(H, W, 3)` uint8 RGB, for whatever measures ranges; empty unless int8 was asked."""
+
+    nms: NmsOptions = field(default_factory=NmsOptions)
+    """Thresholds, for formats that have NMS inside."""
 
     @property
     def outputs(self) -> tuple[str, ...]:
@@ -86,6 +97,28 @@ class Written:
     """The file, or folder, that an engine opens, such as `model.xml`; its ending tells which."""
     layout: Literal["NCHW", "NHWC"] = "NCHW"
     """Of the input; its values are 0..1 in either."""
+    suppressed: bool = False
+    """Whether NMS is inside: `onnx_nms.SuppressedReader` reads it."""
+
+
+@contextmanager
+def quietly() -> Iterator[None]:
+    """Keep a converter's warnings, log lines and progress bars to itself."""
+    loggers = [logging.getLogger(name) for name in NOISY]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        with (
+            warnings.catch_warnings(),
+            redirect_stdout(io.StringIO()),
+            torch.no_grad(),
+        ):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
 
 
 class Converter(Protocol):

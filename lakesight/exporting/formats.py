@@ -25,6 +25,8 @@ class Format:
     """Modules that the converter imports and a plain installation lacks."""
     install: str = "pip install 'lakesight[export]'"
     """What brings them."""
+    packages: tuple[str, ...] = ()
+    """Distributions whose versions the report names."""
     tasks: tuple[str, ...] = ("detect", "segment", "pose", "obb", "classify")
     """The tasks that it can hold."""
 
@@ -83,3 +85,40 @@ _ALL = (
 )
 
 FORMATS: dict[str, Format] = {one.name: one for one in _ALL}
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A format and a precision."""
+
+    format: Format
+    precision: Precision
+
+    @property
+    def name(self) -> str:
+        """Return what the export will be called, as `Artefact.name`."""
+        plain = self.precision == "f32"
+        return self.format.name if plain else f"{self.format.name}-{self.precision}"
+
+
+def parse(name: str, precision: Precision | None = None) -> Wanted:
+    """Return what a name such as `onnx` or `openvino-int8` asks for.
+
+    `precision` is meant where the name says none. Raises UserError for what there is not.
+    """
+    known = {
+        Wanted(one, each).name: Wanted(one, each)
+        for one in FORMATS.values()
+        for each in one.precisions
+    }
+    if name in FORMATS:
+        kind = FORMATS[name]
+        chosen = precision or kind.precisions[0]
+        if chosen not in kind.precisions:
+            raise UserError(
+                f"{name} is not written in {chosen}, only in {', '.join(kind.precisions)}"
+            )
+        return Wanted(kind, chosen)
+    if name not in known:
+        raise UserError(f"no format is called {name!r}; expected one of {', '.join(known)}")
+    return known[name]

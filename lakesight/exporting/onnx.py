@@ -1,12 +1,11 @@
 """ONNX: one picture, or any batch, height and width."""
 
-import warnings
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from lakesight.exporting.base import INPUT, Source, Written
+from lakesight.exporting.base import INPUT, Source, Written, quietly
 
 OPSET = 18
 MAIN = "model.onnx"
@@ -26,8 +25,7 @@ def convert_dynamic(source: Source, folder: Path) -> Written:
 
 def write(source: Source, path: Path, *, dynamic: bool = False) -> None:
     """Write the network as one ONNX file, constants folded."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with quietly():
         torch.onnx.export(
             source.module,
             (source.example(2 if dynamic else 1),),

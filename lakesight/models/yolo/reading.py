@@ -80,7 +80,7 @@ class Reader:
             case "classify":
                 return self._classify(predictions)
 
-    def _kept(self, predictions: Floats) -> list[decode.Candidates]:
+    def kept(self, predictions: Floats) -> list[decode.Candidates]:
         """Return every picture's objects, in view pixels."""
         suppress = decode.rotated_suppressed if self.contract.task == "obb" else decode.suppressed
         threshold, num_classes = self.options.score_threshold, self.contract.num_classes
@@ -101,13 +101,13 @@ class Reader:
         return found, extras
 
     def _detect(self, predictions: Floats, sizes_wh: Sequence[SizeWH]) -> pa.Array:
-        found, _ = self._placed(self._kept(predictions), sizes_wh)
+        found, _ = self._placed(self.kept(predictions), sizes_wh)
         return to_arrow(found, self.labels)
 
     def _segment(
         self, predictions: Floats, prototypes: Floats, sizes_wh: Sequence[SizeWH]
     ) -> pa.Array:
-        found, coefficients = self._placed(self._kept(predictions), sizes_wh)
+        found, coefficients = self._placed(self.kept(predictions), sizes_wh)
         counts = [
             decode.rles(values, protos, one.boxes_xyxy, self.view.place(*size), size)
             for values, protos, one, size in zip(
@@ -117,7 +117,7 @@ class Reader:
         return columns.with_masks(found, counts, sizes_wh, self.labels)
 
     def _pose(self, predictions: Floats, sizes_wh: Sequence[SizeWH]) -> pa.Array:
-        found, values = self._placed(self._kept(predictions), sizes_wh)
+        found, values = self._placed(self.kept(predictions), sizes_wh)
         points = [
             decode.keypoints(one, self.contract.keypoint_dims, self.view, *size)
             for one, size in zip(values, sizes_wh, strict=True)
@@ -127,7 +127,7 @@ class Reader:
     def _obb(self, predictions: Floats, sizes_wh: Sequence[SizeWH]) -> pa.Array:
         placed = [
             decode.rotated_in_original(one, self.view, *size)
-            for one, size in zip(self._kept(predictions), sizes_wh, strict=True)
+            for one, size in zip(self.kept(predictions), sizes_wh, strict=True)
         ]
         found, rotated = zip(*placed, strict=True)
         return columns.with_rotated_boxes(found, rotated, self.labels)

@@ -1,0 +1,145 @@
+"""Whether an export is as good as its weights: on every engine of this machine that reads it."""
+
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from lakesight.evaluation import OPTIONS, evaluate
+from lakesight.exporting import onnx_nms, parity
+from lakesight.exporting.base import Source
+from lakesight.exporting.parity import Differences
+from lakesight.exporting.pictures import Samples
+from lakesight.models.base import Artefact, ModelCard, Parity
+from lakesight.models.yolo.model import OnRuntime, in_order, network_of
+from lakesight.models.yolo.reading import Reader, YoloOptions
+from lakesight.runtimes.base import Runtime, RuntimeOptions, Tensors, place
+from lakesight.runtimes.engines import Engine, readers
+
+
+class ExportError(Exception):
+    """An export that is not what its weights are; the message says by how much."""
+
+
+class Judge:
+    """Compares exports of one model with its weights on torch, whose answers are kept."""
+
+    def __init__(
+        self, card: ModelCard, source: Source, samples: Samples, max_map_loss: float
+    ) -> None:
+        self.card, self.source, self.samples = card, source, samples
+        self.max_map_loss = max_map_loss
+        self._maps: dict[str, float] = {}
+
+    def judge(self, artefact: Artefact, folder: Path) -> tuple[Parity | None, dict[str, Any]]:
+        """Return the verdict on an export in `folder`, and by engine all that was measured.
+
+        None where no engine of this machine reads it. Raises ExportError where an export in f32
+        differs by more than `parity` allows, where its objects are others, and where mAP falls by
+        more than `max_map_loss`.
+        """
+        engines = [engine for engine in readers(artefact.main) if engine.here()]
+        found = [self._on(engine, artefact, folder) for engine in engines]
+        if not found:
+            return None, {}
+        return _worst(self.samples, found), {name: told for name, told, _, _ in found}
+
+    def _on(
+        self, engine: Engine, artefact: Artefact, folder: Path
+    ) -> tuple[str, dict[str, Any], Differences, tuple[float, float] | None]:
+        options = RuntimeOptions(precision=artefact.precision)
+        network = network_of(self.card, artefact)
+        if artefact.suppressed:
+            network = network.model_copy(update={"outputs": (*self.source.outputs, onnx_nms.RAW)})
+        runtime = engine.open(folder / artefact.main, network, options)
+        name = f"{artefact.name} on {place(runtime)}"
+        differences = self._differences(name, runtime, artefact)
+        if artefact.precision == "f32" and (beyond := differences.beyond()):
+            raise ExportError(f"{name} does not give what the weights give: {beyond}")
+        maps = self._map(name, runtime, artefact)
+        told: dict[str, Any] = {"largest": differences.model_dump(exclude_none=True)}
+        if maps is not None:
+            told["map"] = {"before": maps[0], "after": maps[1], "loss": maps[0] - maps[1]}
+        return place(runtime), told, differences, maps
+
+    def _differences(self, name: str, runtime: Runtime, artefact: Artefact) -> Differences:
+        tensors = in_order(runtime.infer(self.samples.views))
+        try:
+            if artefact.suppressed:
+                raw = tensors.pop(f"output_{len(self.source.outputs)}")
+                self._check_objects(tensors, raw)
+                tensors["output_0"] = raw
+            return parity.of_tensors(self.source.contract, self._wanted, tensors)
+        except ValueError as error:
+            raise ExportError(f"{name} does not give what the weights give: {error}") from error
+
+    def _check_objects(self, tensors: Tensors, raw: Any) -> None:
+        """Raise ValueError unless NMS in the file leaves what ours leaves of the same tensor."""
+        options = self._options(suppressed=True)
+        kept = self._reader(options).kept(raw)
+        found = self._reader(options, suppressed=True).kept(tensors["output_0"])
+        if beyond := parity.of_objects(kept, found).beyond():
+            raise ValueError(beyond)
+
+    def _map(self, name: str, runtime: Runtime, artefact: Artefact) -> tuple[float, float] | None:
+        """Return mAP of the weights and of the export; None where nothing is known of the truth."""
+        if self.samples.labelled is None:
+            return None
+        options = self._options(suppressed=artefact.suppressed)
+        before = self._map_before(options)
+        reader = self._reader(options, suppressed=artefact.suppressed)
+        after = evaluate(OnRuntime(reader, runtime), self.samples.labelled).fitness
+        if before - after > self.max_map_loss:
+            raise ExportError(
+                f"{name} loses {before - after:.4f} of mAP50-95 ({before:.4f} to {after:.4f} on "
+                f"{self.samples.what}), more than {self.max_map_loss} (--max-map-loss)"
+            )
+        return before, after
+
+    def _map_before(self, options: YoloOptions) -> float:
+        key = options.model_dump_json()
+        if key not in self._maps:
+            assert self.samples.labelled is not None
+            looking = OnRuntime(self._reader(options), self._weights)
+            self._maps[key] = evaluate(looking, self.samples.labelled).fitness
+        return self._maps[key]
+
+    def _options(self, *, suppressed: bool) -> YoloOptions:
+        """Return the thresholds of the file, or those that a model is judged with."""
+        values: Mapping[str, Any] = OPTIONS
+        if suppressed:
+            values = self.source.nms.model_dump(include=set(OPTIONS))
+        return YoloOptions.model_validate({**values, "top_k": max(5, len(self.source.labels))})
+
+    def _reader(self, options: YoloOptions, *, suppressed: bool = False) -> Reader:
+        kind = onnx_nms.SuppressedReader if suppressed else Reader
+        return kind(self.source.contract, self.source.labels, self.source.view, options)
+
+    @cached_property
+    def _weights(self) -> Runtime:
+        from lakesight.runtimes.torch import TorchModule
+
+        return TorchModule(self.source.module, network_of(self.card), RuntimeOptions())
+
+    @cached_property
+    def _wanted(self) -> Tensors:
+        return self._weights.infer(self.samples.views)
+
+
+def _worst(
+    samples: Samples,
+    found: list[tuple[str, dict[str, Any], Differences, tuple[float, float] | None]],
+) -> Parity:
+    """Return what the engine that is farthest off gives."""
+    every = [differences for _, _, differences, _ in found]
+    boxes = [one.box_px.absolute for one in every if one.box_px is not None]
+    others = [one.other for one in every if one.other is not None]
+    maps = [pair for *_, pair in found if pair is not None]
+    return Parity(
+        num_views=len(samples.views),
+        box_px=max(boxes) if boxes else None,
+        score=max(one.score.absolute for one in every),
+        other=max(others) if others else None,
+        map_before=maps[0][0] if maps else None,
+        map_after=min(after for _, after in maps) if maps else None,
+    )
