@@ -1,10 +1,11 @@
-"""From polygons to run lengths, pixel for pixel as COCO draws them.
+"""From COCO's segmentations to run lengths; polygons pixel for pixel as COCO draws them.
 
 COCO walks each edge on a grid five times as fine and lets a column's pixels change where the walk
 crosses the column's centre (cocodataset.org, `rleFrPoly`): other fillers differ at the border.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +17,15 @@ from lakesight.masks import Counts, Rle
 Points = npt.NDArray[np.int64]
 FINE = 5
 """Steps of the walk in a pixel."""
+
+
+def encode_segmentation(segmentation: Any, height: int, width: int) -> Rle:
+    """Return the mask of a COCO `segmentation`: polygons, or run lengths as numbers or as text."""
+    if isinstance(segmentation, Mapping):
+        counts = segmentation["counts"]
+        rows, columns = segmentation["size"]
+        return Rle((rows, columns), counts if isinstance(counts, str) else masks.compress(counts))
+    return encode_polygons(segmentation, height, width)
 
 
 def encode_polygons(polygons: Sequence[npt.ArrayLike], height: int, width: int) -> Rle:

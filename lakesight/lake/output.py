@@ -124,6 +124,10 @@ class Output:
                 "Use the same settings, or another output"
             )
 
+    def is_bound(self) -> bool:
+        """Return whether there is an output here; costs one HEAD."""
+        return self.store.exists(self._key(SETTINGS))
+
     def settings(self) -> Settings:
         """Return the settings that the output is bound to.
 

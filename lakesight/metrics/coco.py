@@ -10,9 +10,9 @@ from typing import Any, Literal
 import numpy as np
 
 from lakesight.errors import UserError
-from lakesight.masks import Rle, compress
+from lakesight.masks import Rle
 from lakesight.metrics.objects import Key, Predictions, Task, Truth
-from lakesight.polygons import encode_polygons
+from lakesight.polygons import encode_segmentation
 
 KeyField = Literal["id", "file_name"]
 Annotation = Mapping[str, Any]
@@ -170,11 +170,7 @@ def _corners(boxes_xywh: Sequence[Sequence[float]]) -> Any:
 
 def _rle(key: Key, segmentation: Any, size: tuple[int | None, int | None]) -> Rle:
     """Return a mask from polygons, from run lengths, or from a compressed string of them."""
-    if isinstance(segmentation, dict):
-        counts = segmentation["counts"]
-        height, width = segmentation["size"]
-        return Rle((height, width), counts if isinstance(counts, str) else compress(counts))
     height, width = size
-    if height is None or width is None:
+    if not isinstance(segmentation, dict) and (height is None or width is None):
         raise UserError(f"image {key!r} has polygons, but no height and width to draw them at")
-    return encode_polygons(segmentation, height, width)
+    return encode_segmentation(segmentation, height or 0, width or 0)

@@ -1,24 +1,35 @@
 """Pictures of any size to what a model says of them: for a notebook, one call."""
 
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 from PIL import Image
 
+from lakesight.errors import UserError
+from lakesight.lake.store import Store
+from lakesight.lake.uris import is_s3, local_path
 from lakesight.media.colour import to_rgb
-from lakesight.media.decode import decode
+from lakesight.media.decode import MediaError, decode
 from lakesight.media.limits import Limits
 from lakesight.media.orientation import read_orientation, turn_upright
 from lakesight.media.resize import draw
 from lakesight.media.view import ImageView
 from lakesight.models.base import Image as View
+from lakesight.runtimes.base import usable_cpus
 
-Picture = str | Path | Image.Image | npt.NDArray[np.uint8]
-"""A file, a Pillow image, or `(height, width, 3)` uint8 RGB of any size."""
+Picture = str | Path | bytes | Image.Image | npt.NDArray[np.uint8]
+"""A file or its uri, an encoded file's bytes, a Pillow image, or `(height, width, 3)` uint8 RGB of
+any size."""
+
+BATCH = 16
+AHEAD = 2
+"""Batches that are drawn while a model looks at one."""
 
 
 class Looking(Protocol):
@@ -32,30 +43,104 @@ class Looking(Protocol):
         ...
 
 
+class Drawn(NamedTuple):
+    """A picture as a model sees it."""
+
+    pixels: View
+    width: int
+    """Of the original in pixels, upright; so is `height`."""
+    height: int
+
+
 def look(model: Looking, pictures: Sequence[Picture], **columns: pa.Array) -> pa.Array:
-    """Return one value of type `model.output.type` per picture.
+    """Return one value of type `model.output.type` per picture, all of them looked at at once.
 
-    `columns` are what earlier models gave: `look(pose, pictures, detections=found)`.
+    `columns` are what earlier models gave: `look(pose, pictures, detections=found)`. Raises
+    UserError for a picture that cannot be read.
     """
-    drawn = [_draw(model, picture) for picture in pictures]
+    return predict(model, [draw_view(picture, model.view) for picture in pictures], columns)
+
+
+def look_ahead(
+    model: Looking, pictures: Sequence[Picture], batch_size: int = BATCH
+) -> Iterator[tuple[pa.Array, list[Drawn]]]:
+    """Yield the values of pictures batch by batch; the next ones are drawn meanwhile, in threads.
+
+    Raises UserError for a picture that cannot be read.
+    """
+    parts = [pictures[start : start + batch_size] for start in range(0, len(pictures), batch_size)]
+    waiting: deque[list[Future[Drawn]]] = deque()
+    pool = ThreadPoolExecutor(usable_cpus(), thread_name_prefix="draw")
+    try:
+        for part in [*parts, *[None] * AHEAD]:
+            if part is not None:
+                waiting.append([pool.submit(draw_view, picture, model.view) for picture in part])
+            if waiting and (part is None or len(waiting) > AHEAD):
+                drawn = [future.result() for future in waiting.popleft()]
+                yield predict(model, drawn, {}), drawn
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def predict(model: Looking, drawn: Sequence[Drawn], columns: dict[str, pa.Array]) -> pa.Array:
+    """Return one value per drawn picture; `columns` as of `look`."""
     sizes = {
-        "width": pa.array([width for _, width, _ in drawn], pa.int32()),
-        "height": pa.array([height for _, _, height in drawn], pa.int32()),
+        "width": pa.array([one.width for one in drawn], pa.int32()),
+        "height": pa.array([one.height for one in drawn], pa.int32()),
     }
-    return model.predict([view for view, _, _ in drawn], pa.table({**sizes, **columns}))
+    return model.predict([one.pixels for one in drawn], pa.table({**sizes, **columns}))
 
 
-def _draw(model: Looking, picture: Picture) -> tuple[npt.NDArray[np.uint8], int, int]:
-    """Return a picture's view, and the width and height of the original in pixels."""
-    if isinstance(picture, str | Path):
-        decoded = decode(Path(picture).read_bytes(), [model.view], Limits())
-        return decoded.views[0], decoded.width, decoded.height
-    pixels = _upright(picture) if isinstance(picture, Image.Image) else picture
+def draw_view(picture: Picture, view: ImageView) -> Drawn:
+    """Return a picture as the view wants it; UserError where it cannot be read."""
+    try:
+        if isinstance(picture, str | Path | bytes):
+            decoded = decode(_bytes(picture), [view], Limits())
+            return Drawn(decoded.views[0], decoded.width, decoded.height)
+        pixels = _upright(picture) if isinstance(picture, Image.Image) else _checked(picture)
+    except (OSError, MediaError) as error:
+        name = name_of(picture) or f"of type {type(picture).__name__}"
+        raise UserError(f"cannot read the picture {name}: {error}") from error
     height, width = pixels.shape[:2]
-    view = np.empty((model.view.height, model.view.width, 3), np.uint8)
-    draw(pixels, (width, height), model.view, view)
-    return view, width, height
+    drawn = np.empty((view.height, view.width, 3), np.uint8)
+    draw(pixels, (width, height), view, drawn)
+    return Drawn(drawn, width, height)
 
 
-def _upright(picture: Any) -> npt.NDArray[np.uint8]:
+def name_of(picture: Picture) -> str | None:
+    """Return the path or uri of a picture; None of what lies in memory."""
+    if isinstance(picture, Image.Image):
+        return getattr(picture, "filename", None) or None
+    return str(picture) if isinstance(picture, str | Path) else None
+
+
+def _bytes(picture: str | Path | bytes) -> bytes:
+    if isinstance(picture, bytes):
+        return picture
+    if is_s3(str(picture)):
+        store, key = Store.open(str(picture))
+        return store.get(key)
+    return local_path(str(picture)).read_bytes()
+
+
+def _checked(picture: View) -> View:
+    if not isinstance(picture, np.ndarray):
+        raise UserError(
+            "a picture must be a path or uri, bytes, a Pillow image or an array, but got "
+            f"{type(picture).__name__}"
+        )
+    if (
+        picture.dtype != np.uint8
+        or picture.ndim != 3
+        or picture.shape[2] != 3
+        or 0 in picture.shape
+    ):
+        raise UserError(
+            "an array must be (height, width, 3) uint8 in the order red, green, blue, but got "
+            f"{picture.shape} {picture.dtype}"
+        )
+    return picture
+
+
+def _upright(picture: Image.Image) -> View:
     return turn_upright(to_rgb(picture), read_orientation(picture))

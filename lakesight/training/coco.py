@@ -2,34 +2,49 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from lakesight.errors import UserError
 from lakesight.training.datasets import Labelled, Pictures, Task, clipped
 from lakesight.training.flips import FlipIndices, flip_indices_of
 from lakesight.training.sample import Floats, xywhr_to_quads
 
+Annotation = Mapping[str, Any]
+IMAGE_FIELDS = frozenset(
+    {"id", "width", "height", "file_name", "license", "flickr_url", "coco_url", "date_captured"}
+)
+
 
 def open_coco(annotations: Path, images: Path, task: Task) -> Pictures:
     """Open COCO JSON; the file names in it are relative to `images`.
 
-    Class ids follow the order of the categories' ids. Crowd annotations are left out of training.
-    Raises UserError for annotations of unknown pictures or categories, boxes outside their picture,
-    and what the task needs and an annotation lacks.
+    Class ids follow the order of the categories' ids. Crowds are kept apart (`Labelled.crowd`);
+    what an image says beyond COCO's own fields are its `kinds`. Raises UserError for annotations of
+    unknown pictures or categories, boxes outside their picture, and for what the task needs and an
+    annotation lacks.
     """
     content = read_json(annotations)
     categories = sorted(content["categories"], key=lambda each: each["id"])
     class_ids = {each["id"]: number for number, each in enumerate(categories)}
-    by_picture: dict[int, list[Mapping[str, Any]]] = {each["id"]: [] for each in content["images"]}
+    by_picture: dict[int, list[Annotation]] = {each["id"]: [] for each in content["images"]}
+    crowds: dict[int, list[Annotation]] = {number: [] for number in by_picture}
     for annotation in content["annotations"]:
         _check_annotation(annotation, by_picture, class_ids, annotations)
-        if not annotation.get("iscrowd"):
-            by_picture[annotation["image_id"]].append(annotation)
+        several = crowds if annotation.get("iscrowd") else by_picture
+        several[annotation["image_id"]].append(annotation)
+    labelled = partial(_from_coco, class_ids=class_ids, folder=images, task=task)
     pictures = [
-        _from_coco(image, by_picture[image["id"]], class_ids, images, task)
+        replace(
+            labelled(image, by_picture[image["id"]]),
+            crowd=labelled(image, crowd) if (crowd := crowds[image["id"]]) else None,
+            kinds=_kinds(image),
+        )
         for image in content["images"]
     ]
     labels = tuple(each["name"] for each in categories)
@@ -41,6 +56,15 @@ def _flip_indices(categories: Sequence[Mapping[str, Any]]) -> FlipIndices | None
     """Return what all categories with names of keypoints agree on."""
     found = {flip_indices_of(names) for each in categories if (names := each.get("keypoints"))}
     return found.pop() if len(found) == 1 else None
+
+
+def _kinds(image: Mapping[str, Any]) -> dict[str, str]:
+    """Return what an image says of itself beyond COCO's own fields, such as its camera."""
+    return {
+        name: str(value)
+        for name, value in image.items()
+        if name not in IMAGE_FIELDS and isinstance(value, str | int)
+    }
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -57,7 +81,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def _check_annotation(
-    annotation: Mapping[str, Any],
+    annotation: Annotation,
     pictures: Mapping[int, object],
     class_ids: Mapping[int, int],
     where: Path,
@@ -73,7 +97,7 @@ def _check_annotation(
 
 def _from_coco(
     image: Mapping[str, Any],
-    annotations: Sequence[Mapping[str, Any]],
+    annotations: Sequence[Annotation],
     class_ids: Mapping[int, int],
     folder: Path,
     task: Task,
@@ -91,11 +115,18 @@ def _from_coco(
         shapes=_needed(annotations, "segmentation", task == "segment", path),
         keypoints=_keypoints(_needed(annotations, "keypoints", task == "pose", path)),
         quads=_quads(_needed(annotations, "obb", task == "obb", path)),
+        areas=_areas(annotations),
     )
 
 
+def _areas(annotations: Sequence[Annotation]) -> npt.NDArray[np.float64] | None:
+    """Return the areas that annotations give; None where one of them gives none."""
+    areas = [each["area"] for each in annotations if "area" in each]
+    return np.array(areas, np.float64) if len(areas) == len(annotations) else None
+
+
 def _needed(
-    annotations: Sequence[Mapping[str, Any]], name: str, is_needed: bool, path: Path
+    annotations: Sequence[Annotation], name: str, is_needed: bool, path: Path
 ) -> tuple[Any, ...]:
     """Return a field of every annotation, where the task needs it."""
     if not is_needed:

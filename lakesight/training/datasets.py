@@ -4,7 +4,7 @@ A dataset is checked whole when it is opened: what is wrong is said with its pla
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -21,6 +21,7 @@ from lakesight.media.decode import MediaError, decode
 from lakesight.media.limits import Limits
 from lakesight.media.orientation import read_orientation, swaps_sides
 from lakesight.media.view import ImageView
+from lakesight.polygons import encode_segmentation
 from lakesight.training.flips import FlipIndices
 from lakesight.training.sample import Floats, InstanceMap, Sample
 
@@ -58,6 +59,16 @@ class Labelled:
     """Per object its mask: polygons (lists of x, y, x, y, ...) or a COCO RLE."""
     keypoints: Floats | None = None
     quads: Floats | None = None
+    areas: npt.NDArray[np.float64] | None = None
+    """Per object in pixels, where the data says so: what is small or large, and how far a keypoint
+    may be off, goes by it in place of the area of the shape."""
+    crowd: "Labelled | None" = None
+    """Regions of many objects (COCO's `iscrowd`): nothing is learnt of them, and whoever finds
+    something there is neither right nor wrong."""
+    uri: str | None = None
+    """Where the picture is from, where `path` is a copy of it."""
+    kinds: Mapping[str, str] = field(default_factory=dict)
+    """What kinds the picture is of, by name, beside its folder: `evaluate --slice NAME`."""
 
     def read(self, task: Task, max_side: int) -> Sample:
         """Return the sample with what the task needs, reduced to `max_side` pixels a side."""
@@ -163,7 +174,7 @@ def _reduced(instances: InstanceMap, size_wh: tuple[int, int]) -> InstanceMap:
 
 def _mask(shape: Any, height: int, width: int) -> npt.NDArray[np.bool_]:
     if isinstance(shape, Mapping):
-        return masks.decode(masks.Rle(tuple(shape["size"]), shape["counts"]))
+        return masks.decode(encode_segmentation(shape, height, width))
     mask = np.zeros((height, width), np.uint8)
     rings = [np.asarray(ring, np.float64).reshape(-1, 2) for ring in shape]
     cv2.fillPoly(mask, [np.round(ring).astype(np.int32) for ring in rings], 1)

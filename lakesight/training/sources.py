@@ -6,16 +6,25 @@ from typing import Any, Literal
 import numpy as np
 
 from lakesight.errors import UserError
+from lakesight.lake.output import Output
 from lakesight.training.coco import open_coco
 from lakesight.training.datasets import Labelled, Pictures, Task
 from lakesight.training.folders import open_folders
+from lakesight.training.lake import open_output
+from lakesight.training.lake_truth import LakeLabels
 from lakesight.training.yolo_text import open_yolo_text
 
 Split = Literal["train", "val", "test"]
 
 
 def open_data(
-    data: str, split: Split, task: Task, *, images: str | None = None, multi_label: bool = False
+    data: str,
+    split: Split,
+    task: Task,
+    *,
+    images: str | None = None,
+    multi_label: bool = False,
+    labels: LakeLabels | None = None,
 ) -> Pictures:
     """Open labelled pictures; which form they have is told by what is there.
 
@@ -23,6 +32,7 @@ def open_data(
     - `data.yaml`: YOLO text folders, whose splits it names
     - `instances.json`: COCO, its pictures in `images` or beside it
     - a folder of `train/` and `val/`, each with a folder per class, to classify
+    - an output of Lakesight, a folder or s3:// prefix; `labels` say which of its values are true
 
     Raises UserError where it is none of them, or something in it is wrong.
     """
@@ -35,10 +45,14 @@ def open_data(
         return _scenes(path, split, task, multi_label=multi_label)
     if (path / split).is_dir() and task == "classify":
         return open_folders(path / split)
+    if Output.open(data).is_bound():
+        if split == "test":
+            raise UserError(f"{data} has the parts train and val: see val_fraction")
+        return open_output(data, task, split, labels, multi_label=multi_label)
     raise UserError(
-        f"{data} is nothing that --task {task} can be trained on: give a folder of `lakesight "
-        "scenes`, a data.yaml of YOLO text labels, a COCO .json (with --images), or to classify a "
-        "folder with train/CLASS/ and val/CLASS/"
+        f"{data} has no pictures labelled for the task {task}, split {split}: give a folder of "
+        "`lakesight scenes`, a data.yaml of YOLO text labels, a COCO .json (with --images), an "
+        "output of `lakesight annotate`, or to classify a folder with train/CLASS/ and val/CLASS/"
     )
 
 

@@ -1,0 +1,54 @@
+"""Judging the classes of whole pictures."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pyarrow as pa
+
+from lakesight.evaluation.labels import Labels, null_notes
+from lakesight.evaluation.result import Evaluation, by_kind
+from lakesight.evaluation.truth import kinds_of
+from lakesight.metrics import Bootstrap, ClassEvaluator, MultiLabelEvaluator
+from lakesight.training.datasets import Labelled, Pictures
+
+
+class ClassJudge:
+    """Judges one class a picture; or several, where any picture has not exactly one."""
+
+    def __init__(self, dataset: Pictures) -> None:
+        self._labels = Labels(dataset.labels)
+        self._several = any(len(one.class_ids) != 1 for one in dataset.pictures)
+        self._one_class = ClassEvaluator(dataset.labels)
+        self._any_class = MultiLabelEvaluator(dataset.labels)
+        self._num_blank = 0
+
+    def update(self, pictures: Sequence[Labelled], found: pa.Array) -> None:
+        """See `Judge`."""
+        self._labels.add(found)
+        names, kinds = [str(one.path) for one in pictures], [kinds_of(one) for one in pictures]
+        scores = self._labels.scores(found)
+        blank = np.isnan(scores).all(axis=1)
+        scores = np.nan_to_num(scores, nan=0)
+        if self._several:
+            self._num_blank += found.null_count
+            truth = np.zeros_like(scores, bool)
+            for row, picture in enumerate(pictures):
+                truth[row, picture.class_ids] = True
+            self._any_class.update(names, truth, scores, kinds)
+            return
+        self._num_blank += int(blank.sum())
+        true_ids = np.array([int(one.class_ids[0]) for one in pictures])
+        scores[blank, true_ids[blank]] = -1  # who names no class names the wrong one
+        self._one_class.update(names, true_ids, scores, kinds)
+
+    def result(self, bootstrap: Bootstrap | None = None, slices: Sequence[str] = ()) -> Evaluation:
+        """See `Judge`."""
+        judge = self._any_class if self._several else self._one_class
+        return Evaluation(
+            {"classes": judge.result(bootstrap=bootstrap)},
+            {
+                name: by_kind({"classes": judge.slices(name, bootstrap=bootstrap)})
+                for name in slices
+            },
+            (*self._labels.notes("classes"), *null_notes(self._num_blank, "no class named")),
+        )

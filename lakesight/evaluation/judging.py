@@ -1,0 +1,60 @@
+"""Judges: they take pictures and what was found on them, and give an evaluation."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import pyarrow as pa
+
+from lakesight.errors import UserError
+from lakesight.evaluation.classes import ClassJudge
+from lakesight.evaluation.objects import ObjectJudge
+from lakesight.evaluation.result import Evaluation
+from lakesight.metrics import Bootstrap
+from lakesight.training.datasets import Labelled, Pictures, Task
+
+FIELDS: dict[Task, str] = {
+    "obb": "obb",
+    "segment": "mask",
+    "pose": "keypoints",
+    "detect": "box",
+    "classify": "class_id",
+}
+"""The field of a found object that a task compares; the first that is there tells the task."""
+
+
+class Judge(Protocol):
+    """Takes pictures in any order, each once."""
+
+    def update(self, pictures: Sequence[Labelled], found: pa.Array) -> None:
+        """Add pictures and a model's column of them; null is a picture it could not look at."""
+        ...
+
+    def result(self, bootstrap: Bootstrap | None = None, slices: Sequence[str] = ()) -> Evaluation:
+        """Return the figures so far; UserError where no picture has a slice."""
+        ...
+
+
+def judge_of(dataset: Pictures, column: pa.Field) -> Judge:
+    """Return what judges such a column; UserError where it has not what the task compares."""
+    names = _names(column.type)
+    if FIELDS[dataset.task] not in names:
+        raise UserError(
+            f"the column {column.name!r} has no {FIELDS[dataset.task]!r}, which the task "
+            f"{dataset.task} compares: it suits the task {task_of(column)}"
+        )
+    return ClassJudge(dataset) if dataset.task == "classify" else ObjectJudge(dataset)
+
+
+def task_of(column: pa.Field) -> Task:
+    """Return what a column of detections or classes was made for; UserError for any other."""
+    names = _names(column.type)
+    for task, name in FIELDS.items():
+        if {"label", name} <= names:
+            return task
+    raise UserError(f"the column {column.name!r} holds {column.type}: no objects, and no classes")
+
+
+def _names(kind: pa.DataType) -> set[str]:
+    """Return the fields of a column's objects."""
+    is_objects = pa.types.is_list(kind) and pa.types.is_struct(kind.value_type)
+    return {field.name for field in kind.value_type} if is_objects else set()

@@ -1,0 +1,93 @@
+"""Judging boxes, masks, keypoints and rotated boxes."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from lakesight.errors import UserError
+from lakesight.evaluation.labels import Labels, lengths, null_notes
+from lakesight.evaluation.result import Evaluation, by_kind
+from lakesight.evaluation.truth import truth_of
+from lakesight.metrics import COCO_SIGMAS, Bootstrap, DetectionEvaluator, predictions_from_table
+from lakesight.metrics.objects import Task as Shape
+from lakesight.training.datasets import Labelled, Pictures, Task
+from lakesight.training.losses import SIGMA
+
+SHAPES: dict[Task, tuple[Shape, ...]] = {
+    "detect": ("box",),
+    "segment": ("box", "mask"),
+    "pose": ("box", "keypoints"),
+    "obb": ("rotated",),
+}
+"""What of an object is compared with its truth."""
+
+
+class ObjectJudge:
+    """Judges boxes, masks, keypoints or rotated boxes.
+
+    Classes are matched by name: of those that the dataset lacks nothing counts.
+    """
+
+    def __init__(self, dataset: Pictures) -> None:
+        self._dataset = dataset
+        self._num_keypoints = number = max(_counts(dataset.pictures), default=len(COCO_SIGMAS))
+        # the published ones of 17 keypoints, those of the loss for any other number
+        sigmas = COCO_SIGMAS if number == len(COCO_SIGMAS) else (SIGMA,) * number
+        self._evaluators = {
+            shape: DetectionEvaluator(dataset.labels, shape, sigmas=sigmas)
+            for shape in SHAPES[dataset.task]
+        }
+        self._labels = Labels(dataset.labels)
+        self._num_null = 0
+
+    def update(self, pictures: Sequence[Labelled], found: pa.Array) -> None:
+        """See `Judge`; a null is a picture on which nothing was found."""
+        self._num_null += found.null_count
+        self._labels.add(found)
+        if self._dataset.task == "pose":
+            found = _with_keypoints(found)
+        truths = [truth_of(one, self._dataset.task) for one in pictures]
+        names = pa.array([one.picture for one in truths], pa.string())
+        table = pa.table({"uri": names, "detections": found})
+        predictions = predictions_from_table(table, self._dataset.labels, unknown="drop")
+        if self._dataset.task == "pose":
+            self._check_keypoints(one.keypoints for one in predictions)
+        for evaluator in self._evaluators.values():
+            evaluator.update(truths, predictions)
+
+    def result(self, bootstrap: Bootstrap | None = None, slices: Sequence[str] = ()) -> Evaluation:
+        """See `Judge`; UserError where nothing that was found is of a class of the dataset."""
+        judges = self._evaluators.items()
+        return Evaluation(
+            {shape: one.result(bootstrap) for shape, one in judges},
+            {
+                name: by_kind({shape: one.slices(name, bootstrap) for shape, one in judges})
+                for name in slices
+            },
+            (*self._labels.notes("objects"), *null_notes(self._num_null, "nothing found")),
+        )
+
+    def _check_keypoints(self, found: Iterable[Any]) -> None:
+        for points in found:
+            if points is not None and len(points) and points.shape[1] != self._num_keypoints:
+                raise UserError(
+                    f"{points.shape[1]} keypoints were found of an object, but the labels have "
+                    f"{self._num_keypoints}: they are not the same points"
+                )
+
+
+def _counts(pictures: Sequence[Labelled]) -> list[int]:
+    """Return the numbers of keypoints."""
+    return [one.keypoints.shape[1] for one in pictures if one.keypoints is not None]
+
+
+def _with_keypoints(found: pa.Array) -> pa.Array:
+    """Return the objects that have keypoints: a pose model of persons gives others none."""
+    objects = found.flatten()
+    there = objects.field("keypoints").is_valid().to_numpy(zero_copy_only=False)
+    rows = np.repeat(np.arange(len(found)), lengths(found))[there]
+    ends = np.cumsum(np.bincount(rows, minlength=len(found)))
+    offsets = pa.array(np.concatenate([[0], ends]), pa.int32())
+    return pa.ListArray.from_arrays(offsets, objects.filter(pa.array(there)), type=found.type)

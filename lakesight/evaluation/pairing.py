@@ -1,0 +1,109 @@
+"""Judging what a committed output holds: its rows beside the labels of the same pictures."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from urllib.parse import unquote
+
+import pyarrow as pa
+
+from lakesight.errors import UserError
+from lakesight.evaluation.judging import judge_of
+from lakesight.evaluation.result import Evaluation
+from lakesight.lake.reader import Lake
+from lakesight.lake.uris import canonical, is_s3
+from lakesight.metrics import Bootstrap
+from lakesight.metrics.pictures import some
+from lakesight.training.datasets import Labelled, Pictures
+
+
+def evaluate_output(
+    lake: Lake,
+    dataset: Pictures,
+    column: str,
+    bootstrap: Bootstrap | None = None,
+    slices: Sequence[str] = (),
+) -> Evaluation:
+    """Compare a column of an output's latest rows with the labels of the same pictures.
+
+    Rows and labels belong together by uri where any has the same, else by file name. What only one
+    side has is left out, and the notes say so; a picture that the output could not look at counts
+    as one on which nothing was found. Raises UserError where nothing belongs together, or a name
+    is there twice.
+    """
+    judge = judge_of(dataset, field_of(lake, column))
+    uris = [row for batch in lake.latest(["uri", "etag"]) for row in batch["uri"].to_pylist()]
+    pairs = paired(dataset.pictures, uris)
+    for batch in lake.latest(["uri", "etag", column]):
+        pictures = [pairs.get(uri) for uri in batch["uri"].to_pylist()]
+        rows = [number for number, picture in enumerate(pictures) if picture is not None]
+        judge.update([one for one in pictures if one is not None], batch[column].take(rows))
+    result = judge.result(bootstrap, slices)
+    return replace(result, notes=(*_left_out(dataset.pictures, uris, pairs), *result.notes))
+
+
+def field_of(lake: Lake, column: str) -> pa.Field:
+    """Return a column of an output; UserError where it has none of that name."""
+    schema = lake.dataset().schema
+    if column not in schema.names:
+        raise UserError(
+            f"{lake.output.uri} has no column {column!r}, but {', '.join(schema.names) or 'none'}"
+        )
+    return schema.field(column)
+
+
+def paired(pictures: Sequence[Labelled], uris: Sequence[str]) -> dict[str, Labelled]:
+    """Return the labels of each row that has some, by its uri; UserError for none, or for two."""
+    by_uri = {_uri(one): one for one in pictures}
+    if found := {uri: by_uri[uri] for uri in uris if uri in by_uri}:
+        return found
+    by_name = {_name(_uri(one)): one for one in pictures}
+    found = {uri: by_name[_name(uri)] for uri in uris if _name(uri) in by_name}
+    if not found:
+        raise UserError(
+            f"none of the {len(uris):,} rows, such as {_first(uris)}, is of one of the "
+            f"{len(pictures):,} labelled pictures, such as {_first(map(_uri, pictures))}: "
+            "neither their uris nor their file names agree"
+        )
+    rows = Counter(map(_name, found))
+    labelled = Counter(name for one in pictures if (name := _name(_uri(one))) in rows)
+    _check_once(rows, "rows")
+    _check_once(labelled, "labelled pictures")
+    return found
+
+
+def _check_once(names: Mapping[str, int], what: str) -> None:
+    twice = [name for name, count in names.items() if count > 1]
+    if twice:
+        raise UserError(
+            f"rows and labels of other folders belong together by file name, but several {what} "
+            f"are called {twice[0]}: give labels whose files lie where the output looked at them"
+        )
+
+
+def _uri(picture: Labelled) -> str:
+    return picture.uri or canonical(str(picture.path))
+
+
+def _name(uri: str) -> str:
+    name = uri.rpartition("/")[2]
+    return name if is_s3(uri) else unquote(name)
+
+
+def _left_out(
+    pictures: Sequence[Labelled], uris: Sequence[str], pairs: Mapping[str, Labelled]
+) -> tuple[str, ...]:
+    """Say what only one side has."""
+    seen = {id(one) for one in pairs.values()}
+    unseen = [_uri(one) for one in pictures if id(one) not in seen]
+    unlabelled = [uri for uri in uris if uri not in pairs]
+    notes = []
+    if unseen:
+        notes.append(f"the output lacks {some(unseen)} that are labelled: they do not count")
+    if unlabelled:
+        notes.append(f"the labels lack {some(unlabelled)} of the output: they do not count")
+    return tuple(notes)
+
+
+def _first(names: Iterable[object]) -> str:
+    return str(next(iter(names), "none"))

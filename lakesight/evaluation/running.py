@@ -1,0 +1,51 @@
+"""Judging a model: it looks at every picture of a dataset."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from lakesight.evaluation.judging import judge_of
+from lakesight.evaluation.result import Evaluation
+from lakesight.metrics import Bootstrap
+from lakesight.models import catalog
+from lakesight.models.base import ModelSpec
+from lakesight.models.look import BATCH, Looking, look_ahead
+from lakesight.training.datasets import Pictures
+
+OPTIONS: dict[str, Any] = {"score_threshold": 0.001, "iou_threshold": 0.7, "max_detections": 300}
+"""Of a detector that is to be judged: average precision wants what is unlikely, too."""
+
+EVERY_CLASS = {"top_k": 100_000}
+"""Of a classifier that is to be judged."""
+
+
+def to_judge(spec: ModelSpec, **options: Any) -> ModelSpec:
+    """Return a model with the options that it is judged with; those that are given win."""
+    known = catalog.options_of(spec.card).model_fields
+    wanted = {name: one for name, one in (OPTIONS | EVERY_CLASS).items() if name in known}
+    return spec.model_copy(update={"options": {**spec.options, **wanted, **options}})
+
+
+def evaluate(
+    model: Looking,
+    dataset: Pictures,
+    bootstrap: Bootstrap | None = None,
+    slices: Sequence[str] = (),
+    *,
+    batch_size: int = BATCH,
+    told: Callable[[int], None] | None = None,
+) -> Evaluation:
+    """Look at every picture of the dataset with the model, and compare with what is on it.
+
+    Classes are matched by name: those that the dataset lacks do not count, and of those that the
+    model lacks nothing is found. `slices` are names of `Labelled.kinds`; `told` hears how many
+    pictures are done. Raises UserError where a picture cannot be read, or where the model does not
+    give what the dataset's task compares.
+    """
+    judge = judge_of(dataset, model.output)
+    done = 0
+    for found, _ in look_ahead(model, [one.path for one in dataset.pictures], batch_size):
+        judge.update(dataset.pictures[done : done + len(found)], found)
+        done += len(found)
+        if told:
+            told(done)
+    return judge.result(bootstrap, slices)
