@@ -17,6 +17,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from lakesight.errors import UserError
 from lakesight.media.view import ImageView
 from lakesight.models.base import Image, Precision
 from lakesight.models.detection import NmsOptions
@@ -27,9 +28,6 @@ if TYPE_CHECKING:
 
 INPUT = "images"
 """Name of an exported network's input: `(B, 3, H, W)` float32 in 0..1, RGB."""
-
-NOISY = ("torch.onnx", "nncf")
-"""Loggers that tell of their own steps."""
 
 
 @dataclass(frozen=True)
@@ -66,9 +64,11 @@ class Source:
         generator = torch.Generator().manual_seed(0)
         return torch.rand(batch, *self.shape[1:], generator=generator)
 
-    def calibration_inputs(self) -> list[npt.NDArray[np.float32]]:
-        """Return every calibration view as an input of batch 1."""
-        return [as_input(view) for view in self.calibration]
+    def calibration_inputs(self) -> Iterator[npt.NDArray[np.float32]]:
+        """Yield every calibration view as an input of batch 1; UserError where there are none."""
+        if not self.calibration:
+            raise UserError("int8 needs pictures to take ranges from: name some with --calibration")
+        yield from map(as_input, self.calibration)
 
     @property
     def onnx(self) -> Path:
@@ -104,10 +104,8 @@ class Written:
 @contextmanager
 def quietly() -> Iterator[None]:
     """Keep a converter's warnings, log lines and progress bars to itself."""
-    loggers = [logging.getLogger(name) for name in NOISY]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
     try:
         with (
             warnings.catch_warnings(),
@@ -117,8 +115,7 @@ def quietly() -> Iterator[None]:
             warnings.simplefilter("ignore")
             yield
     finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
+        logging.disable(before)
 
 
 class Converter(Protocol):

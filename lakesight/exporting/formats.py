@@ -53,7 +53,14 @@ _ALL = (
         "lakesight.exporting.torch_export:convert",
         "a program of torch.export (.pt2), any batch",
     ),
-    Format("onnx", "lakesight.exporting.onnx:convert", "ONNX, one picture", needs=("onnxscript",)),
+    Format(
+        "onnx",
+        "lakesight.exporting.onnx:convert",
+        "ONNX, one picture",
+        ("f32", "int8"),
+        needs=("onnxscript",),
+        packages=("onnx", "onnxscript"),
+    ),
     Format(
         "onnx-dynamic",
         "lakesight.exporting.onnx:convert_dynamic",
@@ -71,8 +78,9 @@ _ALL = (
         "openvino",
         "lakesight.exporting.openvino:convert",
         "OpenVINO IR",
-        ("f32", "bf16", "int8"),
-        needs=("onnxscript",),
+        ("f32", "f16", "bf16", "int8"),
+        needs=("onnxscript", "nncf"),
+        packages=("openvino", "nncf"),
     ),
     Format(
         "tensorrt",

@@ -3,8 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from lakesight.errors import UserError
-from lakesight.exporting.base import Source, Written, as_input, quietly
+from lakesight.exporting.base import Source, Written, quietly
 
 MAIN = "model.xml"
 MIN_COMPRESSED = 64
@@ -46,17 +45,15 @@ def _quantised(model: Any, source: Source) -> Any:
     The decoding of boxes after the last convolutions stays in f32: a coordinate has more than 256
     values.
     """
-    if not source.calibration:
-        raise UserError("int8 needs pictures to take ranges from: name some with --calibration")
-    views = list(source.calibration)
+    inputs = list(source.calibration_inputs())
     with quietly():
         import nncf
 
         return nncf.quantize(
             model,
-            nncf.Dataset(views, as_input),
+            nncf.Dataset(inputs),
             preset=nncf.QuantizationPreset.MIXED,
-            subset_size=len(views),
+            subset_size=len(inputs),
             ignored_scope=nncf.IgnoredScope(names=_decoding(model), validate=False),
         )
 

@@ -110,7 +110,7 @@ ENGINES: tuple[Engine, ...] = (
         _TENSORRT,
         _GPU,
         "it compiles the network for this GPU",
-        ("f32", "bf16"),
+        ("f32", "bf16", "f16"),
         ready=_with_tensorrt,
     ),
     Engine(

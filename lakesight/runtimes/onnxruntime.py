@@ -129,6 +129,7 @@ def _providers(
         "trt_timing_cache_enable": "1",
         "trt_timing_cache_path": str(cache),
         "trt_bf16_enable": str(int(options.precision == "bf16")),
+        "trt_fp16_enable": str(int(options.precision == "f16")),
     }
     return [("TensorrtExecutionProvider", engine), cuda]
 
