@@ -2,11 +2,10 @@
 
 import json
 import os
-import shutil
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -19,15 +18,16 @@ from ray.train import RunConfig, ScalingConfig, WorkerGroupError
 from ray.train.torch import TorchTrainer, get_device
 
 from actors.board import Board, Told
+from actors.pools import Node
 from lakesight.errors import UserError
+from lakesight.lake.uris import is_s3
 from lakesight.training import callbacks as trackers
-from lakesight.training.job import STATE, Data, TrainJob, bind, finish, fit, open_job_data, start
-from lakesight.training.loop import Callback
+from lakesight.training.job import STATE, Data, TrainJob, finish, fit, open_job_data, start
+from lakesight.training.loop import BEST, Callback
 from workflows.cluster import check_reachable, cluster
+from workflows.place import RAY, Place, Pushed
 from workflows.progress import Progress, duration, progress
 
-RAY = "ray"
-"""Folder that Ray Train keeps its own files in, while it trains."""
 RETRIES = 3
 """How often a training goes on from its last epoch after a worker was lost."""
 TRACKERS = {"tensorboard": trackers.TensorBoard, "mlflow": trackers.MLflow}
@@ -48,7 +48,7 @@ class Train(TrainJob):
     data: CliPositionalArg[str]
     """Scenes, data.yaml, COCO .json, class folders, or an output of `lakesight annotate`."""
     output: CliPositionalArg[str]
-    """Local folder, or one that all machines share: it becomes a model folder."""
+    """Folder that all machines share, or s3:// prefix: it becomes a model folder."""
     config: Path | None = None
     """YAML file of these settings; flags win over it."""
     num_workers: int = Field(default=1, ge=1)
@@ -66,38 +66,37 @@ class Train(TrainJob):
 
     def run(self) -> int:
         """Train to the end; return 0 when the model folder is whole."""
-        folder = Path(self.output)
         job = self.job()
         unknown = [one for one in self.track if one not in TRACKERS]
         if unknown:
             raise UserError(f"--track takes {' or '.join(TRACKERS)}, but got {unknown[0]!r}")
+        _followers(self.track)  # what one of them lacks is said before Ray starts
         data = open_job_data(job)
         note = start(job, data.train).note
-        if bind(job, folder):
-            print(f"Nothing to do: {folder} is trained")
-            return 0
         address = self.address or os.environ.get("RAY_ADDRESS")
         if address:
             check_reachable(address)
-        _say(
-            f"{job.task}: {len(data.train):,} pictures to train on, {len(data.val):,} to validate, "
-            f"{len(data.train.labels)} classes; {note}"
-        )
         began = time.perf_counter()
-        with cluster(address, verbose=self.verbose) as nodes:
-            gpus = sum(node.gpus for node in nodes) if self.gpus is None else self.gpus
-            cpus = sum(node.cpus for node in nodes)
-            resources = {"CPU": max(1, int(cpus // self.num_workers))}
-            self._train(job, data, folder, resources, use_gpu=gpus >= self.num_workers)
-            shutil.rmtree(folder / STATE / RAY, ignore_errors=True)
-        card, result = finish(job, data, folder)
+        with Place(self.output) as place:
+            if place.bind(job):
+                print(f"Nothing to do: {self.output} is trained")
+                return 0
+            _say(
+                f"{job.task}: {len(data.train):,} pictures to train on, {len(data.val):,} to "
+                f"validate, {len(data.train.labels)} classes; {note}"
+            )
+            with cluster(address, verbose=self.verbose) as nodes:
+                self._train(job, data, place, nodes)
+            place.pull(f"{STATE}/{BEST}")
+            card, result = finish(job, data, place.folder, self.output)
+            place.push_all()
         if self.json_output:
-            print(json.dumps({"model": str(folder), **result.to_dict()}))
+            print(json.dumps({"model": self.output, **result.to_dict()}))
         else:
             print(result.table())
         print(
-            f"Wrote {card.name} to {folder} in {duration(time.perf_counter() - began)}; its curve "
-            f"is in {folder / STATE / 'results.csv'}"
+            f"Wrote {card.name} to {self.output} in {duration(time.perf_counter() - began)}; its "
+            f"curve is in {self.output.rstrip('/')}/{STATE}/results.csv"
         )
         return 0
 
@@ -116,37 +115,35 @@ class Train(TrainJob):
             where = ".".join(map(str, first["loc"]))
             raise UserError(f"{self.config}: {where}: {first['msg']}") from error
 
-    def _train(
-        self,
-        job: TrainJob,
-        data: Data,
-        folder: Path,
-        resources: Mapping[str, float],
-        *,
-        use_gpu: bool,
-    ) -> None:
+    def _train(self, job: TrainJob, data: Data, place: Place, nodes: Sequence[Node]) -> None:
         """Run the workers, again where one was lost."""
+        gpus = sum(node.gpus for node in nodes) if self.gpus is None else self.gpus
+        cpus = sum(node.cpus for node in nodes)
         board = Board.remote()  # type: ignore[attr-defined]  # Ray's decorator adds it
-        state = (folder / STATE).resolve()
         trainer = TorchTrainer(
             _work,
             train_loop_config={
                 "job": job.model_dump(mode="json"),
-                "output": str(folder.resolve()),
+                "output": self.output if is_s3(self.output) else str(place.folder),
                 "here": str(Path.cwd()),
                 "track": self.track,
                 "board": board,
+                "environment": {
+                    name: value for name, value in os.environ.items() if name.startswith("MLFLOW_")
+                },
             },
             scaling_config=ScalingConfig(
-                num_workers=self.num_workers, use_gpu=use_gpu, resources_per_worker=dict(resources)
+                num_workers=self.num_workers,
+                use_gpu=gpus >= self.num_workers,
+                resources_per_worker={"CPU": max(1, int(cpus // self.num_workers))},
             ),
-            run_config=RunConfig(name=RAY, storage_path=str(state)),
+            run_config=RunConfig(name=RAY, **place.ray_storage()),
         )
         with progress(job.epochs * len(data.train)) as line, _following(board, line, job.epochs):
             for trial in range(RETRIES + 1):
                 try:
                     trainer.fit()
-                    return
+                    break
                 except WorkerGroupError as error:
                     _raise_mistake(error)
                     if trial == RETRIES:
@@ -155,16 +152,24 @@ class Train(TrainJob):
                             "what is trained stays, run it again"
                         ) from error
                     _say("a worker was lost; going on from the last epoch")
+        place.forget(f"{STATE}/{RAY}")
 
 
 def _work(config: dict[str, Any]) -> None:
     """Train in one worker."""
     with suppress(FileNotFoundError):
         os.chdir(config["here"])
+    os.environ.update(config["environment"])
     job = TrainJob.model_validate(config["job"])
-    following: list[Callback] = [trackers.CsvLog(), Told(config["board"])]
-    following += [TRACKERS[name]() for name in config["track"]]
-    fit(job, open_job_data(job), Path(config["output"]), following, get_device())
+    with Place(config["output"]) as place:
+        place.pull_state()
+        followers = [*_followers(config["track"]), Told(config["board"]), Pushed(place)]
+        fit(job, open_job_data(job), place.folder, followers, get_device())
+
+
+def _followers(track: Sequence[str]) -> list[Callback]:
+    """Return the callbacks that write; UserError where one lacks something."""
+    return [trackers.CsvLog(), trackers.Plots(), *(TRACKERS[name]() for name in track)]
 
 
 @contextmanager

@@ -74,6 +74,18 @@ class Tracker(Callback):
     def finish(self, folder: Path) -> None:
         """Finish: all rows are there, and the folder has all files."""
 
+    def fail(self) -> None:
+        """Say that the training ended before its end."""
+
+    def on_failure(self, error: BaseException) -> None:
+        """Say so where it has begun; it may be taken up again."""
+        if self._last_epoch is None:
+            return
+        try:
+            self.fail()
+        except Exception as failure:
+            self._warn(failure, is_end=True)
+
     def on_start(self, settings: TrainSettings, folder: Path) -> None:
         """Begin."""
         self._start, self._last_epoch, self._is_failing = (settings, folder), None, False
@@ -221,6 +233,10 @@ class MLflow(Tracker):
             if path.is_file():
                 self._client.log_artifact(self._run_id, str(path))
         self._client.set_terminated(self._run_id)
+
+    def fail(self) -> None:
+        """End the run as failed."""
+        self._client.set_terminated(self._run_id, status="FAILED")
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, str]:

@@ -26,6 +26,7 @@ from lakesight.models.yolo.folder import WEIGHTS, Contract
 from lakesight.models.yolo.live import Live
 from lakesight.models.yolo.network import Network, load_network
 from lakesight.models.yolo.reading import YoloOptions
+from lakesight.plots import draw_data, draw_evaluation, draw_samples
 from lakesight.training.datasets import Pictures, Task
 from lakesight.training.loop import BEST, Callback, Progress, Trainer
 from lakesight.training.settings import TrainSettings
@@ -186,14 +187,16 @@ def fit(
     state = folder / STATE
     state.mkdir(parents=True, exist_ok=True)
     trainer = Trainer(network, data.train, judge, job, state, callbacks, device)
-    trainer.resume()
+    if not trainer.resume() and trainer.rank == 0:
+        draw_data(data.train, job, state, multi_label=job.multi_label)
     return trainer.fit()
 
 
-def bind(job: TrainJob, folder: Path) -> bool:
+def bind(job: TrainJob, folder: Path, shown: str | None = None) -> bool:
     """Write the settings down, or compare with those that are there; return whether it is done.
 
-    Raises UserError where the folder holds a training of other settings, or something else.
+    `shown` names the folder in errors. Raises UserError where the folder holds a training of other
+    settings, or something else.
     """
     path = folder / STATE / SETTINGS
     given = job.model_dump(mode="json")
@@ -203,8 +206,8 @@ def bind(job: TrainJob, folder: Path) -> bool:
         if other:
             changes = "; ".join(f"{one}: {known.get(one)!r}, now {given[one]!r}" for one in other)
             raise UserError(
-                f"{folder} holds a training with other settings ({changes}): take them, or name a "
-                "new folder"
+                f"{shown or folder} holds a training with other settings ({changes}): take them, "
+                "or name a new folder"
             )
         return (folder / "card.json").is_file()
     if folder.exists() and any(each.name != STATE for each in folder.iterdir()):
@@ -214,8 +217,13 @@ def bind(job: TrainJob, folder: Path) -> bool:
     return False
 
 
-def finish(job: TrainJob, data: Data, folder: Path) -> tuple[ModelCard, Evaluation]:
-    """Write the best weights as a model folder, judged as `annotate` will see through them."""
+def finish(
+    job: TrainJob, data: Data, folder: Path, shown: str | None = None
+) -> tuple[ModelCard, Evaluation]:
+    """Write the best weights as a model folder, judged as `annotate` will see through them.
+
+    The model is called as `job.name` says, or as the folder, or as `shown` calls that.
+    """
     begun = start(job, data.train)
     best = torch.load(folder / STATE / BEST, weights_only=True, map_location="cpu")
     dtype = torch.float16 if job.half else torch.float32
@@ -230,7 +238,7 @@ def finish(job: TrainJob, data: Data, folder: Path) -> tuple[ModelCard, Evaluati
         draft,
         tensors,
         Contract(**architecture.model_dump()),
-        name=job.name or folder.resolve().name.lower(),
+        name=job.name or (shown or folder.resolve().name).rstrip("/").rpartition("/")[2].lower(),
         labels=data.train.labels,
         view=model_folder.view_of(architecture, job.image_size),
         licences=begun.licences,
@@ -238,7 +246,10 @@ def finish(job: TrainJob, data: Data, folder: Path) -> tuple[ModelCard, Evaluati
         f"{begun.note}, seed {job.seed}; {STATE}/{SETTINGS} has every setting.",
     )
     options = OPTIONS | {"top_k": len(data.train.labels)}
-    result = evaluate(catalog.build(catalog.spec(str(draft), options=options)), data.val)
+    model = catalog.build(catalog.spec(str(draft), options=options))
+    result = evaluate(model, data.val)
+    draw_evaluation(result.results, folder / STATE)
+    draw_samples(model, data.val, folder / STATE)
     text = json.dumps(result.to_dict(), indent=2)
     (folder / STATE / "evaluation.json").write_text(text + "\n", encoding="utf-8")
     for name in (WEIGHTS, "card.json"):  # the card last: a folder with one is a whole model

@@ -59,6 +59,9 @@ class Callback:
     def on_end(self, progress: Progress, folder: Path) -> None:
         """Follow the end; the files are written."""
 
+    def on_failure(self, error: BaseException) -> None:
+        """Follow what ends a training before its end; it may go on later."""
+
 
 class Trainer:
     """Trains one network on one dataset, and keeps everything in one folder.
@@ -105,6 +108,14 @@ class Trainer:
 
     def fit(self) -> Progress:
         """Train to the end, from where `resume` left it; return how it went."""
+        try:
+            return self._fit()
+        except BaseException as error:
+            for callback in self._mine():
+                callback.on_failure(error)
+            raise
+
+    def _fit(self) -> Progress:
         for callback in self._mine():
             callback.on_start(self.settings, self.folder)
         while self.progress.epoch < self.settings.epochs and not self._is_stale():

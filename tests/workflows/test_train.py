@@ -13,6 +13,7 @@ import yaml
 
 import lakesight
 from lakesight.errors import UserError
+from lakesight.lake.store import Store
 from lakesight.models import catalog
 from lakesight.models.yolo import folder as model_folder
 from lakesight.training.job import STATE, TrainJob, bind, fit, open_job_data
@@ -35,30 +36,35 @@ def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def curve(folder: Path) -> list[dict[str, str]]:
-    with (folder / STATE / "results.csv").open(encoding="utf-8") as file:
-        return list(csv.DictReader(file))
-
-
-def test_two_workers_train_and_annotate_sees_with_the_result(scenes: Path, tmp_path: Path) -> None:
-    model = tmp_path / "shapes"
-    said = run(
-        "train", str(scenes), str(model), "--epochs", "2", "--num-workers", "2", "--json", *FLAGS
-    )
-    printed = json.loads(next(line for line in said.splitlines() if line.startswith("{")))
-    assert printed == {"model": str(model)} | json.loads(
-        (model / STATE / "evaluation.json").read_text()
-    )
+def test_two_workers_train_into_a_bucket_and_annotate_sees_with_the_result(
+    scenes: Path, tmp_path: Path, shared_bucket: str
+) -> None:
+    model = f"s3://{shared_bucket}/models/shapes"
+    words = ["train", str(scenes), model, "--epochs", "2", "--num-workers", "2", "--json", *FLAGS]
+    printed = json.loads(next(line for line in run(*words).splitlines() if line.startswith("{")))
+    store, prefix = Store.open(model)
+    kept = {
+        key.removeprefix(f"{prefix}/")
+        for page in store.list(prefix)
+        for key in page["key"].to_pylist()
+    }
+    state = {"best.pt", "evaluation.json", "last.pt", "results.csv", "settings.yaml"}
+    assert {"card.json", "model.safetensors", *(f"{STATE}/{name}" for name in state)} <= kept
+    plots = {"labels.png", "curves.png", "box_confusion.png", "samples.png"}
+    assert {f"{STATE}/{name}" for name in plots} <= kept
+    assert not any("/ray/" in name or "draft" in name for name in kept)
+    evaluation = json.loads(store.get(f"{prefix}/{STATE}/evaluation.json"))
+    assert printed == {"model": model} | evaluation
     assert printed["results"]["box"]["num_pictures"] == 4
-    assert [row["epoch"] for row in curve(model)] == ["1", "2"]
-    assert "Nothing to do" in run("train", str(scenes), str(model), "--epochs", "2", *FLAGS)
-    assert not (model / STATE / "ray").exists()
+    rows = csv.DictReader(store.get(f"{prefix}/{STATE}/results.csv").decode().splitlines())
+    assert [row["epoch"] for row in rows] == ["1", "2"]
+    assert "Nothing to do" in run(*words)
 
-    card = catalog.resolve(str(model))
+    card = catalog.resolve(model)
     assert (card.name, card.labels) == ("shapes", open_job_data(job(scenes)).train.labels)
-    run("detect", str(scenes / "images" / "val"), str(tmp_path / "seen"), "--model", str(model))
-    rows = lakesight.open(str(tmp_path / "seen")).dataset().to_table()
-    assert rows["status"].to_pylist() == ["ok"] * 4
+    run("detect", str(scenes / "images" / "val"), str(tmp_path / "seen"), "--model", model)
+    seen = lakesight.open(str(tmp_path / "seen")).dataset().to_table()
+    assert seen["status"].to_pylist() == ["ok"] * 4
 
 
 def job(scenes: Path, **more: object) -> TrainJob:

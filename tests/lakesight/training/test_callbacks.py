@@ -182,6 +182,7 @@ def test_mlflow_goes_on_with_its_run(server: str, tmp_path: Path) -> None:
 
     train(tmp_path, 4, Kill(2), MLflow("resumed"))
     first = (tmp_path / "mlflow_run_id").read_text()
+    assert MlflowClient(server).get_run(first).info.status == "FAILED"
     done = train(tmp_path, 4, CsvLog(), Plots(), MLflow("resumed"))
     assert (tmp_path / "mlflow_run_id").read_text() == first
 
