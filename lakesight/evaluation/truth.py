@@ -21,7 +21,7 @@ def truth_of(picture: Labelled, task: Task) -> Truth:
     return Truth(
         str(picture.path),
         np.concatenate([part.class_ids for part in parts]),
-        boxes_xyxy=_joined([part.boxes_xyxy for part in parts]),
+        boxes_xyxy=None if task == "classify" else _joined([part.boxes_xyxy for part in parts]),
         masks=np.array(rles, object) if task == "segment" else None,
         keypoints=_joined([part.keypoints for part in parts]) if task == "pose" else None,
         boxes_xywhr=None if quads is None else quads_to_xywhr(quads).astype(np.float64),
