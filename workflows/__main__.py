@@ -37,6 +37,7 @@ COMMANDS = {
     "models": "workflows.models:Models",
     "scenes": "workflows.scenes:Scenes",
     "train": "workflows.train:Train",
+    "tune": "workflows.tune:Tune",
     "doctor": "workflows.doctor:Doctor",
 }
 """Command to `module:class`, imported only when it is the one that was given, or for `--help`."""
