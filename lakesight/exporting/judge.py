@@ -1,6 +1,6 @@
 """Whether an export is as good as its weights: on every engine of this machine that reads it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ from lakesight.exporting import onnx_nms, parity
 from lakesight.exporting.base import Source
 from lakesight.exporting.parity import Differences
 from lakesight.exporting.pictures import Samples
-from lakesight.models.base import Artefact, ModelCard, Parity
+from lakesight.models.base import Artefact, Frozen, ModelCard, Parity
 from lakesight.models.yolo.model import OnRuntime, in_order, network_of
 from lakesight.models.yolo.reading import Reader, YoloOptions
 from lakesight.runtimes.base import Runtime, RuntimeOptions, Tensors, place
@@ -19,6 +19,19 @@ from lakesight.runtimes.engines import Engine, readers
 
 class ExportError(Exception):
     """An export that is not what its weights are; the message says by how much."""
+
+
+class Measured(Frozen):
+    """An export on one engine."""
+
+    num_seen: int
+    """Anchors of the views that see something: see `parity.of_seen`."""
+    largest: Differences
+    """Of those anchors."""
+    largest_anywhere: Differences
+    """Of all anchors."""
+    map_before: float | None = None
+    map_after: float | None = None
 
 
 class Judge:
@@ -39,39 +52,43 @@ class Judge:
         more than `max_map_loss`.
         """
         engines = [engine for engine in readers(artefact.main) if engine.here()]
-        found = [self._on(engine, artefact, folder) for engine in engines]
+        found = dict(self._on(engine, artefact, folder) for engine in engines)
         if not found:
             return None, {}
-        return _worst(self.samples, found), {name: told for name, told, _, _ in found}
+        told = {name: measured.model_dump(exclude_none=True) for name, measured in found.items()}
+        return self._worst(list(found.values())), told
 
-    def _on(
-        self, engine: Engine, artefact: Artefact, folder: Path
-    ) -> tuple[str, dict[str, Any], Differences, tuple[float, float] | None]:
+    def _on(self, engine: Engine, artefact: Artefact, folder: Path) -> tuple[str, Measured]:
         options = RuntimeOptions(precision=artefact.precision)
         network = network_of(self.card, artefact)
         if artefact.suppressed:
             network = network.model_copy(update={"outputs": (*self.source.outputs, onnx_nms.RAW)})
         runtime = engine.open(folder / artefact.main, network, options)
         name = f"{artefact.name} on {place(runtime)}"
-        differences = self._differences(name, runtime, artefact)
-        if artefact.precision == "f32" and (beyond := differences.beyond()):
+        tensors = self._tensors(name, runtime, artefact)
+        contract = self.source.contract
+        num_seen, seen = parity.of_seen(contract, self._wanted, tensors)
+        every = parity.of_tensors(contract, self._wanted, tensors)
+        if artefact.precision == "f32" and (beyond := every.beyond()):
             raise ExportError(f"{name} does not give what the weights give: {beyond}")
-        maps = self._map(name, runtime, artefact)
-        told: dict[str, Any] = {"largest": differences.model_dump(exclude_none=True)}
-        if maps is not None:
-            told["map"] = {"before": maps[0], "after": maps[1], "loss": maps[0] - maps[1]}
-        return place(runtime), told, differences, maps
+        before, after = self._map(name, runtime, artefact)
+        return place(runtime), Measured(
+            num_seen=num_seen, largest=seen, largest_anywhere=every, map_before=before,
+            map_after=after,
+        )  # fmt: skip
 
-    def _differences(self, name: str, runtime: Runtime, artefact: Artefact) -> Differences:
+    def _tensors(self, name: str, runtime: Runtime, artefact: Artefact) -> Tensors:
+        """Return what the export gives, in the shapes of the weights' own."""
         tensors = in_order(runtime.infer(self.samples.views))
         try:
             if artefact.suppressed:
                 raw = tensors.pop(f"output_{len(self.source.outputs)}")
                 self._check_objects(tensors, raw)
                 tensors["output_0"] = raw
-            return parity.of_tensors(self.source.contract, self._wanted, tensors)
+            parity.check_shapes(self._wanted, tensors)
         except ValueError as error:
             raise ExportError(f"{name} does not give what the weights give: {error}") from error
+        return tensors
 
     def _check_objects(self, tensors: Tensors, raw: Any) -> None:
         """Raise ValueError unless NMS in the file leaves what ours leaves of the same tensor."""
@@ -81,10 +98,12 @@ class Judge:
         if beyond := parity.of_objects(kept, found).beyond():
             raise ValueError(beyond)
 
-    def _map(self, name: str, runtime: Runtime, artefact: Artefact) -> tuple[float, float] | None:
+    def _map(
+        self, name: str, runtime: Runtime, artefact: Artefact
+    ) -> tuple[float, float] | tuple[None, None]:
         """Return mAP of the weights and of the export; None where nothing is known of the truth."""
         if self.samples.labelled is None:
-            return None
+            return None, None
         options = self._options(suppressed=artefact.suppressed)
         before = self._map_before(options)
         reader = self._reader(options, suppressed=artefact.suppressed)
@@ -115,6 +134,21 @@ class Judge:
         kind = onnx_nms.SuppressedReader if suppressed else Reader
         return kind(self.source.contract, self.source.labels, self.source.view, options)
 
+    def _worst(self, found: Sequence[Measured]) -> Parity:
+        """Return what the engine that is farthest off gives."""
+        boxes = [one.largest.box_px for one in found]
+        others = [one.largest.extra for one in found]
+        maps = [one.map_after for one in found if one.map_after is not None]
+        return Parity(
+            num_views=len(self.samples.views),
+            num_seen=found[0].num_seen,
+            box_px=max((one.absolute for one in boxes if one is not None), default=None),
+            score=max(one.largest.score.absolute for one in found),
+            other=max((one.relative for one in others if one is not None), default=None),
+            map_before=found[0].map_before,
+            map_after=min(maps, default=None),
+        )
+
     @cached_property
     def _weights(self) -> Runtime:
         from lakesight.runtimes.torch import TorchModule
@@ -124,22 +158,3 @@ class Judge:
     @cached_property
     def _wanted(self) -> Tensors:
         return self._weights.infer(self.samples.views)
-
-
-def _worst(
-    samples: Samples,
-    found: list[tuple[str, dict[str, Any], Differences, tuple[float, float] | None]],
-) -> Parity:
-    """Return what the engine that is farthest off gives."""
-    every = [differences for _, _, differences, _ in found]
-    boxes = [one.box_px.absolute for one in every if one.box_px is not None]
-    others = [one.other for one in every if one.other is not None]
-    maps = [pair for *_, pair in found if pair is not None]
-    return Parity(
-        num_views=len(samples.views),
-        box_px=max(boxes) if boxes else None,
-        score=max(one.score.absolute for one in every),
-        other=max(others) if others else None,
-        map_before=maps[0][0] if maps else None,
-        map_after=min(after for _, after in maps) if maps else None,
-    )

@@ -15,9 +15,12 @@ from lakesight.runtimes.base import Tensors
 
 Floats = npt.NDArray[np.float32]
 
+SEEN = 0.25
+"""Anchors of this score are objects: what the figures of an export are told of."""
+
 BOX_PX, SCORE, OTHER = 0.1, 1e-3, 1e-3
 """What an export in f32 may differ by: a side in pixels of the view, a score, and the rest as a
-part of its range."""
+part of its range; over all anchors, objects or not."""
 
 
 class Difference(Frozen):
@@ -29,7 +32,7 @@ class Difference(Frozen):
 
 
 class Differences(Frozen):
-    """The largest differences over all anchors of all views."""
+    """The largest differences over all views."""
 
     box_px: Difference | None = None
     """Of centres and sides, in pixels of the view; None for a classifier."""
@@ -55,26 +58,44 @@ class Differences(Frozen):
         return None
 
 
-def of_tensors(contract: Contract, wanted: Tensors, found: Tensors) -> Differences:
-    """Return the differences of `Reader`'s tensors over the same views.
-
-    Raises ValueError where the shapes are not the same.
-    """
+def check_shapes(wanted: Tensors, found: Tensors) -> None:
+    """Raise ValueError where the tensors are not of the same names and shapes."""
     shapes = [{name: one.shape for name, one in each.items()} for each in (wanted, found)]
     if shapes[0] != shapes[1]:
         raise ValueError(f"expected tensors of {shapes[0]}, got {shapes[1]}")
-    before, after = wanted["output_0"], found["output_0"]
+
+
+def of_tensors(contract: Contract, wanted: Tensors, found: Tensors) -> Differences:
+    """Return the differences of `Reader`'s tensors over the same views, over all anchors."""
+    before, after = (each["output_0"] for each in (wanted, found))
+    masks = "output_1" in wanted
+    prototypes = _difference(wanted["output_1"], found["output_1"]) if masks else None
     if contract.task == "classify":
         return Differences(score=_difference(before, after))
-    scores = slice(4, 4 + contract.num_classes)
-    rest = slice(scores.stop, None)
-    has_more = before.shape[1] > scores.stop
-    masks = "output_1" in wanted
+    rows = before.transpose(0, 2, 1), after.transpose(0, 2, 1)
+    return _of_rows(contract, *rows).model_copy(update={"prototypes": prototypes})
+
+
+def of_seen(contract: Contract, wanted: Tensors, found: Tensors) -> tuple[int, Differences]:
+    """Return how many anchors the weights score at `SEEN` or more, and the differences of those.
+
+    Of a classifier they are the views.
+    """
+    if contract.task == "classify":
+        return len(wanted["output_0"]), of_tensors(contract, wanted, found)
+    before, after = (each["output_0"].transpose(0, 2, 1) for each in (wanted, found))
+    seen = before[..., 4 : 4 + contract.num_classes].max(2) >= SEEN
+    return int(seen.sum()), _of_rows(contract, before[seen], after[seen])
+
+
+def _of_rows(contract: Contract, wanted: Floats, found: Floats) -> Differences:
+    """Return the differences of `(..., 4 + C + E)` anchors."""
+    end = 4 + contract.num_classes
+    has_more = wanted.shape[-1] > end
     return Differences(
-        box_px=_difference(before[:, :4], after[:, :4]),
-        score=_difference(before[:, scores], after[:, scores]),
-        extra=_difference(before[:, rest], after[:, rest]) if has_more else None,
-        prototypes=_difference(wanted["output_1"], found["output_1"]) if masks else None,
+        box_px=_difference(wanted[..., :4], found[..., :4]),
+        score=_difference(wanted[..., 4:end], found[..., 4:end]),
+        extra=_difference(wanted[..., end:], found[..., end:]) if has_more else None,
     )
 
 

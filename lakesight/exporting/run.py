@@ -133,7 +133,9 @@ def open_exporter(
         source = replace(open_source(card, Path(work)), nms=options.nms)
         _check_tasks(source, wanted)
         source = replace(source, calibration=_calibration(source, wanted, options))
-        judge = Judge(card, source, _samples(source, options), options.max_map_loss)
+        samples = _samples(source, options)
+        _check_can_be_told(samples, wanted, options)
+        judge = Judge(card, source, samples, options.max_map_loss)
         yield Exporter(folder, judge, options)
 
 
@@ -160,6 +162,18 @@ def _check_tasks(source: Source, wanted: Sequence[Wanted]) -> None:
                 f"{one.format.name} cannot hold a network of the task {source.contract.task}, only "
                 f"{', '.join(one.format.tasks)}"
             )
+
+
+def _check_can_be_told(
+    samples: pictures.Samples, wanted: Sequence[Wanted], options: ExportOptions
+) -> None:
+    """Raise UserError where an export would lose something, and nobody could tell how much."""
+    lossy = [one.name for one in wanted if one.precision != "f32"]
+    if lossy and samples.labelled is None and options.max_map_loss < 1:
+        raise UserError(
+            f"what {lossy[0]} loses cannot be told without labels: name labelled pictures with "
+            "--pictures, or take it as it is with --max-map-loss 1"
+        )
 
 
 def _samples(source: Source, options: ExportOptions) -> pictures.Samples:

@@ -15,7 +15,18 @@ from pydantic import BaseModel, ConfigDict, Field
 from lakesight.media.view import ImageView
 
 Kind = Literal["detect", "classify", "embed", "pose", "caption"]
-RuntimeName = Literal["auto", "openvino", "onnxruntime", "tensorrt", "torch"]
+RuntimeName = Literal[
+    "auto",
+    "openvino",
+    "onnxruntime",
+    "tensorrt",
+    "torch",
+    "ncnn",
+    "litert",
+    "executorch",
+    "mnn",
+    "aotinductor",
+]
 Precision = Literal["f32", "bf16", "f16", "int8"]
 Image = npt.NDArray[np.uint8]
 """One view: `(height, width, 3)` uint8 RGB."""
@@ -67,15 +78,21 @@ class Licences(Frozen):
 
 
 class Parity(Frozen):
-    """How far an exported network is from the weights on torch in float32, over real views."""
+    """How far an exported network is from the weights on torch in float32, over real views.
+
+    The differences are those of anchors that see something (score 0.25), on the engine of the
+    exporting machine that is farthest off.
+    """
 
     num_views: int
+    num_seen: int
+    """Such anchors on the views; of a classifier, the views."""
     box_px: float | None = None
     """Largest difference of a box's side, in pixels of the view; None for a classifier."""
     score: float
     """Largest difference of a score."""
     other: float | None = None
-    """Largest of masks' prototypes and coefficients, keypoints or angles, over their range."""
+    """Largest of mask coefficients, keypoints or angles, over their range."""
     map_before: float | None = None
     """mAP50-95, or top-1 accuracy, on torch; None where it was not measured."""
     map_after: float | None = None
