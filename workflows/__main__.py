@@ -38,6 +38,7 @@ COMMANDS = {
     "scenes": "workflows.scenes:Scenes",
     "train": "workflows.train:Train",
     "tune": "workflows.tune:Tune",
+    "evaluate": "workflows.evaluate:Evaluate",
     "doctor": "workflows.doctor:Doctor",
 }
 """Command to `module:class`, imported only when it is the one that was given, or for `--help`."""

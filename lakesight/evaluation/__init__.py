@@ -6,7 +6,7 @@ output holds is judged by the same rules.
 
 from lakesight.evaluation.judging import judge_of, task_of
 from lakesight.evaluation.objects import SHAPES
-from lakesight.evaluation.pairing import evaluate_output
+from lakesight.evaluation.pairing import evaluate_output, field_of
 from lakesight.evaluation.result import Evaluation, Result
 from lakesight.evaluation.running import OPTIONS, evaluate, to_judge
 from lakesight.evaluation.truth import truth_of
@@ -18,6 +18,7 @@ __all__ = [
     "Result",
     "evaluate",
     "evaluate_output",
+    "field_of",
     "judge_of",
     "task_of",
     "to_judge",

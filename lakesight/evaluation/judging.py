@@ -7,19 +7,12 @@ import pyarrow as pa
 
 from lakesight.errors import UserError
 from lakesight.evaluation.classes import ClassJudge
-from lakesight.evaluation.objects import ObjectJudge
+from lakesight.evaluation.objects import FIELDS, ObjectJudge
 from lakesight.evaluation.result import Evaluation
 from lakesight.metrics import Bootstrap
 from lakesight.training.datasets import Labelled, Pictures, Task
 
-FIELDS: dict[Task, str] = {
-    "obb": "obb",
-    "segment": "mask",
-    "pose": "keypoints",
-    "detect": "box",
-    "classify": "class_id",
-}
-"""The field of a found object that a task compares; the first that is there tells the task."""
+CLASS_ID = "class_id"
 
 
 class Judge(Protocol):
@@ -36,11 +29,11 @@ class Judge(Protocol):
 
 def judge_of(dataset: Pictures, column: pa.Field) -> Judge:
     """Return what judges such a column; UserError where it has not what the task compares."""
-    names = _names(column.type)
-    if FIELDS[dataset.task] not in names:
+    field = FIELDS.get(dataset.task, CLASS_ID)
+    if field not in _names(column.type):
         raise UserError(
-            f"the column {column.name!r} has no {FIELDS[dataset.task]!r}, which the task "
-            f"{dataset.task} compares: it suits the task {task_of(column)}"
+            f"the column {column.name!r} has no {field!r}, which the task {dataset.task} compares: "
+            f"it suits the task {task_of(column)}"
         )
     return ClassJudge(dataset) if dataset.task == "classify" else ObjectJudge(dataset)
 
@@ -49,8 +42,10 @@ def task_of(column: pa.Field) -> Task:
     """Return what a column of detections or classes was made for; UserError for any other."""
     names = _names(column.type)
     for task, name in FIELDS.items():
-        if {"label", name} <= names:
+        if {"label", "score", name} <= names:
             return task
+    if {"label", "score", CLASS_ID} <= names:
+        return "classify"
     raise UserError(f"the column {column.name!r} holds {column.type}: no objects, and no classes")
 
 

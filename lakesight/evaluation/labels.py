@@ -45,8 +45,8 @@ class Labels:
         total = sum(self._strange.values())
         shown = ", ".join(label for label, _ in self._strange.most_common(5))
         said = (
-            f"{total:,} found {what} are of {len(self._strange)} classes that the labels lack, "
-            f"such as {shown}"
+            f"{total:,} found {what} are of classes that the labels lack, "
+            f"{len(self._strange):,} such as {shown}"
         )
         if not self._known:
             raise UserError(
@@ -65,4 +65,5 @@ def null_notes(number: int, meaning: str) -> tuple[str, ...]:
     """Say how many pictures have no value."""
     if not number:
         return ()
-    return (f"{number:,} pictures have no value, which counts as {meaning}",)
+    have = "picture has" if number == 1 else "pictures have"
+    return (f"{number:,} {have} no value, which counts as {meaning}",)

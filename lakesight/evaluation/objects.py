@@ -23,6 +23,10 @@ SHAPES: dict[Task, tuple[Shape, ...]] = {
 }
 """What of an object is compared with its truth."""
 
+FIELDS: dict[Task, str] = {"obb": "obb", "segment": "mask", "pose": "keypoints", "detect": "box"}
+"""The field of a found object that holds it, beside `box`; the first that is there tells the task.
+"""
+
 
 class ObjectJudge:
     """Judges boxes, masks, keypoints or rotated boxes.
@@ -46,11 +50,10 @@ class ObjectJudge:
         """See `Judge`; a null is a picture on which nothing was found."""
         self._num_null += found.null_count
         self._labels.add(found)
-        if self._dataset.task == "pose":
-            found = _with_keypoints(found)
         truths = [truth_of(one, self._dataset.task) for one in pictures]
         names = pa.array([one.picture for one in truths], pa.string())
-        table = pa.table({"uri": names, "detections": found})
+        needed = _needed(found, FIELDS[self._dataset.task])
+        table = pa.table({"uri": names, "detections": needed})
         predictions = predictions_from_table(table, self._dataset.labels, unknown="drop")
         if self._dataset.task == "pose":
             self._check_keypoints(one.keypoints for one in predictions)
@@ -83,11 +86,17 @@ def _counts(pictures: Sequence[Labelled]) -> list[int]:
     return [one.keypoints.shape[1] for one in pictures if one.keypoints is not None]
 
 
-def _with_keypoints(found: pa.Array) -> pa.Array:
-    """Return the objects that have keypoints: a pose model of persons gives others none."""
+def _needed(found: pa.Array, field: str) -> pa.Array:
+    """Return the objects that have such a field, and of them what is compared.
+
+    A pose model of persons gives other objects no keypoints.
+    """
     objects = found.flatten()
-    there = objects.field("keypoints").is_valid().to_numpy(zero_copy_only=False)
-    rows = np.repeat(np.arange(len(found)), lengths(found))[there]
+    names = dict.fromkeys(["label", "score", "box", field])
+    kind = pa.struct([objects.type.field(name) for name in names])
+    values = pa.StructArray.from_arrays([objects.field(name) for name in names], fields=list(kind))
+    there = objects.field(field).is_valid()
+    rows = np.repeat(np.arange(len(found)), lengths(found))[there.to_numpy(zero_copy_only=False)]
     ends = np.cumsum(np.bincount(rows, minlength=len(found)))
     offsets = pa.array(np.concatenate([[0], ends]), pa.int32())
-    return pa.ListArray.from_arrays(offsets, objects.filter(pa.array(there)), type=found.type)
+    return pa.ListArray.from_arrays(offsets, values.filter(there), type=pa.list_(kind))

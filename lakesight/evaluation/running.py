@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from lakesight.errors import UserError
 from lakesight.evaluation.judging import judge_of
 from lakesight.evaluation.result import Evaluation
 from lakesight.metrics import Bootstrap
@@ -19,7 +20,15 @@ EVERY_CLASS = {"top_k": 100_000}
 
 
 def to_judge(spec: ModelSpec, **options: Any) -> ModelSpec:
-    """Return a model with the options that it is judged with; those that are given win."""
+    """Return a model with the options that it is judged with; those that are given win.
+
+    Raises UserError for one that cannot look at pictures alone.
+    """
+    if spec.card.kind == "pose":
+        raise UserError(
+            f"{spec.card.name} looks at what a detector found: annotate with both, then evaluate "
+            "the output"
+        )
     known = catalog.options_of(spec.card).model_fields
     wanted = {name: one for name, one in (OPTIONS | EVERY_CLASS).items() if name in known}
     return spec.model_copy(update={"options": {**spec.options, **wanted, **options}})
@@ -41,6 +50,8 @@ def evaluate(
     pictures are done. Raises UserError where a picture cannot be read, or where the model does not
     give what the dataset's task compares.
     """
+    if not len(dataset):
+        raise UserError("there are no pictures to evaluate on: give a split that has some")
     judge = judge_of(dataset, model.output)
     done = 0
     for found, _ in look_ahead(model, [one.path for one in dataset.pictures], batch_size):

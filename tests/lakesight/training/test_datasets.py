@@ -122,6 +122,32 @@ def test_scenes_are_not_mirrored_with_their_keypoints(tmp_path: Path, images: Pa
     assert open_coco(tmp_path / "scenes.json", images, "pose").flip_indices is None
 
 
+def test_crowds_areas_and_kinds_are_kept_for_judging(tmp_path: Path, images: Path) -> None:
+    rle = masks.encode(filled())
+    plain = {"size": list(rle.size), "counts": masks.decompress(rle.counts).tolist()}
+    path = coco(tmp_path, iscrowd=1, segmentation=plain, area=123.5)
+    content = json.loads(path.read_text())
+    content["images"][0] |= {"camera": "north", "date_captured": "2026-11-23", "flags": [1]}
+    content["annotations"].append(content["annotations"][0] | {"id": 2, "iscrowd": 0, "area": 7})
+    path.write_text(json.dumps(content))
+    first, empty = open_coco(path, images, "segment").pictures
+    assert first.kinds == {"camera": "north"}
+    assert first.areas is not None
+    assert first.areas.tolist() == [7]
+    assert first.crowd is not None
+    assert first.crowd.areas is not None
+    assert first.crowd.areas.tolist() == [123.5]
+    assert first.crowd.boxes_xyxy.tolist() == [[10, 20, 40, 36]]
+    assert empty.crowd is None
+    sample = open_coco(path, images, "segment")[0]
+    assert len(sample) == 1  # the crowd is not learnt
+    np.testing.assert_array_equal(sample.instances, filled())
+
+
+def test_areas_that_are_not_all_there_are_none(tmp_path: Path, images: Path) -> None:
+    assert open_coco(coco(tmp_path), images, "detect").pictures[0].areas is None
+
+
 def test_polygons_are_filled(tmp_path: Path, images: Path) -> None:
     ring = [10, 20, 40, 20, 40, 36, 10, 36]
     sample = open_coco(coco(tmp_path, segmentation=[ring]), images, "segment")[0]

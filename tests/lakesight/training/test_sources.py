@@ -1,0 +1,90 @@
+"""What is named is opened by its form, and what is no data is said."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from lakesight.errors import UserError
+from lakesight.training.lake_truth import LakeLabels
+from lakesight.training.sources import open_data
+from tests.outputs import write_output, write_pictures
+from workflows.__main__ import main
+
+
+@pytest.fixture(scope="module")
+def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("sources") / "scenes"
+    words = ["--num-images", "3", "--num-val", "2", "--size", "96", "--processes", "1"]
+    assert main(["scenes", str(folder), *words]) == 0
+    return folder
+
+
+def test_scenes_know_every_task(scenes: Path) -> None:
+    table = pq.read_table(scenes / "tables" / "train.parquet").to_pylist()
+    boxes = open_data(str(scenes), "train", "detect")
+    assert [len(one.class_ids) for one in boxes.pictures] == [len(row["objects"]) for row in table]
+    areas = boxes.pictures[0].areas
+    assert areas is not None
+    assert areas.tolist() == [found["area"] for found in table[0]["objects"]]
+    assert boxes.pictures[0].kinds == {"label": table[0]["label"]}
+    assert len(open_data(str(scenes), "val", "segment").pictures[0].shapes) > 0
+    assert open_data(str(scenes), "val", "pose").pictures[0].keypoints is not None
+    assert open_data(str(scenes), "val", "obb").pictures[0].quads is not None
+
+
+def test_scenes_have_one_class_or_several(scenes: Path) -> None:
+    table = pq.read_table(scenes / "tables" / "train.parquet").to_pylist()
+    one = open_data(str(scenes), "train", "classify")
+    names = [[one.labels[id_] for id_ in each.class_ids] for each in one.pictures]
+    assert names == [[row["label"]] for row in table]
+    several = open_data(str(scenes), "train", "classify", multi_label=True)
+    names = [[one.labels[id_] for id_ in each.class_ids] for each in several.pictures]
+    assert names == [row["labels"] for row in table]
+    assert one[0].image.shape == (96, 96, 3)
+
+
+def test_coco_and_yolo_text_are_told_by_their_endings(scenes: Path, tmp_path: Path) -> None:
+    annotations, images = scenes / "annotations" / "instances_val.json", scenes / "images" / "val"
+    assert len(open_data(str(annotations), "val", "detect", images=str(images))) == 2
+    (tmp_path / "data.yaml").write_text(json.dumps({"val": str(images), "names": ["a", "b"]}))
+    dataset = open_data(str(tmp_path / "data.yaml"), "val", "detect")
+    assert (dataset.labels, len(dataset)) == (("a", "b"), 2)
+
+
+def test_folders_are_classes_of_a_split(tmp_path: Path) -> None:
+    for label in ("cat", "dog"):
+        (tmp_path / "val" / label).mkdir(parents=True)
+        pixels = np.zeros((8, 8, 3), np.uint8)
+        Image.fromarray(pixels).save(tmp_path / "val" / label / "1.png")
+    assert open_data(str(tmp_path), "val", "classify").labels == ("cat", "dog")
+    with pytest.raises(UserError, match="no pictures labelled for the task classify, split train"):
+        open_data(str(tmp_path), "train", "classify")
+    with pytest.raises(UserError, match="no pictures labelled for the task detect"):
+        open_data(str(tmp_path), "val", "detect")
+
+
+def test_an_output_has_two_parts(tmp_path: Path) -> None:
+    names = [f"{number}.jpg" for number in range(20)]
+    write_pictures(str(tmp_path / "photos"), names)
+    write_output(str(tmp_path / "photos"), str(tmp_path / "seen"))
+    output = str(tmp_path / "seen")
+    parts = [open_data(output, split, "detect") for split in ("train", "val")]
+    train, val = ({one.path.name for one in part.pictures} for part in parts)
+    assert train | val == set(names)
+    assert not train & val
+    whole = open_data(output, "val", "detect", labels=LakeLabels(val_fraction=1))
+    assert len(whole) == 20
+    with pytest.raises(UserError, match="has the parts train and val"):
+        open_data(output, "test", "detect")
+
+
+def test_what_is_no_data_is_said(scenes: Path, tmp_path: Path) -> None:
+    for place in (tmp_path, tmp_path / "nowhere", scenes / "images" / "val" / "000000.jpg"):
+        with pytest.raises(UserError, match="has no pictures labelled for the task detect"):
+            open_data(str(place), "val", "detect")
+    with pytest.raises(UserError, match="draw a test set with another seed"):
+        open_data(str(scenes), "test", "detect")
