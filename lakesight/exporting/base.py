@@ -7,7 +7,7 @@ import io
 import logging
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
@@ -110,6 +110,7 @@ def quietly() -> Iterator[None]:
         with (
             warnings.catch_warnings(),
             redirect_stdout(io.StringIO()),
+            redirect_stderr(io.StringIO()),
             torch.no_grad(),
         ):
             warnings.simplefilter("ignore")

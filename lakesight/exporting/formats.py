@@ -90,6 +90,42 @@ _ALL = (
         needs=("onnxscript", "tensorrt"),
         install="pip install 'lakesight[export,gpu]' on a machine with an NVIDIA GPU",
     ),
+    Format(
+        "ncnn",
+        "lakesight.exporting.ncnn:convert",
+        "ncnn, for phones and small boards",
+        ("f32", "f16"),
+        needs=("pnnx",),
+        packages=("pnnx", "ncnn"),
+    ),
+    Format(
+        "mnn",
+        "lakesight.exporting.mnn:convert",
+        "MNN, for phones",
+        ("f32", "f16"),
+        needs=("onnxscript", "MNN"),
+        packages=("MNN",),
+    ),
+    Format(
+        "executorch",
+        "lakesight.exporting.executorch:convert",
+        "a program of ExecuTorch on XNNPACK, for phones and small boards",
+        needs=("executorch",),
+        packages=("executorch",),
+    ),
+    Format(
+        "coreml",
+        "lakesight.exporting.coreml:convert",
+        "a Core ML package, for Apple's systems; nothing here runs it",
+        ("f16", "f32"),
+        needs=("coremltools",),
+        packages=("coremltools",),
+    ),
+    Format(
+        "aotinductor",
+        "lakesight.exporting.aotinductor:convert",
+        "machine code for this kind of CPU, run by libtorch; needs a C++ compiler",
+    ),
 )
 
 FORMATS: dict[str, Format] = {one.name: one for one in _ALL}

@@ -18,9 +18,11 @@ without_gpu = pytest.mark.skipif(num_nvidia_gpus() > 0, reason="this machine has
     [
         ("model.onnx", ["openvino", "onnxruntime"]),
         ("graph.pb", ["openvino"]),
-        ("model.tflite", ["openvino"]),
+        ("model.tflite", ["openvino", "litert"]),
         ("model.xml", ["openvino"]),
         ("program.pt2", ["torch"]),
+        ("model.param", ["ncnn"]),
+        ("model.aoti", ["aotinductor"]),
         ("model.h5", []),
     ],
 )

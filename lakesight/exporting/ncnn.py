@@ -1,0 +1,43 @@
+"""ncnn, by way of TorchScript and pnnx: for phones and small boards."""
+
+import subprocess
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lakesight.errors import UserError
+from lakesight.exporting.base import Source, Written
+
+MAIN = "model.param"
+
+
+def convert(source: Source, folder: Path) -> Written:
+    """Write `model.param` and `model.bin`, weights in `source.precision`; for the view's size."""
+    import pnnx
+
+    traced = source.scratch / "pnnx.pt"
+    jit: Any = torch.jit
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that TorchScript is not developed further
+        jit.save(jit.trace(source.module, source.example(), check_trace=False), traced)
+    wanted = {"ncnnparam": folder / MAIN, "ncnnbin": folder / "model.bin"}
+    spare = {name: source.scratch / name for name in ("pnnxparam", "pnnxbin", "pnnxonnx")}
+    scripts = {name: source.scratch / f"{name}.py" for name in ("pnnxpy", "ncnnpy")}
+    settings = {
+        "inputshape": f"[{','.join(map(str, source.shape))}]",
+        "fp16": int(source.precision == "f16"),
+        **wanted,
+        **spare,
+        **scripts,
+    }
+    done = subprocess.run(
+        [pnnx.EXEC_PATH, traced, *(f"{name}={value}" for name, value in settings.items())],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode != 0 or not (folder / MAIN).exists():
+        raise UserError(f"pnnx failed: {(done.stderr or done.stdout).strip()[-300:]}")
+    return Written(MAIN)

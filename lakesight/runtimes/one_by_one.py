@@ -1,0 +1,65 @@
+"""Engines that take one picture a call and spread it over threads of their own."""
+
+import os
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import numpy as np
+import numpy.typing as npt
+
+from lakesight.models.base import Image, RuntimeName
+from lakesight.runtimes.base import (
+    Network,
+    RuntimeOptions,
+    Tensors,
+    as_input,
+    check_images,
+    check_outputs,
+    usable_cpus,
+)
+
+Floats = npt.NDArray[np.float32]
+
+
+class OneByOne(ABC):
+    """A network on such an engine; a subclass loads it, and runs one input."""
+
+    name: RuntimeName
+    device = "cpu"
+
+    def __init__(self, network: Network, options: RuntimeOptions) -> None:
+        self.precision = options.precision
+        self._network = network
+        self._num_threads = options.num_threads or usable_cpus()
+        self._lock = threading.Lock()
+
+    def infer(self, images: Sequence[Image]) -> Tensors:
+        """Return every output, stacked, as `output_0`, …; see `Runtime.infer`."""
+        check_images(images, self._network)
+        with self._lock:
+            found = [self._run(as_input(image, self._network)) for image in images]
+        stacked = [np.concatenate(each) for each in zip(*found, strict=True)]
+        tensors = {f"output_{slot}": each for slot, each in enumerate(stacked)}
+        names = self._network.outputs or tuple(tensors)
+        check_outputs(names, list(tensors), f"the {self.name} file")
+        return {name: tensors[name] for name in names}
+
+    @abstractmethod
+    def _run(self, values: Floats) -> list[Floats]:
+        """Return the outputs, `(1, …)` each and free of the engine's memory, of one input."""
+
+
+@contextmanager
+def hushed() -> Iterator[None]:
+    """Keep what a library in C++ tells of itself on being loaded away from the terminal."""
+    kept = os.dup(2)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)

@@ -1,0 +1,77 @@
+"""Each format of an engine that takes one picture a call: converted, run, held against torch."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from lakesight.exporting import parity
+from lakesight.exporting.base import Source
+from lakesight.exporting.formats import parse
+from lakesight.models.base import Image
+from lakesight.models.yolo.architecture import Task
+from lakesight.runtimes.base import Network, RuntimeOptions, Tensors
+from lakesight.runtimes.engines import readers
+from tests import yolo_folders
+
+Sources = Callable[[Task], Source]
+
+# Two outputs where a conversion is quick; ExecuTorch and AOTInductor take their time.
+CASES: list[tuple[str, Task]] = [
+    ("ncnn", "segment"),
+    ("mnn", "segment"),
+    ("executorch", "classify"),
+    ("aotinductor", "classify"),
+]
+
+
+def pictures() -> list[Image]:
+    """Return pictures of the kind that the network has its statistics from."""
+    rng = np.random.default_rng(0)
+    blocks = rng.integers(0, 256, (3, 3, 3, 3), np.uint8)
+    return list(blocks.repeat(yolo_folders.SIDE // 3, 1).repeat(yolo_folders.SIDE // 3, 2))
+
+
+def by_torch(source: Source, images: list[Image]) -> Tensors:
+    pixels = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).contiguous() / 255
+    with torch.inference_mode():
+        found = source.module(pixels)
+    return {name: one.numpy() for name, one in zip(source.outputs, found, strict=True)}
+
+
+def by_engine(source: Source, name: str, folder: Path, images: list[Image]) -> Tensors:
+    """Return what the format's own engine gives, one picture by one."""
+    wanted = parse(name)
+    written = wanted.format.load()(replace(source, precision=wanted.precision), folder)
+    (engine,) = [one for one in readers(written.main) if one.runtime == wanted.format.name]
+    network = Network(width=96, height=96, layout=written.layout, scale=(255.0,) * 3)
+    runtime = engine.open(folder / written.main, network, RuntimeOptions(num_threads=1))
+    together = runtime.infer(images)
+    alone = runtime.infer(images[1:2])
+    for each, tensor in alone.items():
+        np.testing.assert_array_equal(tensor, together[each][1:2])
+    return together
+
+
+@pytest.mark.parametrize(("name", "task"), CASES)
+def test_gives_what_the_weights_give(
+    name: str, task: Task, tiny_source: Sources, tmp_path: Path
+) -> None:
+    source, images = tiny_source(task), pictures()
+    found = by_engine(source, name, tmp_path, images)
+    differences = parity.of_tensors(source.contract, by_torch(source, images), found)
+    assert differences.beyond() is None
+
+
+@pytest.mark.parametrize("name", ["ncnn-f16", "mnn-f16"])
+def test_half_the_bytes_are_nearly_as_good(name: str, tiny_source: Sources, tmp_path: Path) -> None:
+    source, images = tiny_source("segment"), pictures()
+    found = by_engine(source, name, tmp_path, images)
+    differences = parity.of_tensors(source.contract, by_torch(source, images), found)
+    assert differences.score.absolute < 0.05
+    size = sum(path.stat().st_size for path in tmp_path.iterdir())
+    weights = sum(tensor.nbytes for tensor in source.module.state_dict().values())
+    assert size < 0.6 * weights
