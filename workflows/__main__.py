@@ -38,6 +38,8 @@ COMMANDS = {
     "scenes": "workflows.scenes:Scenes",
     "train": "workflows.train:Train",
     "tune": "workflows.tune:Tune",
+    "export": "workflows.export:Export",
+    "benchmark": "workflows.benchmark:Benchmark",
     "evaluate": "workflows.evaluate:Evaluate",
     "doctor": "workflows.doctor:Doctor",
 }

@@ -75,7 +75,17 @@ def why(way: Way, wanted: RuntimeName) -> str:
 
 def main_file(card: ModelCard, artefact: Artefact) -> Path:
     """Return the file, or folder, that an engine opens; every file of the export is checked."""
-    return stage(card.model_copy(update={"sha256": artefact.files})) / artefact.main
+    return _staged(card, artefact) / artefact.main
+
+
+def num_bytes(card: ModelCard, artefact: Artefact) -> int:
+    """Return the size of an export's files; every one of them is checked."""
+    folder = _staged(card, artefact)
+    return sum((folder / name).stat().st_size for name in artefact.files)
+
+
+def _staged(card: ModelCard, artefact: Artefact) -> Path:
+    return stage(card.model_copy(update={"sha256": artefact.files}))
 
 
 def _nothing(card: ModelCard, wanted: RuntimeName, precision: Precision) -> str:
