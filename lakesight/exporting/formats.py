@@ -107,6 +107,15 @@ _ALL = (
         packages=("MNN",),
     ),
     Format(
+        "litert",
+        "lakesight.exporting.litert:convert",
+        "LiteRT (.tflite), for Android, boards and browsers",
+        needs=("litert_torch",),
+        install="pip install 'lakesight[litert]' && pip install --no-deps "
+        "litert-torch==0.10.0 litert-converter==0.5.0",
+        packages=("litert-torch", "litert-converter", "ai-edge-litert"),
+    ),
+    Format(
         "executorch",
         "lakesight.exporting.executorch:convert",
         "a program of ExecuTorch on XNNPACK, for phones and small boards",

@@ -25,10 +25,12 @@ class LiteRt(OneByOne):
                 self._net.allocate_tensors()
             except (RuntimeError, ValueError) as error:
                 raise UserError(f"LiteRT cannot read {path.name}: {error}") from error
-        self._input = self._net.get_input_details()[0]["index"]
-        self._outputs = [each["index"] for each in self._net.get_output_details()]
+        self._input = self._net.get_input_details()[0]
+        outputs = self._net.get_output_details()
+        self._outputs = [each["index"] for each in outputs]
+        self._names = [each["name"] for each in outputs]
 
     def _run(self, values: Floats) -> list[Floats]:
-        self._net.set_tensor(self._input, values)
+        self._net.set_tensor(self._input["index"], values.astype(self._input["dtype"]))
         self._net.invoke()
         return [np.array(self._net.get_tensor(index), np.float32) for index in self._outputs]

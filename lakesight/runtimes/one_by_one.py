@@ -9,6 +9,7 @@ from contextlib import contextmanager
 import numpy as np
 import numpy.typing as npt
 
+from lakesight.errors import UserError
 from lakesight.models.base import Image, RuntimeName
 from lakesight.runtimes.base import (
     Network,
@@ -30,18 +31,26 @@ class OneByOne(ABC):
     device = "cpu"
 
     def __init__(self, network: Network, options: RuntimeOptions) -> None:
+        if network.features is not None:
+            raise UserError(
+                f"{self.name} gives a network's outputs only, not the features inside: choose "
+                "another runtime, or leave it to auto"
+            )
         self.precision = options.precision
         self._network = network
         self._num_threads = options.num_threads or usable_cpus()
+        self._names: list[str] = []
+        """Of the outputs, where the file tells them; else they are `output_0`, …."""
         self._lock = threading.Lock()
 
     def infer(self, images: Sequence[Image]) -> Tensors:
-        """Return every output, stacked, as `output_0`, …; see `Runtime.infer`."""
+        """Return every output, stacked; see `Runtime.infer`."""
         check_images(images, self._network)
         with self._lock:
             found = [self._run(as_input(image, self._network)) for image in images]
         stacked = [np.concatenate(each) for each in zip(*found, strict=True)]
-        tensors = {f"output_{slot}": each for slot, each in enumerate(stacked)}
+        known = self._names or [f"output_{slot}" for slot in range(len(stacked))]
+        tensors = dict(zip(known, stacked, strict=True))
         names = self._network.outputs or tuple(tensors)
         check_outputs(names, list(tensors), f"the {self.name} file")
         return {name: tensors[name] for name in names}
