@@ -5,6 +5,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from typing import Any
 
+import cv2
+import numpy as np
+
+from lakesight import masks
+from lakesight.models.rotated import corners
+
 COCO_BONES = (
     (0, 1), (0, 2), (1, 3), (2, 4), (5, 6), (5, 7), (7, 9), (6, 8), (8, 10),
     (5, 11), (6, 12), (11, 12), (11, 13), (13, 15), (12, 14), (14, 16),
@@ -52,7 +58,8 @@ def _detection(found: Mapping[str, Any], width: int, unit: float, min_keypoint_s
     title = f"{label} {found['score']:.2f}"
     parts = [
         f"<title>{escape(title)}</title>",
-        _box(found["box"]),
+        _mask(found["mask"], unit) if found.get("mask") else "",
+        _rotated(found["obb"]) if found.get("obb") else _box(found["box"]),
         _skeleton(found.get("keypoints") or (), unit, min_keypoint_score),
         _tag(title, found["box"], width, unit),
     ]
@@ -65,6 +72,20 @@ def _box(xyxy: Sequence[float]) -> str:
         f'<rect class="box" x="{x:.1f}" y="{y:.1f}" width="{max(0.0, right - x):.1f}"'
         f' height="{max(0.0, bottom - y):.1f}"/>'
     )
+
+
+def _rotated(xywhr: Sequence[float]) -> str:
+    points = corners(np.array([xywhr]))[0].tolist()
+    return f'<polygon class="box" points="{" ".join(f"{x:.1f},{y:.1f}" for x, y in points)}"/>'
+
+
+def _mask(rle: Mapping[str, Any], unit: float) -> str:
+    """Return the outline of a mask, true to half a pixel of the screen, its holes left open."""
+    mask = masks.decode(masks.Rle(tuple(rle["size"]), rle["counts"])).astype(np.uint8)
+    outlines, _ = cv2.findContours(mask, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
+    rings = [cv2.approxPolyDP(one, unit / 2, True)[:, 0].tolist() for one in outlines]
+    moves = "".join(f"M{'L'.join(f'{x + 0.5:g},{y + 0.5:g}' for x, y in ring)}Z" for ring in rings)
+    return f'<path class="mask" fill-rule="evenodd" d="{moves}"/>'
 
 
 def _tag(text: str, xyxy: Sequence[float], width: int, unit: float) -> str:

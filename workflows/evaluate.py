@@ -12,7 +12,15 @@ from pydantic_settings import CliPositionalArg
 
 import lakesight
 from lakesight.errors import UserError
-from lakesight.evaluation import Evaluation, evaluate, evaluate_output, field_of, task_of, to_judge
+from lakesight.evaluation import (
+    Evaluation,
+    data_for,
+    evaluate,
+    evaluate_output,
+    field_of,
+    task_of,
+    to_judge,
+)
 from lakesight.lake.output import Output
 from lakesight.lake.reader import Lake
 from lakesight.metrics import Bootstrap
@@ -20,7 +28,7 @@ from lakesight.models import catalog
 from lakesight.models.base import Frozen, RuntimeName
 from lakesight.models.look import BATCH
 from lakesight.plots import draw_evaluation, draw_samples
-from lakesight.training.datasets import Pictures, Task
+from lakesight.training.datasets import Task
 from lakesight.training.lake_truth import LakeLabels
 from lakesight.training.sources import Split, open_data
 from workflows.progress import progress
@@ -104,7 +112,7 @@ class Evaluate(Frozen):
         known = [name for name in names if name in lake.dataset().schema.names]
         column = self.column or next(iter(known), names[0])
         task = self.task or task_of(field_of(lake, column))
-        data = self._data(task, multi_label=self.multi_label)
+        data = open_data(self.data, self.split, task, **self._how)
         result = evaluate_output(lake, data, column, self._draws, self.slice)
         self._draw(result)
         return result, task
@@ -112,9 +120,7 @@ class Evaluate(Frozen):
     def _judge_model(self) -> tuple[Evaluation, Task]:
         spec = catalog.spec(self.model, None, _options(self.set), self.runtime, self.allow_licence)
         model = catalog.build(to_judge(spec, **_options(self.set)))
-        task = self.task or task_of(model.output)
-        several = self.multi_label or bool(spec.card.contract.get("multi_label"))
-        data = self._data(task, multi_label=several)
+        data = data_for(model, self.data, self.split, self.task, **self._how)
         with progress(len(data)) as state:
 
             def told(done: int) -> None:
@@ -124,19 +130,14 @@ class Evaluate(Frozen):
                 model, data, self._draws, self.slice, batch_size=self.batch_size, told=told
             )
         self._draw(result)
-        if self.plots and task != "classify":
+        if self.plots and data.task != "classify":
             draw_samples(model, data, self.plots)
-        return result, task
+        return result, data.task
 
-    def _data(self, task: Task, *, multi_label: bool) -> Pictures:
-        return open_data(
-            self.data,
-            self.split,
-            task,
-            images=self.images,
-            multi_label=multi_label,
-            labels=self.labels,
-        )
+    @property
+    def _how(self) -> dict[str, Any]:
+        """Return how the data is to be opened."""
+        return {"images": self.images, "multi_label": self.multi_label, "labels": self.labels}
 
     @property
     def _draws(self) -> Bootstrap | None:

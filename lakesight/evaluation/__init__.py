@@ -8,7 +8,7 @@ from lakesight.evaluation.judging import judge_of, task_of
 from lakesight.evaluation.objects import SHAPES
 from lakesight.evaluation.pairing import evaluate_output, field_of
 from lakesight.evaluation.result import Evaluation, Result
-from lakesight.evaluation.running import OPTIONS, evaluate, to_judge
+from lakesight.evaluation.running import OPTIONS, data_for, evaluate, to_judge
 from lakesight.evaluation.truth import truth_of
 
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     "SHAPES",
     "Evaluation",
     "Result",
+    "data_for",
     "evaluate",
     "evaluate_output",
     "field_of",

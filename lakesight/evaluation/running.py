@@ -4,13 +4,15 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from lakesight.errors import UserError
-from lakesight.evaluation.judging import judge_of
+from lakesight.evaluation.judging import judge_of, task_of
 from lakesight.evaluation.result import Evaluation
 from lakesight.metrics import Bootstrap
 from lakesight.models import catalog
-from lakesight.models.base import ModelSpec
+from lakesight.models.base import Model, ModelSpec
 from lakesight.models.look import BATCH, Looking, look_ahead
-from lakesight.training.datasets import Pictures
+from lakesight.training.datasets import Pictures, Task
+from lakesight.training.lake_truth import LakeLabels
+from lakesight.training.sources import Split, open_data
 
 OPTIONS: dict[str, Any] = {"score_threshold": 0.001, "iou_threshold": 0.7, "max_detections": 300}
 """Of a detector that is to be judged: average precision wants what is unlikely, too."""
@@ -32,6 +34,25 @@ def to_judge(spec: ModelSpec, **options: Any) -> ModelSpec:
     known = catalog.options_of(spec.card).model_fields
     wanted = {name: one for name, one in (OPTIONS | EVERY_CLASS).items() if name in known}
     return spec.model_copy(update={"options": {**spec.options, **wanted, **options}})
+
+
+def data_for(
+    model: Model,
+    data: str,
+    split: Split,
+    task: Task | None = None,
+    *,
+    images: str | None = None,
+    multi_label: bool = False,
+    labels: LakeLabels | None = None,
+) -> Pictures:
+    """Open labelled pictures to judge a model on, for the task that it was made for unless given.
+
+    A model of several classes a picture is judged by all of them. See `sources.open_data`.
+    """
+    several = multi_label or bool(model.card.contract.get("multi_label"))
+    chosen = task or task_of(model.output)
+    return open_data(data, split, chosen, images=images, multi_label=several, labels=labels)
 
 
 def evaluate(

@@ -62,14 +62,15 @@ def look(model: Looking, pictures: Sequence[Picture], **columns: pa.Array) -> pa
 
 
 def look_ahead(
-    model: Looking, pictures: Sequence[Picture], batch_size: int = BATCH
-) -> Iterator[tuple[pa.Array, list[Drawn]]]:
-    """Yield the values of pictures batch by batch; the next ones are drawn meanwhile, in threads.
+    model: Looking, pictures: Sequence[Picture], batch_size: int = BATCH, **columns: pa.Array
+) -> Iterator[tuple[pa.Array, list[tuple[int, int]]]]:
+    """Yield values, and widths and heights of the originals, batch by batch.
 
-    Raises UserError for a picture that cannot be read.
+    The next pictures are drawn meanwhile, in threads. `columns` as of `look`. Raises UserError for a picture that cannot be read.
     """
     parts = [pictures[start : start + batch_size] for start in range(0, len(pictures), batch_size)]
     waiting: deque[list[Future[Drawn]]] = deque()
+    done = 0
     pool = ThreadPoolExecutor(usable_cpus(), thread_name_prefix="draw")
     try:
         for part in [*parts, *[None] * AHEAD]:
@@ -77,7 +78,9 @@ def look_ahead(
                 waiting.append([pool.submit(draw_view, picture, model.view) for picture in part])
             if waiting and (part is None or len(waiting) > AHEAD):
                 drawn = [future.result() for future in waiting.popleft()]
-                yield predict(model, drawn, {}), drawn
+                known = {name: one.slice(done, len(drawn)) for name, one in columns.items()}
+                yield predict(model, drawn, known), [(one.width, one.height) for one in drawn]
+                done += len(drawn)
     finally:
         pool.shutdown(cancel_futures=True)
 

@@ -28,6 +28,7 @@ from lakesight.models.yolo.network import Network, load_network
 from lakesight.models.yolo.reading import YoloOptions
 from lakesight.plots import draw_data, draw_evaluation, draw_samples
 from lakesight.training.datasets import Pictures, Task
+from lakesight.training.lake_truth import LakeLabels
 from lakesight.training.loop import BEST, Callback, Progress, Trainer
 from lakesight.training.settings import TrainSettings
 from lakesight.training.sources import open_data
@@ -72,6 +73,8 @@ class TrainJob(TrainSettings):
     """SPDX id of the new weights; those to start from keep theirs."""
     data_licence: str = OWN
     """SPDX id of the pictures and their labels."""
+    labels: LakeLabels = LakeLabels()
+    """Where the data is an output of Lakesight."""
 
 
 class Data(NamedTuple):
@@ -92,7 +95,7 @@ class Start(NamedTuple):
 
 def open_job_data(job: TrainJob) -> Data:
     """Open and check both splits; UserError where they do not fit each other or the task."""
-    opened = partial(open_data, task=job.task, multi_label=job.multi_label)
+    opened = partial(open_data, task=job.task, multi_label=job.multi_label, labels=job.labels)
     train = opened(job.data, "train", images=job.images)
     val = opened(job.val or job.data, "val", images=job.val_images or job.images)
     if not len(train) or not len(val):

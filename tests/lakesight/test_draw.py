@@ -2,9 +2,10 @@ import re
 from typing import Any
 from xml.etree import ElementTree as ET
 
+import numpy as np
 import pytest
 
-from lakesight import draw
+from lakesight import draw, masks
 
 
 def found(
@@ -85,3 +86,24 @@ def test_a_label_has_one_colour() -> None:
     assert len(colours) == 3
     assert len(set(colours)) == 2
     assert all(0 <= float(colour) < 360 for colour in colours)
+
+
+def test_a_rotated_box_is_drawn_in_place_of_the_upright_one() -> None:
+    svg = parse(draw.overlay(640, 480, [found(obb=[60, 120, 100, 40, 0.0])]))
+    assert svg.find("./g/rect[@class='box']") is None
+    (polygon,) = svg.iter("polygon")
+    assert polygon.get("points") == "10.0,100.0 110.0,100.0 110.0,140.0 10.0,140.0"
+
+
+def test_a_mask_is_its_outline_with_its_holes() -> None:
+    mask = np.zeros((480, 640), bool)
+    mask[100:200, 50:150] = True
+    mask[140:160, 80:120] = False
+    svg = parse(draw.overlay(640, 480, [found(mask=masks.encode(mask).as_coco())]))
+    (path,) = svg.iter("path")
+    rings = [ring for ring in path.get("d", "").split("Z") if ring]
+    assert len(rings) == 2
+    assert set(re.findall(r"[\d.]+,[\d.]+", rings[0])) == {
+        "50.5,100.5", "50.5,199.5", "149.5,199.5", "149.5,100.5",
+    }  # fmt: skip
+    assert path.get("fill-rule") == "evenodd"

@@ -126,7 +126,7 @@ def test_a_model_folder_on_s3_is_fetched_once_and_checked(
     for file in (tmp_path / "model").iterdir():
         store.put(f"{prefix}/{file.name}", file.read_bytes())
     image = np.full((64, 64, 3), (255, 0, 0), np.uint8)
-    expected = look(lakesight.load(str(tmp_path / "model")), [image])
+    expected = look(lakesight.load(str(tmp_path / "model")).model, [image])
     spec = catalog.spec(uri, "detect")
     assert spec.card.source == FolderSource(uri=uri)
     assert look(catalog.build(spec), [image]).equals(expected)

@@ -95,7 +95,7 @@ def test_every_family_is_a_class_with_options() -> None:
 
 
 def test_a_model_is_what_the_protocol_says() -> None:
-    model = lakesight.load("efficientnet-lite3", runtime="openvino")
+    model = lakesight.load("efficientnet-lite3", runtime="openvino").model
     assert isinstance(model, Model)
     spec = catalog.spec("efficientnet-lite3").model_copy(update={"column": "things"})
     assert catalog.build(spec).output.name == "things"

@@ -73,9 +73,7 @@ def test_looking_ahead_gives_the_same(model: Model) -> None:
     assert [len(found) for found, _ in parts] == [2, 2, 2, 2, 1]
     joined = pa.concat_arrays([found for found, _ in parts])
     assert joined.to_pylist() == look(model, pictures).to_pylist()
-    assert [(one.width, one.height) for _, drawn in parts for one in drawn] == [
-        (30, 20 + n) for n in range(9)
-    ]
+    assert [size for _, sizes in parts for size in sizes] == [(30, 20 + n) for n in range(9)]
     assert list(look_ahead(model, [])) == []
 
 

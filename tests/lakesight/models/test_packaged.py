@@ -34,12 +34,12 @@ ROCKET, FLOWER = SKIMAGE / "rocket.jpg", SKLEARN / "flower.jpg"
 
 @pytest.fixture(scope="module")
 def ssd() -> Model:
-    return lakesight.load("ssd-mobilenet-v2-coco", num_threads=2)
+    return lakesight.load("ssd-mobilenet-v2-coco", num_threads=2).model
 
 
 @pytest.fixture(scope="module")
 def pose() -> Model:
-    return lakesight.load("movenet-lightning", num_threads=2)
+    return lakesight.load("movenet-lightning", num_threads=2).model
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +84,7 @@ def test_the_cut_graph_gives_what_the_whole_graph_gives(ssd: Model) -> None:
     views = [seen_by(ssd, photo) for photo in (ASTRONAUT, CAT, COFFEE, MOTORCYCLE, FLOWER)]
     views.append(rng.integers(0, 256, (300, 300, 3), dtype=np.uint8))
     rows = pa.table({"width": [300] * len(views), "height": [300] * len(views)})
-    ours = lakesight.load(ssd.card.name, score_threshold=0.3).predict(views, rows).to_pylist()
+    ours = lakesight.load(ssd.card.name, score_threshold=0.3).model.predict(views, rows).to_pylist()
     assert sum(map(len, ours)) > 6
     for view, objects in zip(views, ours, strict=True):
         result = compiled(view[None])
@@ -114,10 +114,10 @@ def test_what_the_cache_keeps_gives_the_same(
     ssd: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    first = look(lakesight.load(ssd.card.name), [CAT])
+    first = look(lakesight.load(ssd.card.name).model, [CAT])
     kept = list((tmp_path / "lakesight" / "openvino").glob("*.blob"))
     assert len(kept) == 1
-    second = look(lakesight.load(ssd.card.name), [CAT])
+    second = look(lakesight.load(ssd.card.name).model, [CAT])
     assert first.equals(second)
     assert first.equals(look(ssd, [CAT]))
 
@@ -139,9 +139,9 @@ def test_the_classifier_knows_the_photos(pair: list[Model]) -> None:
 
 
 def test_top_k_is_the_head_of_the_same_list(pair: list[Model]) -> None:
-    one = lakesight.load("efficientnet-lite3", top_k=1)
+    one = lakesight.load("efficientnet-lite3", top_k=1).model
     assert look(one, [CAT])[0].as_py() == look(pair[0], [CAT])[0].as_py()[:1]
-    everything = lakesight.load("efficientnet-lite3", top_k=5000)
+    everything = lakesight.load("efficientnet-lite3", top_k=5000).model
     assert len(look(everything, [CAT])[0]) == 1000
 
 
@@ -172,7 +172,7 @@ def test_a_picture_that_is_classified_and_embedded_runs_once(pair: list[Model]) 
     classifier.predict(views, rows)
     together = embedder.predict(views, rows)
     assert shared.num_runs == before + 1
-    alone = lakesight.load("efficientnet-lite3", kind="embed").predict(views, rows)
+    alone = lakesight.load("efficientnet-lite3", kind="embed").model.predict(views, rows)
     assert together.equals(alone)
 
 
@@ -254,7 +254,7 @@ def test_pose_wants_detections(pose: Model) -> None:
 
 @pytest.mark.parametrize("name", ["ssd-mobilenet-v2-coco", "efficientnet-lite3"])
 def test_a_value_does_not_depend_on_its_batch(name: str) -> None:
-    model = lakesight.load(name, num_threads=2)
+    model = lakesight.load(name, num_threads=2).model
     photos = [ASTRONAUT, CAT, COFFEE, MOTORCYCLE, ROCKET]
     together = look(model, photos).to_pylist()
     assert together == [look(model, [photo]).to_pylist()[0] for photo in photos]

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from lakesight.errors import UserError
+from lakesight.training.job import TrainJob, open_job_data
 from lakesight.training.lake_truth import LakeLabels
 from lakesight.training.sources import open_data
 from tests.outputs import write_output, write_pictures
@@ -80,6 +81,19 @@ def test_an_output_has_two_parts(tmp_path: Path) -> None:
     assert len(whole) == 20
     with pytest.raises(UserError, match="has the parts train and val"):
         open_data(output, "test", "detect")
+
+
+def test_a_training_says_which_values_of_an_output_are_true(tmp_path: Path) -> None:
+    write_pictures(str(tmp_path / "photos"), [f"{number}.jpg" for number in range(20)])
+    write_output(str(tmp_path / "photos"), str(tmp_path / "seen"))
+    plain = {"data": str(tmp_path / "seen"), "task": "detect"}
+    data = open_job_data(TrainJob.model_validate(plain))
+    chosen = plain | {"labels": {"val_fraction": 0.6, "min_score": 0.7}}
+    more = open_job_data(TrainJob.model_validate(chosen))
+    assert len(more.train) < len(data.train)
+    assert len(more.train) + len(more.val) == len(data.train) + len(data.val) == 20
+    assert max(len(one.class_ids) for one in data.train.pictures) > 1
+    assert {len(one.class_ids) for one in more.train.pictures} == {1}
 
 
 def test_what_is_no_data_is_said(scenes: Path, tmp_path: Path) -> None:

@@ -1,0 +1,192 @@
+"""A model in Python: `lakesight.load`. It looks at pictures, is judged, trained and exported.
+
+The model of its family, which actors hold too, is `LoadedModel.model`; its `predict` takes views
+that are already drawn (`lakesight.models.base.Model`). This one takes pictures of any kind.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+from PIL import Image
+from pydantic import ValidationError
+
+from lakesight.errors import UserError
+from lakesight.models import catalog
+from lakesight.models.base import (
+    Frozen,
+    Kind,
+    Model,
+    ModelCard,
+    ModelSpec,
+    RuntimeName,
+    TextEncoder,
+)
+from lakesight.models.look import BATCH, Picture, look_ahead
+from lakesight.results import Results
+
+if TYPE_CHECKING:
+    from lakesight.evaluation import Evaluation
+    from lakesight.exporting.run import Export
+    from lakesight.metrics import Bootstrap
+    from lakesight.training.datasets import Task
+    from lakesight.training.lake_truth import LakeLabels
+    from lakesight.training.loop import Callback
+    from lakesight.training.sources import Split
+
+ONE = (str, Path, bytes, Image.Image, np.ndarray)
+"""What one picture is, and a sequence of several is not."""
+Settings = TypeVar("Settings", bound=Frozen)
+
+
+class LoadedModel:
+    """A model, ready to look."""
+
+    def __init__(self, name: str, spec: ModelSpec, options: Mapping[str, Any]) -> None:
+        """Build the model; `options` are those that were asked for by name."""
+        self.name = name
+        """What it was loaded by: a catalog name, a folder, a uri."""
+        self.spec = spec
+        self._options = dict(options)
+        self.model: Model = catalog.build(spec, options.get("num_threads"))
+
+    def __repr__(self) -> str:
+        return f"<LoadedModel {self.card.name}: {self.card.kind}, {self.model.runs_on}>"
+
+    @property
+    def card(self) -> ModelCard:
+        """What is known of the model."""
+        return self.spec.card
+
+    def predict(
+        self,
+        pictures: Picture | Sequence[Picture],
+        *,
+        batch_size: int = BATCH,
+        **columns: pa.Array,
+    ) -> Results:
+        """Look at one picture or many: paths, uris, bytes, Pillow images, `(H, W, 3)` uint8 arrays.
+
+        `columns` are what other models said of them: `pose.predict(pictures,
+        detections=found.column)`. Raises UserError for a picture that cannot be read.
+        """
+        several = [pictures] if isinstance(pictures, ONE) else list(pictures)
+        parts = list(look_ahead(self.model, several, batch_size, **columns))
+        nothing = pa.array([], self.model.output.type)
+        column = pa.concat_arrays([nothing, *(found for found, _ in parts)])
+        sizes_wh = [size for _, sizes in parts for size in sizes]
+        return Results(column, self.model.output, several, sizes_wh)
+
+    def embed_text(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
+        """Return `(len(texts), dim)` vectors in the space of the model's pictures.
+
+        Raises UserError for a model that knows no text.
+        """
+        if not isinstance(self.model, TextEncoder):
+            raise UserError(
+                f"{self.card.name} embeds no text: load an image-text model, such as a CLIP"
+            )
+        return self.model.embed_text(texts)
+
+    def evaluate(
+        self,
+        data: str,
+        *,
+        split: "Split" = "val",
+        task: "Task | None" = None,
+        images: str | None = None,
+        multi_label: bool = False,
+        labels: "LakeLabels | None" = None,
+        bootstrap: "Bootstrap | None" = None,
+        slices: Sequence[str] = (),
+    ) -> "Evaluation":
+        """Return how good the model is on labelled pictures: as `lakesight evaluate`.
+
+        It looks with the options of an evaluation, but for those that it was loaded with.
+        """
+        from lakesight import evaluation
+
+        judged = catalog.build(evaluation.to_judge(self.spec, **self._options))
+        opened = evaluation.data_for(
+            judged, data, split, task, images=images, multi_label=multi_label, labels=labels
+        )
+        return evaluation.evaluate(judged, opened, bootstrap, slices)
+
+    def train(
+        self, data: str, output: str, *, callbacks: "Sequence[Callback]" = (), **settings: Any
+    ) -> "LoadedModel":
+        """Train on from these weights, and return the new model, whose folder is `output`.
+
+        Task and image size are the model's unless given. See `train`.
+        """
+        view, contract = self.model.view, self.card.contract
+        own = {
+            "weights": self.name,
+            "task": contract.get("task", "detect"),
+            "image_size": view.width,
+            "multi_label": contract.get("multi_label", False),
+        }
+        return train(data, output, callbacks=callbacks, **own | settings)
+
+    def export(self, format: str, output: str | None = None, **options: Any) -> "Export":  # noqa: A002
+        """Write the weights in another engine's format into the model's folder, and judge them.
+
+        `format` as `lakesight export --list` names it, such as `openvino-int8`; `output` becomes a
+        copy of the folder; `options` are those of `ExportOptions`. Load the folder again to run it.
+        """
+        from lakesight.exporting.run import ExportOptions, export
+
+        checked = validated(ExportOptions, options)
+        folder = None if output is None else Path(output)
+        (done,) = export(self.name, [format], folder, checked)
+        return done
+
+
+def train(
+    data: str, output: str, *, callbacks: "Sequence[Callback]" = (), **settings: Any
+) -> LoadedModel:
+    """Train a YOLO in this process, and return the model, whose folder is `output`.
+
+    `settings` are those of `lakesight train`, by the same names: `task`, `size`, `weights`,
+    `epochs` … (`lakesight.training.job.TrainJob`). Called again, it goes on where it was, or is
+    done.
+    `callbacks` follow it: `lakesight.training.loop.Callback`.
+    """
+    import torch
+
+    from lakesight.training.callbacks import CsvLog
+    from lakesight.training.job import TrainJob, bind, finish, fit, open_job_data
+
+    job = validated(TrainJob, {"data": data, **settings})
+    opened = open_job_data(job)
+    folder = Path(output)
+    if not bind(job, folder):
+        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        fit(job, opened, folder, [CsvLog(), *callbacks], device)
+        finish(job, opened, folder)
+    return load(output)
+
+
+def load(
+    name: str,
+    runtime: RuntimeName = "auto",
+    *,
+    kind: Kind | None = None,
+    allow_licence: Sequence[str] = (),
+    **options: Any,
+) -> LoadedModel:
+    """See `lakesight.load`."""
+    return LoadedModel(name, catalog.spec(name, kind, options, runtime, allow_licence), options)
+
+
+def validated(settings: type[Settings], given: Mapping[str, Any]) -> Settings:
+    """Return settings; UserError for one that is unknown or of another kind."""
+    try:
+        return settings.model_validate(dict(given))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise UserError(f"{where}: {first['msg']}, got {first['input']!r}") from error

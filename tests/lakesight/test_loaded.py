@@ -1,0 +1,192 @@
+"""A model in Python: it looks, is judged, trained and exported, all in this process."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import lakesight
+from lakesight.errors import UserError
+from lakesight.loaded import LoadedModel
+from lakesight.metrics import Bootstrap, DetectionResult
+from lakesight.models.look import look
+from lakesight.training.loop import Callback, Progress
+from tests import yolo_folders
+from tests.lakesight.models import tiny as checkpoints
+from workflows.__main__ import main
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("loaded") / "model"
+    yolo_folders.write(folder, "detect")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def model(folder: Path) -> LoadedModel:
+    return lakesight.load(str(folder), score_threshold=0.5)
+
+
+@pytest.fixture(scope="module")
+def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("loaded") / "scenes"
+    words = ["--num-images", "8", "--num-val", "4", "--size", "96", "--processes", "1"]
+    assert main(["scenes", str(folder), *words]) == 0
+    return folder
+
+
+def labelled(tmp_path: Path, scenes: Path) -> str:
+    """Return scenes whose classes are those of the tiny model."""
+    content = json.loads((scenes / "annotations" / "instances_val.json").read_bytes())
+    content["categories"] = [
+        {"id": number, "name": label} for number, label in enumerate(yolo_folders.LABELS)
+    ]
+    for one in content["annotations"]:
+        one["category_id"] %= 3
+    path = tmp_path / "labels.json"
+    path.write_text(json.dumps(content))
+    return str(path)
+
+
+def image() -> Image.Image:
+    return Image.fromarray(np.random.default_rng(0).integers(0, 256, (70, 90, 3), np.uint8))
+
+
+def test_one_picture_of_any_form_is_one_result(model: LoadedModel, tmp_path: Path) -> None:
+    path = tmp_path / "one.png"
+    image().save(path)
+    forms: list[Any] = [path, str(path), path.read_bytes(), image(), np.asarray(image())]
+    expected = look(model.model, [path])
+    assert len(expected[0]) > 0
+    for form in forms:
+        results = model.predict(form)
+        assert len(results) == 1
+        assert results.column.equals(expected)
+        assert results[0].size_wh == (90, 70)
+    several = model.predict(tuple(forms), batch_size=2)
+    assert several.column.to_pylist() == expected.to_pylist() * 5
+
+
+def test_no_pictures_are_no_results(model: LoadedModel) -> None:
+    results = model.predict([])
+    assert len(results) == 0
+    assert results.column.type == model.model.output.type
+    assert results.to_table().num_rows == 0
+
+
+def test_a_model_says_what_it_is(model: LoadedModel, folder: Path) -> None:
+    assert repr(model) == f"<LoadedModel tiny-detect: detect, {model.model.runs_on}>"
+    assert (model.name, model.card.labels) == (str(folder), yolo_folders.LABELS)
+    scores = [one["score"] for one in model.predict(image())[0].value]
+    assert min(scores) >= 0.5
+
+
+def test_text_is_embedded_where_the_model_knows_text(model: LoadedModel, tmp_path: Path) -> None:
+    folder = str(checkpoints.write("clip", tmp_path / "clip"))
+    with pytest.raises(UserError, match="under 'unknown', which is not on the list of licences"):
+        lakesight.load(folder)
+    clip = lakesight.load(folder, allow_licence=["unknown"], device="cpu")
+    vectors = clip.embed_text(["a red bus"])
+    assert vectors.shape == (1, clip.model.output.type.list_size)
+    with pytest.raises(UserError, match="tiny-detect embeds no text"):
+        model.embed_text(["a red bus"])
+
+
+def test_earlier_columns_go_along(tmp_path: Path) -> None:
+    detector = lakesight.load("ssd-mobilenet-v2-coco", num_threads=2)
+    pose = lakesight.load("movenet-lightning", num_threads=2)
+    pictures = [image()] * 3
+    found = detector.predict(pictures, batch_size=2)
+    seen = pose.predict(pictures, batch_size=2, detections=found.column)
+    boxes = [[one["box"] for one in objects] for objects in seen.column.to_pylist()]
+    assert boxes == [[one["box"] for one in objects] for objects in found.column.to_pylist()]
+    with pytest.raises(UserError, match="there are no detections"):
+        pose.predict(pictures)
+
+
+def test_evaluate_is_that_of_the_command(
+    folder: Path, scenes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    labels, images = labelled(tmp_path, scenes), str(scenes / "images" / "val")
+    model = lakesight.load(str(folder))
+    result = model.evaluate(labels, images=images, bootstrap=Bootstrap(), slices=["label"])
+    words = ["--images", images, "--bootstrap", "--slice", "label", "--json"]
+    assert main(["evaluate", str(folder), labels, *words]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert result.to_dict() == {name: told[name] for name in result.to_dict()}
+    box = result.results["box"]
+    assert isinstance(box, DetectionResult)
+    assert (box.num_pictures, len(result.slices["label"])) == (4, len(told["slices"]["label"]))
+    assert box.num_found > 0
+
+
+def test_options_that_were_asked_for_are_judged(
+    model: LoadedModel, folder: Path, scenes: Path, tmp_path: Path
+) -> None:
+    labels, images = labelled(tmp_path, scenes), str(scenes / "images" / "val")
+    few, many = (
+        one.evaluate(labels, images=images).results["box"]
+        for one in (model, lakesight.load(str(folder)))
+    )
+    assert isinstance(few, DetectionResult)
+    assert isinstance(many, DetectionResult)
+    assert few.num_found < many.num_found
+
+
+class Told(Callback):
+    """Counts the epochs."""
+
+    def __init__(self) -> None:
+        self.epochs = 0
+
+    def on_epoch(self, progress: Progress) -> None:
+        self.epochs = progress.epoch
+
+
+def test_training_goes_on_from_a_models_weights(folder: Path, scenes: Path, tmp_path: Path) -> None:
+    output = str(tmp_path / "shapes")
+    settings: dict[str, Any] = {"epochs": 1, "batch_size": 4, "warmup_epochs": 0}
+    told = Told()
+    model = lakesight.load(str(folder))
+    trained = model.train(str(scenes), output, callbacks=[told], **settings)
+    assert told.epochs == 1
+    assert trained.card.name == "shapes"
+    assert (trained.model.view.width, len(trained.card.labels or ())) == (96, 12)
+    assert "from tiny-detect:" in trained.card.provenance
+    assert (tmp_path / "shapes" / "training" / "results.csv").is_file()
+    weights = (tmp_path / "shapes" / "model.safetensors").read_bytes()
+    again = model.train(str(scenes), output, callbacks=[told], **settings)  # it is done
+    assert (tmp_path / "shapes" / "model.safetensors").read_bytes() == weights
+    assert again.predict(image()).column.equals(trained.predict(image()).column)
+    with pytest.raises(UserError, match="epochs: 1, now 2"):
+        model.train(str(scenes), output, **settings | {"epochs": 2})
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"epoch": 3}, "epoch: Extra inputs are not permitted, got 3"),
+        ({"augmentation": {"mosaic": 2}}, r"augmentation\.mosaic: Input should be less"),
+        ({"task": "find"}, "task: Input should be 'detect'"),
+    ],
+)
+def test_wrong_settings_are_said(
+    scenes: Path, tmp_path: Path, settings: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(UserError, match=message):
+        lakesight.train(str(scenes), str(tmp_path / "model"), **settings)
+    assert not (tmp_path / "model").exists()
+
+
+def test_an_export_is_run_by_the_next_load(folder: Path, tmp_path: Path) -> None:
+    output = str(tmp_path / "exported")
+    done = lakesight.load(str(folder)).export("torchscript", output, num_views=2, num_labelled=0)
+    assert done.report.is_file()
+    assert done.artefact.name == "torchscript"
+    assert [one.name for one in lakesight.load(output).card.artefacts] == ["torchscript"]
+    with pytest.raises(UserError, match="num_view: Extra inputs are not permitted"):
+        lakesight.load(str(folder)).export("torchscript", num_view=2)
