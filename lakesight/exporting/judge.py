@@ -85,7 +85,7 @@ class Judge:
                 raw = tensors.pop(f"output_{len(self.source.outputs)}")
                 self._check_objects(tensors, raw)
                 tensors["output_0"] = raw
-            parity.check_shapes(self._wanted, tensors)
+            parity.check(self._wanted, tensors)
         except ValueError as error:
             raise ExportError(f"{name} does not give what the weights give: {error}") from error
         return tensors

@@ -3,11 +3,14 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
+
 from lakesight.exporting.base import Source, Written, quietly
 
 MAIN = "model.xml"
-MIN_COMPRESSED = 64
-"""Constants of fewer numbers stay in f32: they weigh nothing."""
+WEIGHING = ("Convolution", "ConvolutionBackpropData", "MatMul")
+"""Operations whose constants are the weights."""
 
 
 def convert(source: Source, folder: Path) -> Written:
@@ -25,16 +28,18 @@ def convert(source: Source, folder: Path) -> Written:
 
 def _round_weights(model: Any) -> None:
     """Store the weights in bf16: what an engine that computes so rounds them to."""
-    from openvino import Type, opset13
+    from openvino import Shape, Tensor, Type, opset13
 
     for constant in model.get_ordered_ops():
-        if constant.get_type_name() != "Constant" or constant.get_element_type() != Type.f32:
+        readers = list(constant.output(0).get_target_inputs()) if constant.outputs() else []
+        weighs = any(one.get_node().get_type_name() in WEIGHING for one in readers)
+        if constant.get_type_name() != "Constant" or not weighs:
             continue
-        readers = list(constant.output(0).get_target_inputs())
-        if constant.data.size < MIN_COMPRESSED:
-            continue
-        stored = opset13.constant(constant.data, Type.bf16)
-        widened = opset13.convert(stored, "f32")
+        # OpenVINO's own conversion does not round to the nearest
+        rounded = torch.from_numpy(constant.data.copy()).bfloat16().view(torch.int16)
+        stored = Tensor(Type.bf16, Shape(list(rounded.shape)))
+        stored.data.view(np.int16)[...] = rounded.numpy()
+        widened = opset13.convert(opset13.constant(stored), "f32")
         for reader in readers:
             reader.replace_source_output(widened.output(0))
 
@@ -64,7 +69,7 @@ def _decoding(model: Any) -> list[str]:
     waiting = [output.node.input_value(0).node for output in model.outputs]
     while waiting:
         node = waiting.pop()
-        if node.get_type_name() in ("Convolution", "MatMul") or node.get_friendly_name() in found:
+        if node.get_type_name() in WEIGHING or node.get_friendly_name() in found:
             continue
         if node.get_type_name() != "Constant":
             found[node.get_friendly_name()] = None

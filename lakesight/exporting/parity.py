@@ -49,20 +49,23 @@ class Differences(Frozen):
 
     def beyond(self) -> str | None:
         """Return what is more than an export in f32 may differ by, in words; None where nothing."""
-        if self.box_px is not None and self.box_px.absolute > BOX_PX:
+        # what is not a number is not below a limit either
+        if self.box_px is not None and not self.box_px.absolute <= BOX_PX:
             return f"a box differs by {self.box_px.absolute:.3g} px (allowed: {BOX_PX})"
-        if self.score.absolute > SCORE:
+        if not self.score.absolute <= SCORE:
             return f"a score differs by {self.score.absolute:.3g} (allowed: {SCORE})"
-        if self.other is not None and self.other > OTHER:
+        if self.other is not None and not self.other <= OTHER:
             return f"the rest differs by {self.other:.3g} of its range (allowed: {OTHER})"
         return None
 
 
-def check_shapes(wanted: Tensors, found: Tensors) -> None:
-    """Raise ValueError where the tensors are not of the same names and shapes."""
+def check(wanted: Tensors, found: Tensors) -> None:
+    """Raise ValueError where the names or shapes are others, and for what is not finite."""
     shapes = [{name: one.shape for name, one in each.items()} for each in (wanted, found)]
     if shapes[0] != shapes[1]:
         raise ValueError(f"expected tensors of {shapes[0]}, got {shapes[1]}")
+    if not all(np.isfinite(one).all() for one in found.values()):
+        raise ValueError("numbers come out that are not finite")
 
 
 def of_tensors(contract: Contract, wanted: Tensors, found: Tensors) -> Differences:

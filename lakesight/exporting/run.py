@@ -127,8 +127,10 @@ def open_exporter(
     """
     for one in wanted:
         one.format.load()
-    scratch = tempfile.TemporaryDirectory(prefix="lakesight-export-")
-    with held(catalog.resolve(model), output) as folder, scratch as work:
+    with (
+        held(catalog.resolve(model), output) as folder,
+        tempfile.TemporaryDirectory(prefix="lakesight-export-") as work,
+    ):
         card = catalog.resolve(str(folder))
         source = replace(open_source(card, Path(work)), nms=options.nms)
         _check_tasks(source, wanted)

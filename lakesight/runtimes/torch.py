@@ -1,5 +1,6 @@
 """PyTorch: a module, or a program saved by `torch.export` (.pt2)."""
 
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -83,5 +84,8 @@ def open_file(path: Path, network: Network, options: RuntimeOptions) -> TorchMod
     Its outputs are named `output_0`, … or as its dict names them.
     """
     if path.suffix == ".torchscript":
-        return TorchModule(torch.jit.load(path), network, options)  # type: ignore[no-untyped-call]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that torch.export is its successor
+            module = torch.jit.load(path)  # type: ignore[no-untyped-call]
+        return TorchModule(module, network, options)
     return TorchModule(torch.export.load(path).module(), network, options)

@@ -197,7 +197,9 @@ def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
 
 def test_another_runtime_is_refused(tmp_path: Path) -> None:
     folder(tmp_path / "mine", "detect")
-    with pytest.raises(UserError, match="it has no export for that .exports: none.*lakesight export"):
+    with pytest.raises(
+        UserError, match=r"it has no export for that \(exports: none.*lakesight export"
+    ):
         catalog.build(catalog.spec(str(tmp_path / "mine"), runtime="openvino"))
 
 

@@ -1,0 +1,81 @@
+"""Where the pictures come from that an export is judged by."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from lakesight.errors import UserError
+from lakesight.exporting.base import Source
+from lakesight.exporting.pictures import given, scenes
+from lakesight.models.yolo.architecture import Task
+from lakesight.scenes import LABELS
+from tests.outputs import write_output, write_pictures
+from tests.yolo_folders import SIDE
+
+Sources = Callable[[Task], Source]
+
+
+def greys(folder: Path, count: int) -> Path:
+    """Write pictures of one grey each, lighter by 10 from one to the next."""
+    folder.mkdir()
+    for level in range(count):
+        Image.new("L", (SIDE, SIDE), level * 10).save(folder / f"{level:02}.png")
+    return folder
+
+
+def test_pictures_are_taken_at_even_distances(tiny_source: Sources, tmp_path: Path) -> None:
+    source = tiny_source("detect")
+    found = given(str(greys(tmp_path / "greys", 9)), source.view, source.contract, 5)
+    assert found.labelled is None
+    levels = [int(view.mean()) for view in found.views]
+    assert levels == sorted(levels)
+    assert len(levels) == 5
+    assert (levels[0], levels[-1]) == (0, 80)
+    assert all(view.shape == (SIDE, SIDE, 3) for view in found.views)
+
+
+def test_an_output_gives_the_pictures_that_it_has_rows_of(
+    tiny_source: Sources, new_root: Callable[[], str]
+) -> None:
+    """On a disk and in a bucket: two of three were seen."""
+    source, lake, output = tiny_source("pose"), new_root(), new_root()
+    write_pictures(lake, ["a.jpg", "b.jpg", "broken.jpg"])
+    write_output(lake, output)
+    write_pictures(lake, ["new.jpg"])
+    found = given(output, source.view, source.contract, 5)
+    assert (len(found.views), found.labelled) == (2, None)
+    assert f"2 pictures of {output}" in found.what
+
+
+def test_a_source_without_pictures_is_refused(tiny_source: Sources, tmp_path: Path) -> None:
+    source = tiny_source("detect")
+    (tmp_path / "broken.jpg").write_bytes(b"nothing")
+    with pytest.raises(UserError, match=r"no picture in .* can be read"):
+        given(str(tmp_path), source.view, source.contract, 5)
+    with pytest.raises(UserError, match="there is no file or folder"):
+        given(str(tmp_path / "nowhere"), source.view, source.contract, 5)
+
+
+def test_scenes_are_labelled_where_the_classes_are_theirs(tiny_source: Sources) -> None:
+    source = tiny_source("segment")
+    plain = scenes(source, (3, 4), seed=1)
+    assert (plain.labelled, len(plain.views)) == (None, 3)
+    assert not np.array_equal(plain.views[0], plain.views[1])
+    again = scenes(source, (3, 4), seed=1)
+    assert all(map(np.array_equal, plain.views, again.views))
+
+
+def test_labelled_scenes(tiny_source: Sources, tmp_path: Path) -> None:
+    contract = tiny_source("segment").contract.model_copy(update={"num_classes": len(LABELS)})
+    source = replace(tiny_source("segment"), labels=LABELS, contract=contract, scratch=tmp_path)
+    found = scenes(source, (2, 4), seed=1)
+    assert found.labelled is not None
+    assert (len(found.views), len(found.labelled), found.labelled.labels) == (2, 4, LABELS)
+    same = given(str(tmp_path / "scenes-1"), source.view, contract, 2)
+    assert same.labelled is not None
+    assert all(map(np.array_equal, found.views, same.views))
+    assert "4 labelled pictures of" in same.what

@@ -1,0 +1,108 @@
+"""Which way a model runs: on which engine, from which export."""
+
+from typing import Any
+
+import pytest
+
+from lakesight.errors import UserError
+from lakesight.models.base import (
+    Artefact,
+    FolderSource,
+    Licences,
+    ModelCard,
+    Parity,
+    Precision,
+    RuntimeName,
+)
+from lakesight.models.exported import choose_way, ways, why
+from lakesight.runtimes.engines import num_nvidia_gpus
+
+without_gpu = pytest.mark.skipif(num_nvidia_gpus() > 0, reason="this machine has a GPU")
+
+
+def artefact(name: str, precision: Precision = "f32", **more: Any) -> Artefact:
+    main = {"onnx": "model.onnx", "onnx-nms": "model.onnx", "openvino": "model.xml"}.get(name, name)
+    held = {"parity": Parity(num_views=1, num_seen=1, score=0)} | more
+    return Artefact(format=name, precision=precision, main=f"exports/{main}", files={}, **held)
+
+
+def card(*artefacts: Artefact) -> ModelCard:
+    return ModelCard(
+        name="mine",
+        kind="detect",
+        family="yolo",
+        source=FolderSource(uri="/nowhere"),
+        sha256={},
+        licences=Licences(weights="MIT", data="MIT"),
+        provenance="Made by a test.",
+        artefacts=artefacts,
+    )
+
+
+ONNX, OPENVINO = artefact("onnx"), artefact("openvino")
+BF16, INT8 = artefact("openvino", "bf16"), artefact("openvino", "int8")
+
+
+@without_gpu
+@pytest.mark.parametrize(
+    ("artefacts", "wanted", "precision", "taken"),
+    [
+        ((), "auto", "f32", ("torch", None)),
+        ((), "auto", "bf16", ("torch", None)),
+        ((ONNX,), "auto", "f32", ("openvino", "onnx")),
+        ((ONNX, OPENVINO), "auto", "f32", ("openvino", "openvino")),
+        ((ONNX, OPENVINO), "onnxruntime", "f32", ("onnxruntime", "onnx")),
+        ((ONNX, OPENVINO), "torch", "f32", ("torch", None)),
+        ((ONNX, INT8), "auto", "int8", ("openvino", "openvino-int8")),
+        ((ONNX, INT8), "auto", "f32", ("openvino", "onnx")),
+        ((OPENVINO, BF16), "auto", "bf16", ("openvino", "openvino-bf16")),
+        ((OPENVINO,), "auto", "bf16", ("openvino", "openvino")),
+        ((artefact("onnx", parity=None),), "auto", "f32", ("torch", None)),
+        ((artefact("onnx", parity=None),), "openvino", "f32", ("openvino", "onnx")),
+        ((artefact("onnx-nms", suppressed=True),), "auto", "f32", ("torch", None)),
+    ],
+)
+def test_the_fastest_way_is_taken(
+    artefacts: tuple[Artefact, ...],
+    wanted: RuntimeName,
+    precision: Precision,
+    taken: tuple[str, str | None],
+) -> None:
+    way = choose_way(card(*artefacts), wanted, precision)
+    assert (way.engine.runtime, way.artefact and way.artefact.name) == taken
+    assert way.engine.device == "cpu"
+
+
+@pytest.mark.parametrize(
+    ("artefacts", "wanted", "precision", "message"),
+    [
+        ((), "openvino", "f32", r"mine cannot run on openvino in f32.*exports: none.*reads \.xml"),
+        ((ONNX,), "auto", "int8", r"cannot run in int8.*exports: onnx\).*--precision int8"),
+        ((INT8,), "onnxruntime", "int8", r"cannot run on onnxruntime in int8"),
+        ((ONNX,), "onnxruntime", "bf16", r"cannot run on onnxruntime in bf16"),
+        ((artefact("onnx-nms", suppressed=True),), "openvino", "f32", "cannot run on openvino"),
+    ],
+)
+def test_what_there_is_not_is_refused(
+    artefacts: tuple[Artefact, ...], wanted: RuntimeName, precision: Precision, message: str
+) -> None:
+    with pytest.raises(UserError, match=message):
+        choose_way(card(*artefacts), wanted, precision)
+
+
+@without_gpu
+def test_a_gpu_is_for_the_machines_that_have_one() -> None:
+    engine = artefact("model.engine", "f16")
+    with pytest.raises(UserError, match=r"nothing installed here runs mine .*lakesight\[gpu\]"):
+        choose_way(card(engine), "auto", "f16")
+    there = choose_way(card(engine), "auto", "f16", here=False)
+    assert (there.engine.runtime, there.engine.device) == ("tensorrt", "cuda")
+    on_gpu = [way for way in ways(card(ONNX), "f32") if way.engine.device == "cuda"]
+    assert [way.engine.runtime for way in on_gpu] == ["tensorrt", "onnxruntime", "torch"]
+
+
+@without_gpu
+def test_the_reason_is_told() -> None:
+    assert why(choose_way(card()), "auto").startswith("no export of it runs faster here")
+    assert why(choose_way(card(ONNX)), "auto") == "it keeps every core busy"
+    assert why(choose_way(card(), "torch"), "torch") == "it was asked for"

@@ -1,0 +1,108 @@
+"""`lakesight export` and `lakesight benchmark`, as they are typed."""
+
+import json
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file, save_file
+
+from lakesight.models import catalog
+from lakesight.models.artefact import sha256_of
+from tests import yolo_folders
+from workflows.__main__ import main
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A classifier's folder with two exports in it."""
+    folder = tmp_path_factory.mktemp("models") / "mine"
+    yolo_folders.write(folder, "classify")
+    words = ["export", str(folder), "--format", "openvino", "--format", "torchscript"]
+    assert main([*words, "--num-views", "2"]) == 0
+    return folder
+
+
+def test_exports_are_written_and_told(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["export", str(folder), str(tmp_path / "copy"), "--format", "torchscript"]
+    assert main([*words, "--num-views", "2"]) == 0
+    told = capsys.readouterr().out.splitlines()
+    assert told[0].startswith("torchscript")
+    assert "scores within" in told[0]
+    assert told[1] == f"wrote 1 of 1 exports into {tmp_path / 'copy'}"
+    assert main([*words, "--num-views", "2", "--json"]) == 0
+    (line,) = capsys.readouterr().out.splitlines()
+    row = json.loads(line)
+    assert row["name"] == "torchscript"
+    assert row["parity"]["num_views"] == 2
+    assert Path(row["report"]).is_file()
+
+
+def test_an_export_that_fails_is_exit_code_1(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    yolo_folders.write(tmp_path / "mine", "classify")
+    damage(tmp_path / "mine")
+    words = ["export", str(tmp_path / "mine"), "--format", "torchscript", "--num-views", "1"]
+    assert main(words) == 1
+    told = capsys.readouterr()
+    assert "torchscript on torch on cpu does not give what the weights give: numbers" in told.err
+    assert "wrote 0 of 1 exports" in told.out
+    assert catalog.resolve(str(tmp_path / "mine")).artefacts == ()
+    assert list((tmp_path / "mine" / "exports").iterdir()) == []
+
+
+def damage(folder: Path) -> None:
+    """Put a number that is none among the weights."""
+    tensors = load_file(folder / "model.safetensors")
+    tensors["model.9.linear.bias"][0] = float("nan")
+    save_file(tensors, folder / "model.safetensors")
+    card = json.loads((folder / "card.json").read_text())
+    card["sha256"] = {"model.safetensors": sha256_of(folder / "model.safetensors")}
+    (folder / "card.json").write_text(json.dumps(card))
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([], "name at least one --format: torchscript, "),
+        (["--format", "onix"], "no format is called 'onix'"),
+        (["--format", "openvino-int8"], "what openvino-int8 loses cannot be told without labels"),
+        (["--format", "onnx-nms"], "onnx-nms cannot hold a network of the task classify"),
+    ],
+)
+def test_a_mistake_is_told_in_one_line(
+    words: list[str], message: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["export", str(folder), *words]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_the_formats_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["export", "any", "--list", "--json"]) == 0
+    rows = {row["name"]: row for row in map(json.loads, capsys.readouterr().out.splitlines())}
+    assert rows["onnx"]["missing"] is None
+    assert rows["openvino"]["precisions"] == ["f32", "f16", "bf16", "int8"]
+    assert main(["export", "any", "--list"]) == 0
+    assert "OpenVINO IR; can be written here" in capsys.readouterr().out
+
+
+def test_the_benchmark_tells_what_auto_takes(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["benchmark", str(folder), "--seconds", "0.01"]
+    assert main([*words, "--json"]) == 0
+    rows = list(map(json.loads, capsys.readouterr().out.splitlines()))
+    by_way = {(row["export"], row["precision"], row["runtime"]): row for row in rows}
+    assert set(by_way) == {
+        ("weights", "f32", "torch"),
+        ("weights", "bf16", "torch"),
+        ("openvino", "f32", "openvino"),
+        ("torchscript", "f32", "torch"),
+    }
+    assert all(row["images_s"] > 0 and row["images_s_in_eights"] > 0 for row in rows)
+    assert [way for way, row in by_way.items() if row["auto"]] == [("openvino", "f32", "openvino")]
+    assert by_way["openvino", "f32", "openvino"]["parity"]["score"] < 1e-3
+    assert main(words) == 0
+    assert "auto takes openvino on openvino: it keeps every core busy" in capsys.readouterr().out
