@@ -109,7 +109,7 @@ def oklch(lightness: float, chroma: float, degrees: float) -> Colour:
 def _unit(image: Image) -> float:
     """Return how many pixels of the picture are one of a screen that shows it."""
     height, width = image.shape[:2]
-    return max(height, width) / 640
+    return float(max(height, width)) / 640
 
 
 def _font_size(image: Image) -> float:
