@@ -75,7 +75,8 @@ def greedy(
     kept = order[:0]
     for start in range(0, len(order), BLOCK):
         block = order[start : start + BLOCK]
-        block = block[~rivals(kept, block).any(axis=0)]
+        if len(kept):
+            block = block[~rivals(kept, block).any(axis=0)]
         kept = np.concatenate([kept, block[_first_come(rivals(block, block))]])
         if len(kept) >= max_kept:
             break
