@@ -18,7 +18,7 @@ from workflows.tables import as_json, write_aligned, write_csv
 TABLE, DRAWING = "trials.csv", "trials.png"
 BEST_SETTINGS = "best.yaml"
 BEST_MODEL = "best"
-OF_THE_DATA = {"data", "val", "images", "val_images", "name"}
+OF_THE_DATA = {"data", "val", "images", "val_images", "labels", "name"}
 """Settings that say which pictures and which model, not how to train."""
 MAX_SHOWN = 20
 

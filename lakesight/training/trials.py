@@ -10,15 +10,16 @@ import fcntl
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal
 
 import yaml
+from pydantic import ValidationError
 
 from lakesight.errors import UserError
 from lakesight.models.base import Frozen
-from lakesight.training.job import STATE
+from lakesight.training.job import STATE, TrainJob
 from lakesight.training.loop import BEST, CHECKPOINT
 
 TUNING = "tuning.yaml"
@@ -133,7 +134,7 @@ def _bind(folder: Path, tuning: Mapping[str, Any]) -> None:
     if not any((folder / TRIALS).glob("*.json")):  # nothing would be mixed
         write_whole(path, yaml.safe_dump(dict(tuning), sort_keys=False))
         return
-    known, given = _flat(yaml.safe_load(path.read_text(encoding="utf-8"))), _flat(tuning)
+    known, given = _flat(_read(path)), _flat(tuning)
     other = [name for name in {**known, **given} if known.get(name) != given.get(name)]
     if other:
         changes = "; ".join(f"{one}: {known.get(one)!r}, now {given.get(one)!r}" for one in other)
@@ -141,6 +142,15 @@ def _bind(folder: Path, tuning: Mapping[str, Any]) -> None:
             f"{folder} holds a tuning with other settings ({changes}): take them, or name a new "
             "folder"
         )
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """Return a tuning; settings that are newer than it have their defaults."""
+    known: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
+    with suppress(ValidationError):  # a setting that there is no more: shown as a difference
+        settings = TrainJob.model_validate(known["settings"])
+        known["settings"] = settings.model_dump(mode="json")
+    return known
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -6,10 +6,12 @@ import pytest
 import yaml
 
 from lakesight.errors import UserError
-from lakesight.training.job import STATE
+from lakesight.training.job import STATE, TrainJob
+from lakesight.training.search import with_values
 from lakesight.training.trials import Trial, Trials, held, model_name, ranked
 
-TUNING = {"search": "genetic", "settings": {"epochs": 3, "loss": {"box": 7.5}}}
+JOB = TrainJob(data="scenes/", epochs=3)
+TUNING = {"search": "genetic", "settings": JOB.model_dump(mode="json")}
 
 
 def done(number: int, fitness: float) -> Trial:
@@ -63,15 +65,32 @@ def test_another_tuning_is_refused(tmp_path: Path) -> None:
     with held(folder, TUNING) as trials:  # of the other there is no trial yet
         trials.write(done(1, 0.5))
     assert yaml.safe_load((folder / "tuning.yaml").read_text()) == TUNING
-    other = {"search": "genetic", "settings": {"epochs": 3, "loss": {"box": 2.0}}}
+    other = with_values(JOB, {"loss.box": 2.0}).model_dump(mode="json")
     with (
         pytest.raises(UserError, match=r"\(settings.loss.box: 7.5, now 2.0\): take them, or name"),
-        held(folder, other),
+        held(folder, {**TUNING, "settings": other}),
     ):
         pass
     with (
         pytest.raises(UserError, match="reduction: None, now 3"),
         held(folder, {**TUNING, "reduction": 3}),
+    ):
+        pass
+
+
+def test_a_setting_that_is_newer_than_a_tuning_has_its_default(tmp_path: Path) -> None:
+    with held(tmp_path / "out", TUNING) as trials:
+        trials.write(done(1, 0.5))
+    path = tmp_path / "out" / "tuning.yaml"
+    older = yaml.safe_load(path.read_text())
+    del older["settings"]["ema_decay"]
+    path.write_text(yaml.safe_dump(older))
+    with held(tmp_path / "out", TUNING) as trials:
+        assert trials.over() == [done(1, 0.5)]
+    newer = JOB.model_copy(update={"ema_decay": 0.5}).model_dump(mode="json")
+    with (
+        pytest.raises(UserError, match=r"ema_decay: 0\.9999, now 0\.5"),
+        held(tmp_path / "out", {**TUNING, "settings": newer}),
     ):
         pass
 
