@@ -36,7 +36,7 @@ class ObjectJudge:
 
     def __init__(self, dataset: Pictures) -> None:
         self._dataset = dataset
-        self._num_keypoints = number = max(_counts(dataset.pictures), default=len(COCO_SIGMAS))
+        self._num_keypoints = number = dataset.num_keypoints or len(COCO_SIGMAS)
         # the published ones of 17 keypoints, those of the loss for any other number
         sigmas = COCO_SIGMAS if number == len(COCO_SIGMAS) else (SIGMA,) * number
         self._evaluators = {
@@ -79,11 +79,6 @@ class ObjectJudge:
                     f"{points.shape[1]} keypoints were found of an object, but the labels have "
                     f"{self._num_keypoints}: they are not the same points"
                 )
-
-
-def _counts(pictures: Sequence[Labelled]) -> list[int]:
-    """Return the numbers of keypoints."""
-    return [one.keypoints.shape[1] for one in pictures if one.keypoints is not None]
 
 
 def _needed(found: pa.Array, field: str) -> pa.Array:
