@@ -15,6 +15,7 @@ from PIL import Image
 from pydantic import ValidationError
 
 from lakesight.errors import UserError
+from lakesight.lake.uris import is_s3, local_path
 from lakesight.models import catalog
 from lakesight.models.base import (
     Frozen,
@@ -161,8 +162,10 @@ def train(
     from lakesight.training.job import TrainJob, bind, finish, fit, open_job_data
 
     job = validated(TrainJob, {"data": data, **settings})
+    if is_s3(output):
+        raise UserError(f"{output} is a bucket: train into a folder, or by `lakesight train`")
     opened = open_job_data(job)
-    folder = Path(output)
+    folder = local_path(output)
     if not bind(job, folder):
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         fit(job, opened, folder, [CsvLog(), *callbacks], device)

@@ -180,6 +180,8 @@ def test_wrong_settings_are_said(
     with pytest.raises(UserError, match=message):
         lakesight.train(str(scenes), str(tmp_path / "model"), **settings)
     assert not (tmp_path / "model").exists()
+    with pytest.raises(UserError, match="is a bucket: train into a folder"):
+        lakesight.train(str(scenes), "s3://bucket/model")
 
 
 def test_an_export_is_run_by_the_next_load(folder: Path, tmp_path: Path) -> None:
