@@ -36,6 +36,7 @@ demo: install ## The main job on real photos: S3, Ray Data, Parquet, FAISS, a re
 bench: install ## Measure; takes long, and wants the machine to itself
 	$(BIN)/python -m benchmarks.detect
 	$(BIN)/python -m benchmarks.plumbing
+	$(BIN)/python -m benchmarks.runtimes
 
 format: install ## Rewrite the code as `check` wants it
 	$(BIN)/ruff check --fix .

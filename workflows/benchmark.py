@@ -72,18 +72,12 @@ class Benchmark(Frozen):
     def run(self) -> int:
         """Measure and print; return 0."""
         card = catalog.resolve(self.model)
-        views = self._views(card)
-        rows = list(_rows(card))
-        runtimes = dict(_opened(card, rows))
-        for batch in BATCHES:
-            taken = seconds_per_picture(runtimes, views, batch, self.seconds)
-            for number, seconds in taken.items():
-                rows[number].seconds[batch] = seconds
+        rows = measured(card, self._views(card), self.seconds)
         if self.json_output:
             for row in rows:
-                print(json.dumps(_plain(row)))
+                print(json.dumps(plain(row)))
         else:
-            _print(card, rows)
+            print_table(card, rows)
         return 0
 
     def _views(self, card: ModelCard) -> Sequence[Image]:
@@ -92,6 +86,16 @@ class Benchmark(Frozen):
             if self.pictures is None:
                 return pictures.scenes(source, (max(BATCHES), 0), VIEWS_SEED).views
             return pictures.given(self.pictures, source.view, source.contract, max(BATCHES)).views
+
+
+def measured(card: ModelCard, views: Sequence[Image], round_s: float) -> list[Row]:
+    """Return every way to run a card's network here, timed by turns."""
+    rows = list(_rows(card))
+    runtimes = dict(_opened(card, rows))
+    for batch in BATCHES:
+        for number, seconds in seconds_per_picture(runtimes, views, batch, round_s).items():
+            rows[number].seconds[batch] = seconds
+    return rows
 
 
 def _rows(card: ModelCard) -> Iterator[Row]:
@@ -132,7 +136,7 @@ def _opened(card: ModelCard, rows: Sequence[Row]) -> Iterator[tuple[int, Runtime
             row.problem = str(error).partition("\n")[0]
 
 
-def _print(card: ModelCard, rows: Sequence[Row]) -> None:
+def print_table(card: ModelCard, rows: Sequence[Row]) -> None:
     """Print the table, and what auto takes."""
     table = [dict(zip(SHOWN, _cells(row), strict=True)) for row in rows]
     write_aligned(table, SHOWN, sys.stdout)
@@ -180,7 +184,7 @@ def _loss(row: Row) -> str:
     return f"{parity.map_before - parity.map_after:.4f}"
 
 
-def _plain(row: Row) -> dict[str, Any]:
+def plain(row: Row) -> dict[str, Any]:
     """Return a row as JSON has it."""
     parity = row.artefact.parity if row.artefact else None
     one, eight = (row.seconds.get(batch) for batch in BATCHES)
@@ -192,8 +196,8 @@ def _plain(row: Row) -> dict[str, Any]:
         "problem": row.problem,
         "bytes": row.num_bytes,
         "parity": parity.model_dump() if parity else None,
-        "ms": one and one * 1000,
-        "images_s": one and 1 / one,
-        "images_s_in_eights": eight and 1 / eight,
+        "ms": one and round(one * 1000, 3),
+        "images_s": one and round(1 / one, 1),
+        "images_s_in_eights": eight and round(1 / eight, 1),
         "auto": row.auto,
     }

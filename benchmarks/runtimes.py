@@ -1,0 +1,168 @@
+"""Images a second of a YOLO on every engine of this machine, beside the floor that FLOPs set.
+
+    python -m benchmarks.runtimes [--model starter-yolo-detect] [--side 640] [--formats …]
+
+Exports the model in every format that can be written here, without measuring what it loses, and
+times the networks alone, by turns. The floor is what the multiplications of the network would take
+at the rate of a large matrix product, one a core. Takes about ten minutes, and wants the machine to
+itself.
+"""
+
+import argparse
+import json
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from lakesight.exporting.formats import FORMATS, Wanted, parse
+from lakesight.exporting.judge import ExportError
+from lakesight.exporting.run import ExportOptions, open_exporter
+from lakesight.models import catalog
+from lakesight.models.artefact import stage
+from lakesight.models.base import Image, ModelCard
+from lakesight.models.yolo.folder import Contract, write_card
+from lakesight.models.yolo.model import in_order, open_way, reader_of
+from lakesight.models.yolo.network import Network
+from lakesight.models.yolo.reading import YoloOptions
+from lakesight.runtimes.base import RuntimeOptions, usable_cpus
+from lakesight.runtimes.speed import ROUNDS, seconds_of
+from lakesight.scenes import generate
+from workflows.benchmark import BATCHES, Row, measured, plain, print_table
+
+MATRIX_SIDE, PRODUCTS = 1024, 40
+LARGE = max(BATCHES)
+
+
+def main() -> None:
+    """Measure and print, the last line as JSON."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model", default="starter-yolo-detect")
+    parser.add_argument("--side", type=int, default=640)
+    parser.add_argument("--formats", nargs="*", default=None)
+    parser.add_argument("--seconds", type=float, default=2.0)
+    options = parser.parse_args()
+    views = [generate(1, number, options.side).pixels for number in range(LARGE)]
+    with exported(options.model, options.side, wanted(options.formats)) as card:
+        rows = measured(card, views, options.seconds)
+        print_table(card, rows)
+        shares = [post_processing(card, row, views) for row in rows]
+    flops, peaks = num_flops(card), {kind: peak_flops(kind) for kind in ("f32", "bf16")}
+    figures = {
+        "model": card.name,
+        "side": options.side,
+        "cpus": usable_cpus(),
+        "gflops_a_picture": round(flops / 1e9, 2),
+        "peak_gflops_s": {kind: round(peak / 1e9, 1) for kind, peak in peaks.items()},
+        "floor_images_s": {kind: round(peak / flops, 1) for kind, peak in peaks.items()},
+        "ways": [
+            plain(row) | {"post_share": share} for row, share in zip(rows, shares, strict=True)
+        ],
+        "auto_is_fastest": auto_is_fastest(rows),
+    }
+    print(json.dumps(figures))
+
+
+def wanted(names: Sequence[str] | None) -> list[Wanted]:
+    """Return the formats to compare: all that can be written here, in every precision."""
+    if names is not None:
+        return [parse(name) for name in names]
+    here = [one for one in FORMATS.values() if one.missing() is None]
+    return [Wanted(one, precision) for one in here for precision in one.precisions]
+
+
+@contextmanager
+def exported(model: str, side: int, formats: Sequence[Wanted]) -> Iterator[ModelCard]:
+    """Yield the card of a copy of the model that takes pictures of that side, with its exports."""
+    given = catalog.resolve(model)
+    assert given.view is not None
+    view = given.view.model_copy(update={"width": side, "height": side})
+    with tempfile.TemporaryDirectory(prefix="lakesight-runtimes-") as name:
+        folder = Path(name)
+        for file in given.sha256:
+            (folder / file).write_bytes((stage(given) / file).read_bytes())
+        write_card(folder, given.model_copy(update={"view": view, "artefacts": ()}))
+        taken = ExportOptions(num_views=2, num_labelled=0, num_calibration=16, max_map_loss=1)
+        fitting = [one for one in formats if given.contract["task"] in one.format.tasks]
+        with open_exporter(name, fitting, None, taken) as exporter:
+            for one in fitting:
+                try:
+                    exporter.export(one)
+                    print(f"exported {one.name}", flush=True)
+                except ExportError as error:
+                    print(f"not exported: {error}", flush=True)
+        yield catalog.resolve(name)
+
+
+def num_flops(card: ModelCard) -> int:
+    """Return the floating-point operations of a picture: two for each multiplication."""
+    assert card.view is not None
+    with torch.device("meta"):
+        network = Network(Contract.model_validate(card.contract)).eval()
+        pixels = torch.empty(1, 3, card.view.height, card.view.width)
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        network(pixels)
+    return int(counter.get_total_flops())
+
+
+def peak_flops(kind: str) -> float:
+    """Return the operations a second of a large matrix product on one core, times the cores."""
+    dtype = {"f32": torch.float32, "bf16": torch.bfloat16}[kind]
+    one, other = (torch.rand(MATRIX_SIDE, MATRIX_SIDE).to(dtype) for _ in range(2))
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    best = min(seconds_of(lambda: one @ other, 0.0) for _ in range(PRODUCTS))
+    torch.set_num_threads(before)
+    return usable_cpus() * 2 * MATRIX_SIDE**3 / best
+
+
+def post_processing(card: ModelCard, row: Row, views: Sequence[Image]) -> float | None:
+    """Return the time from tensors to rows over that of the network, at the large batch."""
+    if row.way is None or LARGE not in row.seconds or (row.artefact and row.artefact.suppressed):
+        return None
+    folder = stage(card)
+    runtime = open_way(row.way, card, folder, RuntimeOptions(precision=row.precision))
+    tensors = in_order(runtime.infer(views))
+    reader = reader_of(card, folder, YoloOptions())
+    side = views[0].shape[0]
+    sizes = pa.table({"width": [side] * len(views), "height": [side] * len(views)})
+    best = min(seconds_of(lambda: reader.read(tensors, sizes), 0.3) for _ in range(ROUNDS))
+    return round(best / (row.seconds[LARGE] * LARGE), 4)
+
+
+def auto_is_fastest(rows: Sequence[Row]) -> dict[str, Any]:
+    """Return by precision what auto takes, what was fastest, and the ratio of their times."""
+    found: dict[str, Any] = {}
+    for precision in dict.fromkeys(row.precision for row in rows):
+        timed = [
+            row
+            for row in rows
+            if row.precision == precision
+            and row.seconds
+            and not (row.artefact and row.artefact.suppressed)
+        ]
+        taken = [row for row in timed if row.auto]
+        if not taken:
+            continue
+        fastest = min(timed, key=lambda row: row.seconds[LARGE])
+        found[precision] = {
+            "auto": told(taken[0]),
+            "fastest": told(fastest),
+            "ratio": round(taken[0].seconds[LARGE] / fastest.seconds[LARGE], 3),
+        }
+    return found
+
+
+def told(row: Row) -> str:
+    """Return a way in words."""
+    assert row.way is not None
+    return f"{row.name} on {row.way.engine.runtime}"
+
+
+if __name__ == "__main__":
+    main()
