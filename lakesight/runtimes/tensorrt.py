@@ -26,8 +26,9 @@ class TensorRt:
 
         self.precision = options.precision
         self._network = network
-        logger = tensorrt.Logger(tensorrt.Logger.ERROR)
-        self._runtime = tensorrt.Runtime(logger)  # the engine needs it to live
+        # TensorRT needs both for as long as the engine lives.
+        self._logger = tensorrt.Logger(tensorrt.Logger.ERROR)
+        self._runtime = tensorrt.Runtime(self._logger)
         self._engine: Any = self._runtime.deserialize_cuda_engine(path.read_bytes())
         if self._engine is None:
             raise UserError(
