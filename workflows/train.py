@@ -70,7 +70,7 @@ class Train(TrainJob):
         unknown = [one for one in self.track if one not in TRACKERS]
         if unknown:
             raise UserError(f"--track takes {' or '.join(TRACKERS)}, but got {unknown[0]!r}")
-        _followers(self.track)  # what one of them lacks is said before Ray starts
+        _trackers(self.track)  # what one of them lacks is said before Ray starts
         data = open_job_data(job)
         note = start(job, data.train).note
         address = self.address or os.environ.get("RAY_ADDRESS")
@@ -163,13 +163,20 @@ def _work(config: dict[str, Any]) -> None:
     job = TrainJob.model_validate(config["job"])
     with Place(config["output"]) as place:
         place.pull_state()
-        followers = [*_followers(config["track"]), Told(config["board"]), Pushed(place)]
-        fit(job, open_job_data(job), place.folder, followers, get_device())
+        data = open_job_data(job)
+        followers = [
+            trackers.CsvLog(),
+            trackers.Plots(data.train, multi_label=job.multi_label),
+            *_trackers(config["track"]),
+            Told(config["board"]),
+            Pushed(place),
+        ]
+        fit(job, data, place.folder, followers, get_device())
 
 
-def _followers(track: Sequence[str]) -> list[Callback]:
-    """Return the callbacks that write; UserError where one lacks something."""
-    return [trackers.CsvLog(), trackers.Plots(), *(TRACKERS[name]() for name in track)]
+def _trackers(names: Sequence[str]) -> list[Callback]:
+    """Return the trackers; UserError where one lacks something."""
+    return [TRACKERS[name]() for name in names]
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from lakesight.plots import save
 from lakesight.plots.trials import trials as drawing
 from lakesight.training.job import SETTINGS, STATE, Data, TrainJob, finish
 from lakesight.training.search import Space, values_of, with_values
-from lakesight.training.trials import Trial, Trials, model_name, ranked, write_whole
+from lakesight.training.trials import Trial, Trials, ranked, write_whole
 from workflows.tables import as_json, write_aligned, write_csv
 
 TABLE, DRAWING = "trials.csv", "trials.png"
@@ -84,6 +84,6 @@ def _write_model(trials: Trials, best: Trial, job: TrainJob, data: Data) -> None
     draft = there.with_suffix(".part")
     shutil.rmtree(draft, ignore_errors=True)
     shutil.copytree(place, draft)
-    finish(job.model_copy(update={"name": job.name or model_name(trials.folder)}), data, draft)
+    finish(job, data, draft, str(trials.folder.resolve()))
     shutil.rmtree(there, ignore_errors=True)
     draft.replace(there)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from lakesight.errors import UserError
+from lakesight.training.datasets import Pictures
 from lakesight.training.loop import BEST, Callback, Progress
 from lakesight.training.settings import TrainSettings
 
@@ -42,11 +43,21 @@ class CsvLog(Callback):
 
 
 class Plots(Callback):
-    """Draws `curves.png` at the end: losses and metrics by epoch."""
+    """Draws what is about to be seen, and at the end `curves.png`: losses and metrics by epoch."""
+
+    def __init__(self, dataset: Pictures | None = None, *, multi_label: bool = False) -> None:
+        self._dataset, self._multi_label = dataset, multi_label
+
+    def on_start(self, settings: TrainSettings, folder: Path) -> None:
+        """Draw the dataset, unless that was done before."""
+        from lakesight.plots import draw_data  # matplotlib takes a while to import
+
+        if self._dataset is not None and not (folder / "labels.png").is_file():
+            draw_data(self._dataset, settings, folder, multi_label=self._multi_label)
 
     def on_end(self, progress: Progress, folder: Path) -> None:
-        """Draw."""
-        from lakesight.plots import curves, save  # matplotlib takes a while to import
+        """Draw the curves."""
+        from lakesight.plots import curves, save
 
         save(curves(progress.history), folder / CURVES)
 

@@ -4,15 +4,16 @@
 """
 
 import json
+import re
 import shutil
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import yaml
-from pydantic import Field
+from pydantic import Field, ValidationError
 from torch import Tensor
 
 from lakesight.errors import UserError
@@ -26,7 +27,7 @@ from lakesight.models.yolo.folder import WEIGHTS, Contract
 from lakesight.models.yolo.live import Live
 from lakesight.models.yolo.network import Network, load_network
 from lakesight.models.yolo.reading import YoloOptions
-from lakesight.plots import draw_data, draw_evaluation, draw_samples
+from lakesight.plots import draw_evaluation, draw_samples
 from lakesight.training.datasets import Pictures, Task
 from lakesight.training.lake_truth import LakeLabels
 from lakesight.training.loop import BEST, Callback, Progress, Trainer
@@ -190,8 +191,7 @@ def fit(
     state = folder / STATE
     state.mkdir(parents=True, exist_ok=True)
     trainer = Trainer(network, data.train, judge, job, state, callbacks, device)
-    if not trainer.resume() and trainer.rank == 0:
-        draw_data(data.train, job, state, multi_label=job.multi_label)
+    trainer.resume()
     return trainer.fit()
 
 
@@ -204,10 +204,10 @@ def bind(job: TrainJob, folder: Path, shown: str | None = None) -> bool:
     path = folder / STATE / SETTINGS
     given = job.model_dump(mode="json")
     if path.is_file():
-        known = yaml.safe_load(path.read_text(encoding="utf-8"))
-        other = [name for name, value in given.items() if known.get(name) != value]
+        known = _known(path)
+        other = [name for name, value in given.items() if known[name] != value]
         if other:
-            changes = "; ".join(f"{one}: {known.get(one)!r}, now {given[one]!r}" for one in other)
+            changes = "; ".join(f"{one}: {known[one]!r}, now {given[one]!r}" for one in other)
             raise UserError(
                 f"{shown or folder} holds a training with other settings ({changes}): take them, "
                 "or name a new folder"
@@ -218,6 +218,21 @@ def bind(job: TrainJob, folder: Path, shown: str | None = None) -> bool:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(yaml.safe_dump(given, sort_keys=False), encoding="utf-8")
     return False
+
+
+def _known(path: Path) -> dict[str, Any]:
+    """Return the settings of a training; those that it is too old to know have their defaults."""
+    try:
+        written = yaml.safe_load(path.read_text(encoding="utf-8"))
+        return TrainJob.model_validate(written).model_dump(mode="json")
+    except (ValidationError, yaml.YAMLError) as error:
+        raise UserError(f"{path} is of another version of Lakesight: {error}") from error
+
+
+def model_name(place: str) -> str:
+    """Return what a model is called after its folder or prefix, as a card may name it."""
+    last = place.rstrip("/").rpartition("/")[2].lower()
+    return re.sub(r"[^a-z0-9._-]+", "-", last).strip("-._") or "trained"
 
 
 def finish(
@@ -241,7 +256,7 @@ def finish(
         draft,
         tensors,
         Contract(**architecture.model_dump()),
-        name=job.name or (shown or folder.resolve().name).rstrip("/").rpartition("/")[2].lower(),
+        name=job.name or model_name(shown or str(folder.resolve())),
         labels=data.train.labels,
         view=model_folder.view_of(architecture, job.image_size),
         licences=begun.licences,

@@ -8,7 +8,6 @@ OUTPUT/
 
 import fcntl
 import os
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -106,11 +105,6 @@ def held(folder: Path, tuning: Mapping[str, Any]) -> Iterator[Trials]:
 def ranked(trials: Sequence[Trial]) -> list[Trial]:
     """Return trials from the fittest to the least, failed ones last."""
     return sorted(trials, key=lambda one: (one.status == "failed", -one.fitness, one.number))
-
-
-def model_name(folder: Path) -> str:
-    """Return what a model is called after its folder: lower case, digits, dots and dashes."""
-    return re.sub(r"[^a-z0-9._-]+", "-", folder.resolve().name.lower()).strip("-._") or "tuned"
 
 
 def write_whole(path: Path, text: str) -> None:

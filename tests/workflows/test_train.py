@@ -74,7 +74,7 @@ def job(scenes: Path, **more: object) -> TrainJob:
 def test_a_lost_worker_costs_at_most_an_epoch_and_changes_nothing(
     scenes: Path, tmp_path: Path
 ) -> None:
-    epochs = 3
+    epochs = 6
     undisturbed = tmp_path / "undisturbed"
     fit(job(scenes, epochs=epochs), open_job_data(job(scenes)), undisturbed)
 
@@ -103,7 +103,7 @@ def weights(folder: Path) -> dict[str, np.ndarray]:
 def kill_a_worker_after_the_first_epoch(driver: int, model: Path) -> None:
     """Kill the process that trains, as soon as its first checkpoint is whole."""
     checkpoint = model / STATE / CHECKPOINT
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 200
     while time.monotonic() < deadline:
         if checkpoint.is_file():
             for process in psutil.Process(driver).children(recursive=True):

@@ -8,7 +8,7 @@ import yaml
 from lakesight.errors import UserError
 from lakesight.training.job import STATE, TrainJob
 from lakesight.training.search import with_values
-from lakesight.training.trials import Trial, Trials, held, model_name, ranked
+from lakesight.training.trials import Trial, Trials, held, ranked
 
 JOB = TrainJob(data="scenes/", epochs=3)
 TUNING = {"search": "genetic", "settings": JOB.model_dump(mode="json")}
@@ -110,10 +110,3 @@ def test_a_folder_is_held_by_one_run(tmp_path: Path) -> None:
         held(tmp_path / "out", TUNING),
     ):
         pass
-
-
-@pytest.mark.parametrize(
-    ("folder", "name"), [("Tuned_2", "tuned_2"), ("Größe 3", "gr-e-3"), ("--", "tuned")]
-)
-def test_a_model_is_called_after_its_folder(tmp_path: Path, folder: str, name: str) -> None:
-    assert model_name(tmp_path / folder) == name
