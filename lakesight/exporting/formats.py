@@ -116,6 +116,14 @@ _ALL = (
         packages=("litert-torch", "litert-converter", "ai-edge-litert"),
     ),
     Format(
+        "tf-savedmodel",
+        "lakesight.exporting.tensorflow:convert",
+        "a TensorFlow SavedModel, which OpenVINO reads too",
+        needs=("onnxscript", "tensorflow"),
+        install="pip install 'lakesight[export,tensorflow]'",
+        packages=("tensorflow",),
+    ),
+    Format(
         "executorch",
         "lakesight.exporting.executorch:convert",
         "a program of ExecuTorch on XNNPACK, for phones and small boards",

@@ -139,7 +139,7 @@ ENGINES: tuple[Engine, ...] = (
     Engine(
         "openvino",
         "cpu",
-        (".xml", ".onnx", ".pb", ".tflite"),
+        (".xml", ".onnx", ".pb", ".tflite", ".savedmodel"),
         "lakesight.runtimes.openvino:OpenVino",
         "openvino",
         ("openvino",),

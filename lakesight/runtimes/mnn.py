@@ -10,6 +10,9 @@ from lakesight.models.base import RuntimeName
 from lakesight.runtimes.base import Network, RuntimeOptions
 from lakesight.runtimes.one_by_one import Floats, OneByOne, hushed
 
+WINOGRAD_MEMORY, SMALL_TILES = 3, 1
+"""A hint and its value: large tiles are some faster, and cost two digits."""
+
 
 class Mnn(OneByOne):
     """A network in MNN, computed in f32 whatever its weights are stored in."""
@@ -38,6 +41,7 @@ def _loaded(path: Path, num_threads: int) -> Any:
 
     settings = {"backend": "CPU", "numThread": num_threads, "precision": "high"}
     manager = nn.create_runtime_manager((settings,))
+    manager.set_hint(WINOGRAD_MEMORY, SMALL_TILES)
     try:
         names = nn.load_module_from_file(str(path), [], []).get_info()
         return nn.load_module_from_file(

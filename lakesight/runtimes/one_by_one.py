@@ -1,6 +1,8 @@
 """Engines that take one picture a call and spread it over threads of their own."""
 
+import ctypes
 import os
+import sys
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
@@ -63,12 +65,17 @@ class OneByOne(ABC):
 @contextmanager
 def hushed() -> Iterator[None]:
     """Keep what a library in C++ tells of itself on being loaded away from the terminal."""
-    kept = os.dup(2)
+    flush = ctypes.CDLL(None).fflush
+    sys.stdout.flush()
+    kept = {stream: os.dup(stream) for stream in (1, 2)}
     nowhere = os.open(os.devnull, os.O_WRONLY)
     try:
-        os.dup2(nowhere, 2)
+        for stream in kept:
+            os.dup2(nowhere, stream)
         yield
     finally:
-        os.dup2(kept, 2)
-        os.close(kept)
+        flush(None)  # C keeps lines back, too
+        for stream, copy in kept.items():
+            os.dup2(copy, stream)
+            os.close(copy)
         os.close(nowhere)

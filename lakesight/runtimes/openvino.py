@@ -1,4 +1,4 @@
-"""OpenVINO on a CPU: reads .pb, .tflite, .onnx and its own .xml.
+"""OpenVINO on a CPU: reads .pb, .savedmodel, .tflite, .onnx and its own .xml.
 
 Pictures run one by one over as many streams as threads: a value never depends on its batch, and no
 core waits for another.
@@ -44,7 +44,7 @@ class OpenVino:
         self._network = network
         self._num_threads = options.num_threads or usable_cpus()
         self._compiled = _compiled(openvino.Core(), path, network, self._settings())
-        self._names = [_name(output) for output in self._compiled.outputs]
+        self._names = _names(self._compiled.outputs, network)
         self._free: list[Any] = []
         with FIRST:
             self.infer([np.zeros((network.height, network.width, 3), np.uint8)])
@@ -125,6 +125,8 @@ def _parts(path: Path) -> list[Path]:
             return [path, *(path.parent / name for name in external_files(path))]
         case ".xml":
             return [path, path.with_suffix(".bin")]
+        case ".savedmodel":
+            return sorted(part for part in path.rglob("*") if part.is_file())
         case _:
             return [path]
 
@@ -199,5 +201,9 @@ def _with_pixels(model: Any, network: Network) -> Any:
     return editor.build()
 
 
-def _name(output: Any) -> str:
-    return str(min(output.names))
+def _names(outputs: Sequence[Any], network: Network) -> list[str]:
+    """Return the outputs' names: those that were asked for, or one of their own."""
+    if not network.outputs:
+        return [str(min(output.names)) for output in outputs]
+    # a tensor may have several names, and compiling may bring back some
+    return [*network.outputs, "features"][: len(outputs)]

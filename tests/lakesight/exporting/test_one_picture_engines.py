@@ -21,9 +21,12 @@ from tests import yolo_folders
 
 Sources = Callable[[Task], Source]
 
-without_litert_torch = pytest.mark.skipif(
-    find_spec("litert_torch") is None, reason="its converter is beside dev: docs/export.md"
-)
+
+def needs(module: str) -> pytest.MarkDecorator:
+    """Skip where a converter is missing that dev leaves out for its size or its pins."""
+    reason = f"{module} is not part of dev: docs/export.md"
+    return pytest.mark.skipif(find_spec(module) is None, reason=reason)
+
 
 # Two outputs where a conversion is quick; ExecuTorch and AOTInductor take their time.
 CASES = [
@@ -31,7 +34,8 @@ CASES = [
     ("mnn", "segment"),
     ("executorch", "classify"),
     ("aotinductor", "classify"),
-    pytest.param("litert", "segment", marks=without_litert_torch),
+    pytest.param("litert", "segment", marks=needs("litert_torch")),
+    pytest.param("tf-savedmodel", "segment", marks=needs("tensorflow")),
 ]
 
 
@@ -49,18 +53,20 @@ def by_torch(source: Source, images: list[Image]) -> Tensors:
     return {name: one.numpy() for name, one in zip(source.outputs, found, strict=True)}
 
 
-def by_engine(source: Source, name: str, folder: Path, images: list[Image]) -> Tensors:
-    """Return what the format's own engine gives, one picture by one."""
+def by_engines(source: Source, name: str, folder: Path, images: list[Image]) -> list[Tensors]:
+    """Return what each engine that reads the format gives, one picture by one."""
     wanted = parse(name)
     written = wanted.format.load()(replace(source, precision=wanted.precision), folder)
-    (engine,) = [one for one in readers(written.main) if one.runtime == wanted.format.name]
     network = Network(width=96, height=96, layout=written.layout, scale=(255.0,) * 3)
-    runtime = engine.open(folder / written.main, network, RuntimeOptions(num_threads=1))
-    together = runtime.infer(images)
-    alone = runtime.infer(images[1:2])
-    for each, tensor in alone.items():
-        np.testing.assert_array_equal(tensor, together[each][1:2])
-    return in_order(together)
+    answers = []
+    for engine in readers(written.main):
+        runtime = engine.open(folder / written.main, network, RuntimeOptions(num_threads=1))
+        together, alone = runtime.infer(images), runtime.infer(images[1:2])
+        for each, tensor in alone.items():
+            np.testing.assert_array_equal(tensor, together[each][1:2])
+        answers.append(in_order(together))
+    assert answers
+    return answers
 
 
 @pytest.mark.parametrize(("name", "task"), CASES)
@@ -68,15 +74,15 @@ def test_gives_what_the_weights_give(
     name: str, task: Task, tiny_source: Sources, tmp_path: Path
 ) -> None:
     source, images = tiny_source(task), pictures()
-    found = by_engine(source, name, tmp_path, images)
-    differences = parity.of_tensors(source.contract, by_torch(source, images), found)
-    assert differences.beyond() is None
+    for found in by_engines(source, name, tmp_path, images):
+        differences = parity.of_tensors(source.contract, by_torch(source, images), found)
+        assert differences.beyond() is None
 
 
 @pytest.mark.parametrize("name", ["ncnn-f16", "mnn-f16"])
 def test_half_the_bytes_are_nearly_as_good(name: str, tiny_source: Sources, tmp_path: Path) -> None:
     source, images = tiny_source("segment"), pictures()
-    found = by_engine(source, name, tmp_path, images)
+    (found,) = by_engines(source, name, tmp_path, images)
     differences = parity.of_tensors(source.contract, by_torch(source, images), found)
     assert differences.score.absolute < 0.05
     size = sum(path.stat().st_size for path in tmp_path.iterdir())
