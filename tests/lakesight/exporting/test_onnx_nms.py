@@ -5,14 +5,18 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
+import torch
 
-from lakesight.exporting.base import Source
+from lakesight.exporting.base import Source, as_input
 from lakesight.exporting.onnx_nms import RAW, SuppressedReader, convert
 from lakesight.exporting.parity import of_objects
+from lakesight.models import catalog
 from lakesight.models.detection import NmsOptions
 from lakesight.models.yolo.architecture import Task
 from lakesight.models.yolo.reading import Reader, YoloOptions
+from lakesight.models.yolo_import import Answers, import_yolo
 from lakesight.runtimes.base import Network, RuntimeOptions
 from lakesight.runtimes.engines import readers
 from lakesight.scenes import generate
@@ -57,3 +61,25 @@ def test_it_leaves_what_our_nms_leaves(
         for rows, one in zip(tensors["output_0"], theirs, strict=True):
             assert not rows[len(one.scores) :].any(), "what fills up is 0"
             assert (np.diff(rows[:, 4]) <= 0).all(), "by falling score"
+
+
+def test_others_may_import_it(tiny_source: Callable[[Task], Source], tmp_path: Path) -> None:
+    """As what it is: a detector whose objects are told in corners."""
+    source = tiny_source("detect")
+    written = convert(source, tmp_path)
+    answers = Answers(licence="MIT", labels=source.labels, head="end2end")
+    import_yolo(tmp_path / written.main, tmp_path / "imported", answers)
+    model = catalog.build(catalog.spec(str(tmp_path / "imported")))
+    views = [generate(3, index, source.view.width).pixels for index in range(3)]
+    pixels = torch.from_numpy(np.concatenate([as_input(view) for view in views]))
+    with torch.inference_mode():
+        tensors = {"output_0": source.module(pixels)[0].numpy()}
+    rows = pa.table({"width": [source.view.width] * 3, "height": [source.view.height] * 3})
+    reader = Reader(source.contract, source.labels, source.view, YoloOptions())
+    wanted = reader.read(tensors, rows).to_pylist()
+    found = model.predict(views, rows).to_pylist()
+    assert sum(map(len, wanted)) > 10
+    for one, other in zip(found, wanted, strict=True):
+        assert [seen["label"] for seen in one] == [seen["label"] for seen in other]
+        boxes = [np.array([seen["box"] for seen in each]) for each in (one, other)]
+        assert np.abs(boxes[0] - boxes[1]).max() < 0.1
