@@ -80,6 +80,9 @@ def test_others_may_import_it(tiny_source: Callable[[Task], Source], tmp_path: P
     found = model.predict(views, rows).to_pylist()
     assert sum(map(len, wanted)) > 10
     for one, other in zip(found, wanted, strict=True):
-        assert [seen["label"] for seen in one] == [seen["label"] for seen in other]
-        boxes = [np.array([seen["box"] for seen in each]) for each in (one, other)]
-        assert np.abs(boxes[0] - boxes[1]).max() < 0.1
+        keys = [[(seen["class_id"] * 1000, *seen["box"]) for seen in each] for each in (one, other)]
+        # scores that are equal but for rounding may come in another order
+        near = np.abs(np.array(keys[0])[:, None] - np.array(keys[1])[None]).max(2) < 0.1
+        assert len(one) == len(other)
+        assert near.any(0).all()
+        assert near.any(1).all()
