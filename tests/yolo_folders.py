@@ -1,8 +1,10 @@
 """Small YOLOs with random weights as model folders, which find something on any picture."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -63,3 +65,20 @@ def write(folder: Path, task: Task, **more: Any) -> ModelCard:
         licences=Licences(weights="Apache-2.0", data="CC0-1.0"),
         provenance="Random weights, made by a test.",
     )
+
+
+def check_same_objects(
+    found: Sequence[Sequence[Mapping[str, Any]]],
+    wanted: Sequence[Sequence[Mapping[str, Any]]],
+    atol_px: float = 0.1,
+) -> None:
+    """Fail unless every picture has the same objects; those of nearly one score in any order."""
+    for one, other in zip(found, wanted, strict=True):
+        assert len(one) == len(other)
+        keys = [
+            np.array([(seen["class_id"] * 1e4, *seen["box"]) for seen in each]).reshape(-1, 5)
+            for each in (one, other)
+        ]
+        near = np.abs(keys[0][:, None] - keys[1][None]).max(2) < atol_px
+        assert near.any(0).all()
+        assert near.any(1).all()

@@ -20,6 +20,7 @@ from lakesight.models.yolo_import import Answers, import_yolo
 from lakesight.runtimes.base import Network, RuntimeOptions
 from lakesight.runtimes.engines import readers
 from lakesight.scenes import generate
+from tests.yolo_folders import check_same_objects
 
 
 @pytest.mark.parametrize(
@@ -79,10 +80,4 @@ def test_others_may_import_it(tiny_source: Callable[[Task], Source], tmp_path: P
     wanted = reader.read(tensors, rows).to_pylist()
     found = model.predict(views, rows).to_pylist()
     assert sum(map(len, wanted)) > 10
-    for one, other in zip(found, wanted, strict=True):
-        keys = [[(seen["class_id"] * 1000, *seen["box"]) for seen in each] for each in (one, other)]
-        # scores that are equal but for rounding may come in another order
-        near = np.abs(np.array(keys[0])[:, None] - np.array(keys[1])[None]).max(2) < 0.1
-        assert len(one) == len(other)
-        assert near.any(0).all()
-        assert near.any(1).all()
+    check_same_objects(found, wanted)
