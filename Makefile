@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip
 INSTALLED := $(VENV)/.installed
 
-.PHONY: help install check test test-gpu demo bench format clean
+.PHONY: help install check test test-gpu demo bench starter format clean
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -37,6 +37,14 @@ bench: install ## Measure; takes long, and wants the machine to itself
 	$(BIN)/python -m benchmarks.detect
 	$(BIN)/python -m benchmarks.plumbing
 	$(BIN)/python -m benchmarks.runtimes
+
+starter: install ## Train the starter weights again, into .starter; takes hours
+	mkdir -p .starter
+	cd .starter && ../$(BIN)/lakesight scenes scenes --num-images 16000 --num-val 1000 --size 320 --seed 7
+	cd .starter && for task in detect segment pose obb classify; do \
+		../$(BIN)/lakesight train scenes starter-yolo-$$task \
+			--config ../lakesight/starter/yolo-$$task/settings.yaml || exit 1; \
+	done
 
 format: install ## Rewrite the code as `check` wants it
 	$(BIN)/ruff check --fix .

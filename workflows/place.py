@@ -95,7 +95,9 @@ class Place:
 
     def _kept(self, folder: str) -> list[str]:
         """Return the names of all files of a folder of the prefix; of a local output none."""
-        pages = self._store.list(self._key(folder).rstrip("/")) if self._copy else ()
+        if not self._copy:
+            return []
+        pages = self._store.list(self._key(folder).rstrip("/"))
         start = len(self._key(""))
         return [key[start:] for page in pages for key in page["key"].to_pylist()]
 

@@ -151,7 +151,7 @@ class Train(TrainJob):
                             f"workers ended {RETRIES + 1} times, last with: {_last_line(error)}; "
                             "what is trained stays, run it again"
                         ) from error
-                    _say("a worker was lost; going on from the last epoch")
+                    _say(f"a worker was lost ({_last_line(error)}); going on from the last epoch")
         place.forget(f"{STATE}/{RAY}")
 
 

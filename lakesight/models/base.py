@@ -145,6 +145,9 @@ class ModelCard(Frozen):
     """What the family must know of the artefact's tensors; each family validates it."""
     provenance: str
     """One or two sentences: who made it, from what, with which known limits."""
+    metrics: dict[str, float] = Field(default_factory=dict)
+    """What an evaluation of these weights gave, by name such as `box/map`; `provenance` says on
+    what."""
     artefacts: tuple[Artefact, ...] = ()
     """What `lakesight export` made of the weights; they stay the truth."""
 

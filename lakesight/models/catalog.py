@@ -9,6 +9,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from lakesight import starter
 from lakesight.errors import UserError
 from lakesight.lake.store import Store
 from lakesight.lake.uris import is_s3
@@ -41,7 +42,7 @@ FAMILIES: dict[str, str] = {
 }
 """Family name to `module:class`, imported when a model is built."""
 
-CARDS: dict[str, ModelCard] = {card.name: card for card in PACKAGED}
+CARDS: dict[str, ModelCard] = {card.name: card for card in (*PACKAGED, *starter.cards())}
 """The built-in models by name."""
 
 

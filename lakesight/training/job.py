@@ -261,7 +261,8 @@ def finish(
         view=model_folder.view_of(architecture, job.image_size),
         licences=begun.licences,
         provenance=f"Trained by lakesight train on {len(data.train):,} pictures of {job.data}, "
-        f"{begun.note}, seed {job.seed}; {STATE}/{SETTINGS} has every setting.",
+        f"{begun.note}, seed {job.seed}; {STATE}/{SETTINGS} has every setting. Its metrics are of "
+        f"the {len(data.val):,} pictures of {job.val or job.data} that chose the best epoch.",
     )
     options = OPTIONS | {"top_k": len(data.train.labels)}
     model = catalog.build(catalog.spec(str(draft), options=options))
@@ -270,6 +271,9 @@ def finish(
     draw_samples(model, data.val, folder / STATE)
     text = json.dumps(result.to_dict(), indent=2)
     (folder / STATE / "evaluation.json").write_text(text + "\n", encoding="utf-8")
+    figures = {name: round(value, 4) for name, value in result.figures().items()}
+    card = card.model_copy(update={"metrics": figures})
+    model_folder.write_card(draft, card)
     for name in (WEIGHTS, "card.json"):  # the card last: a folder with one is a whole model
         (draft / name).replace(folder / name)
     draft.rmdir()

@@ -56,6 +56,7 @@ def test_two_workers_train_into_a_bucket_and_annotate_sees_with_the_result(
     evaluation = json.loads(store.get(f"{prefix}/{STATE}/evaluation.json"))
     assert printed == {"model": model} | evaluation
     assert printed["results"]["box"]["num_pictures"] == 4
+    assert catalog.resolve(model).metrics["fitness"] == round(printed["fitness"], 4)
     rows = csv.DictReader(store.get(f"{prefix}/{STATE}/results.csv").decode().splitlines())
     assert [row["epoch"] for row in rows] == ["1", "2"]
     assert "Nothing to do" in run(*words)
@@ -228,7 +229,7 @@ def test_a_licence_that_is_not_accepted_stops_a_training(scenes: Path, tmp_path:
     ("flags", "message"),
     [
         ({"track": ("wandb",)}, "tensorboard or mlflow"),
-        ({"data": "nowhere"}, "nothing that --task detect can be trained on"),
+        ({"data": "nowhere"}, "has no pictures labelled for the task detect"),
         ({"weights": "ssd-mobilenet-v2-coco"}, "only yolo can be trained"),
     ],
 )

@@ -1,0 +1,23 @@
+"""Small YOLOs that come with Lakesight, trained on generated scenes: they know shapes, not photos.
+
+Each folder is a model folder with the settings of its training; `make starter` trains them again.
+"""
+
+from pathlib import Path
+
+from lakesight.models.base import ModelCard, PackageSource
+
+
+def cards() -> tuple[ModelCard, ...]:
+    """Return the cards of the folders beside this file, by name."""
+    found = sorted(Path(__file__).parent.glob("*/card.json"))
+    return tuple(_card(path) for path in found)
+
+
+def _card(path: Path) -> ModelCard:
+    import json
+
+    source = PackageSource(
+        package="lakesight.starter", folder=path.parent.name, install="pip install lakesight"
+    )
+    return ModelCard.model_validate({**json.loads(path.read_bytes()), "source": source})
