@@ -52,7 +52,7 @@ def save(
     Tensors are written in the dtype that they have. Raises UserError where the folder holds
     something, or the labels are not as many as the classes.
     """
-    from safetensors.torch import save_file
+    from safetensors.torch import save as as_bytes
 
     if len(labels) != contract.num_classes:
         raise UserError(
@@ -63,7 +63,7 @@ def save(
         raise UserError(f"{folder} is not empty: name a new folder")
     folder.mkdir(parents=True, exist_ok=True)
     whole = {key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}
-    save_file(whole, folder / WEIGHTS)
+    (folder / WEIGHTS).write_bytes(as_bytes(whole))  # `save_file` keeps it from other users
     card = ModelCard(
         name=name,
         kind="classify" if contract.task == "classify" else "detect",

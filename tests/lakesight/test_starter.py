@@ -1,0 +1,51 @@
+"""The starter models: whole, small, free, and as good as they say on scenes that they never saw."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from lakesight import starter
+from lakesight.evaluation import OPTIONS, evaluate
+from lakesight.models import catalog
+from lakesight.models.base import ModelCard
+from lakesight.models.yolo.folder import Contract
+from lakesight.training.job import TrainJob
+from lakesight.training.sources import open_data
+from workflows.scenes import Scenes
+
+CARDS = starter.cards()
+FOLDER = Path(starter.__file__).parent
+TO_REACH = {"detect": 0.80, "segment": 0.70, "pose": 0.80, "obb": 0.75, "classify": 0.97}
+SLACK = 0.03
+"""A hundred pictures tell mAP to about so much; `lakesight evaluate` measured a thousand."""
+
+
+@pytest.fixture(scope="module")
+def heldout(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("heldout")
+    Scenes(output=str(folder), num_images=0, num_val=100, seed=1007, processes=1).run()
+    return folder
+
+
+def test_there_are_some_and_they_are_small() -> None:
+    assert "starter-yolo-detect" in catalog.CARDS
+    assert sum(path.stat().st_size for path in FOLDER.rglob("*")) < 25 << 20
+
+
+@pytest.mark.parametrize("card", CARDS, ids=[card.name for card in CARDS])
+def test_a_starter_is_free_and_says_how_it_was_trained(card: ModelCard) -> None:
+    spec = catalog.spec(card.name)
+    assert spec.licences_accepted == ()
+    contract = Contract.model_validate(card.contract)
+    settings = FOLDER / f"yolo-{contract.task}" / "settings.yaml"
+    job = TrainJob.model_validate(yaml.safe_load(settings.read_text()))
+    assert (job.task, job.image_size) == (contract.task, spec.card.view and spec.card.view.width)
+    assert card.name == f"starter-yolo-{job.task}"
+
+
+@pytest.mark.parametrize("card", CARDS, ids=[card.name for card in CARDS])
+def test_a_starter_knows_scenes_that_it_never_saw(card: ModelCard, heldout: Path) -> None:
+    task = Contract.model_validate(card.contract).task
+    model = catalog.build(catalog.spec(card.name, options=OPTIONS | {"top_k": 12}))
+    assert evaluate(model, open_data(str(heldout), "val", task)).fitness > TO_REACH[task] - SLACK
