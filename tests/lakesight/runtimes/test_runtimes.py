@@ -193,7 +193,9 @@ def test_bf16_is_close(path: Path, images: list[Image]) -> None:
 
 
 def test_onnxruntime_refuses_bf16(path: Path) -> None:
-    with pytest.raises(UserError, match=r"onnxruntime cannot compute conv\.onnx in bf16; .* openvino"):
+    with pytest.raises(
+        UserError, match=r"onnxruntime cannot compute conv\.onnx in bf16; .* openvino"
+    ):
         open_network(path, BGR, RuntimeOptions(precision="bf16"), "onnxruntime")
 
 
