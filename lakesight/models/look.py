@@ -66,7 +66,8 @@ def look_ahead(
 ) -> Iterator[tuple[pa.Array, list[tuple[int, int]]]]:
     """Yield values, and widths and heights of the originals, batch by batch.
 
-    The next pictures are drawn meanwhile, in threads. `columns` as of `look`. Raises UserError for a picture that cannot be read.
+    The next pictures are drawn meanwhile, in threads. `columns` as of `look`. Raises UserError for
+    a picture that cannot be read.
     """
     parts = [pictures[start : start + batch_size] for start in range(0, len(pictures), batch_size)]
     waiting: deque[list[Future[Drawn]]] = deque()
