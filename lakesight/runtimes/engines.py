@@ -188,16 +188,6 @@ ENGINES: tuple[Engine, ...] = (
         "it is the only export that runs here",
     ),
     Engine(
-        "mnn",
-        "cpu",
-        (".mnn",),
-        "lakesight.runtimes.mnn:Mnn",
-        "MNN",
-        ("MNN",),
-        "pip install MNN",
-        "it is the only export that runs here",
-    ),
-    Engine(
         "torch",
         "cpu",
         (".pt2", ".torchscript"),
@@ -207,6 +197,16 @@ ENGINES: tuple[Engine, ...] = (
         "pip install torch",
         "only torch reads the file",
         ("f32", "bf16"),
+    ),
+    Engine(
+        "mnn",
+        "cpu",
+        (".mnn",),
+        "lakesight.runtimes.mnn:Mnn",
+        "MNN",
+        ("MNN",),
+        "pip install MNN",
+        "only MNN reads the file",
     ),
     # After torch, which runs the weights themselves: `auto` opens no machine code of others.
     Engine(
