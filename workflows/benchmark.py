@@ -66,13 +66,16 @@ class Benchmark(Frozen):
     """Pictures to run on, as of export; generated scenes unless given."""
     seconds: float = Field(default=1.0, gt=0)
     """How long each round of a way lasts; there are three, by turns, and the best counts."""
+    run_code: bool = False
+    """Time exports too that are machine code (aotinductor): opening one runs it, so do this with
+    folders that you trust."""
     json_output: bool = Field(default=False, alias="json")
     """Print one JSON object a way."""
 
     def run(self) -> int:
         """Measure and print; return 0."""
         card = catalog.resolve(self.model)
-        rows = measured(card, self._views(card), self.seconds)
+        rows = measured(card, self._views(card), self.seconds, run_code=self.run_code)
         if self.json_output:
             for row in rows:
                 print(json.dumps(plain(row)))
@@ -88,9 +91,11 @@ class Benchmark(Frozen):
             return pictures.given(self.pictures, source.view, source.contract, max(BATCHES)).views
 
 
-def measured(card: ModelCard, views: Sequence[Image], round_s: float) -> list[Row]:
-    """Return every way to run a card's network here, timed by turns."""
-    rows = list(_rows(card))
+def measured(
+    card: ModelCard, views: Sequence[Image], round_s: float, *, run_code: bool = False
+) -> list[Row]:
+    """Return every way to run a card's network here, timed by turns; code only if `run_code`."""
+    rows = list(_rows(card, run_code=run_code))
     runtimes = dict(_opened(card, rows))
     for batch in BATCHES:
         for number, seconds in seconds_per_picture(runtimes, views, batch, round_s).items():
@@ -98,7 +103,7 @@ def measured(card: ModelCard, views: Sequence[Image], round_s: float) -> list[Ro
     return rows
 
 
-def _rows(card: ModelCard) -> Iterator[Row]:
+def _rows(card: ModelCard, *, run_code: bool) -> Iterator[Row]:
     """Yield the weights on torch, and every export on every engine of this machine."""
     folder = stage(card)
     size = (folder / WEIGHTS).stat().st_size
@@ -111,7 +116,10 @@ def _rows(card: ModelCard) -> Iterator[Row]:
         size = num_bytes(card, artefact)
         about = (artefact.name, artefact.precision)
         for engine in here:
-            yield _marked(card, Row(*about, Way(engine, artefact), size, artefact))
+            if engine.runs_code and not run_code:
+                yield Row(*about, None, size, artefact, "it is machine code: --run-code runs it")
+            else:
+                yield _marked(card, Row(*about, Way(engine, artefact), size, artefact))
         if not here:
             installs = [engine.install for engine in readers(artefact.main)]
             problem = " or ".join(dict.fromkeys(installs)) or "nothing on this system reads it"

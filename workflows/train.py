@@ -117,8 +117,6 @@ class Train(TrainJob):
 
     def _train(self, job: TrainJob, data: Data, place: Place, nodes: Sequence[Node]) -> None:
         """Run the workers, again where one was lost."""
-        gpus = sum(node.gpus for node in nodes) if self.gpus is None else self.gpus
-        cpus = sum(node.cpus for node in nodes)
         board = Board.remote()  # type: ignore[attr-defined]  # Ray's decorator adds it
         trainer = TorchTrainer(
             _work,
@@ -134,8 +132,8 @@ class Train(TrainJob):
             },
             scaling_config=ScalingConfig(
                 num_workers=self.num_workers,
-                use_gpu=gpus >= self.num_workers,
-                resources_per_worker={"CPU": max(1, int(cpus // self.num_workers))},
+                use_gpu=uses_gpus(self.num_workers, self.gpus, nodes),
+                resources_per_worker={"CPU": cpus_per_worker(self.num_workers, nodes)},
             ),
             run_config=RunConfig(name=RAY, **place.ray_storage()),
         )
@@ -153,6 +151,30 @@ class Train(TrainJob):
                         ) from error
                     _say(f"a worker was lost ({_last_line(error)}); going on from the last epoch")
         place.forget(f"{STATE}/{RAY}")
+
+
+def cpus_per_worker(num_workers: int, nodes: Sequence[Node]) -> int:
+    """Return the most CPUs that every worker can have; UserError where they do not fit at all.
+
+    A worker that fits nowhere would wait for ever.
+    """
+    most = int(max((node.cpus for node in nodes), default=0))
+    for cpus in range(most, 0, -1):
+        if sum(int(node.cpus // cpus) for node in nodes) >= num_workers:
+            return cpus
+    total = int(sum(node.cpus for node in nodes))
+    raise UserError(f"{num_workers} workers want a CPU each, and there are {total}")
+
+
+def uses_gpus(num_workers: int, wanted: int | None, nodes: Sequence[Node]) -> bool:
+    """Return whether every worker has a GPU; UserError where only some would."""
+    gpus = sum(node.gpus for node in nodes) if wanted is None else wanted
+    if 0 < gpus < num_workers:
+        raise UserError(
+            f"{num_workers} workers want a GPU each, and there are {int(gpus)}: give "
+            f"--num-workers {int(gpus)}, or --gpus 0 to train on CPUs"
+        )
+    return gpus > 0
 
 
 def _work(config: dict[str, Any]) -> None:

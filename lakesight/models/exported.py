@@ -53,7 +53,7 @@ def choose_way(
     `auto` leaves out exports that nobody has held against the weights. `here=False` does not ask
     whether this machine can. Raises UserError, with what to do, where there is none.
     """
-    known = [way for way in ways(card, precision) if wanted in ("auto", way.engine.runtime)]
+    known = [way for way in ways(card, precision) if way.engine.fits(wanted)]
     if not known:
         raise UserError(_nothing(card, wanted, precision))
     for way in known:

@@ -59,9 +59,14 @@ def _engine(
 ) -> Engine:
     check_reads(file_name, wanted, precision, stored)
     for engine in engines(file_name, precision, stored):
-        if wanted in ("auto", engine.runtime):
+        if engine.fits(wanted):
             return engine
     known = readers(file_name)
+    if wanted == "auto" and known and all(one.runs_code for one in known):
+        raise UserError(
+            f"{file_name} holds machine code, which opening it runs: ask for {_names(known)} by "
+            "name where you trust who made it"
+        )
     missing = known[-1:] if wanted == "auto" else [one for one in known if one.runtime == wanted]
     advice = " or ".join(dict.fromkeys(one.install for one in missing)) or "convert it to ONNX"
     raise UserError(f"nothing installed here runs {file_name} with runtime {wanted}: {advice}")

@@ -72,8 +72,14 @@ class Engine:
     """Why `auto` takes it where it stands in the order, in one clause."""
     precisions: tuple[Precision, ...] = ("f32",)
     """How it can compute what is stored in f32; what is stored otherwise, it runs as it is."""
+    runs_code: bool = False
+    """Opening a file runs machine code that is in it: only where it is asked for by name."""
     ready: Callable[[], bool] = lambda: True
     """Whether the machine has what it needs besides the module."""
+
+    def fits(self, wanted: RuntimeName) -> bool:
+        """Return whether it is the wanted runtime, or may be taken by `auto`."""
+        return self.runtime == wanted or (wanted == "auto" and not self.runs_code)
 
     def here(self) -> bool:
         """Return whether it runs on this machine."""
@@ -208,7 +214,6 @@ ENGINES: tuple[Engine, ...] = (
         "pip install MNN",
         "only MNN reads the file",
     ),
-    # After torch, which runs the weights themselves: `auto` opens no machine code of others.
     Engine(
         "aotinductor",
         "cpu",
@@ -218,6 +223,7 @@ ENGINES: tuple[Engine, ...] = (
         ("torch",),
         "pip install torch",
         "it was compiled for this kind of CPU",
+        runs_code=True,
     ),
 )
 """The fastest first, as `benchmarks/runtimes.py` measures them; a new engine is one entry."""

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from lakesight.errors import UserError
 from lakesight.evaluation import OPTIONS, Evaluation, evaluate
-from lakesight.models import catalog
+from lakesight.models import catalog, licences
 from lakesight.models.artefact import stage
 from lakesight.models.base import Licences, ModelCard
 from lakesight.models.yolo import folder as model_folder
@@ -74,6 +74,9 @@ class TrainJob(TrainSettings):
     """SPDX id of the new weights; those to start from keep theirs."""
     data_licence: str = OWN
     """SPDX id of the pictures and their labels."""
+    allow_licence: tuple[str, ...] = ()
+    """A licence of the weights to start from, as a refusal names it, that you have read and may
+    use."""
     labels: LakeLabels = LakeLabels()
     """Where the data is an output of Lakesight."""
 
@@ -96,6 +99,8 @@ class Start(NamedTuple):
 
 def open_job_data(job: TrainJob) -> Data:
     """Open and check both splits; UserError where they do not fit each other or the task."""
+    if job.val is None and Path(job.data).suffix == ".json":
+        raise UserError(f"{job.data} has no parts: name others to validate on with --val VAL.json")
     opened = partial(open_data, task=job.task, multi_label=job.multi_label, labels=job.labels)
     train = opened(job.data, "train", images=job.images)
     val = opened(job.val or job.data, "val", images=job.val_images or job.images)
@@ -123,15 +128,15 @@ def start(job: TrainJob, train: Pictures) -> Start:
     card = catalog.resolve(job.weights)
     if card.family != "yolo":
         raise UserError(f"{job.weights} is of the family {card.family}: only yolo can be trained")
-    catalog.spec(job.weights)  # its licence is accepted, or this says how to
+    catalog.spec(job.weights, licences_accepted=job.allow_licence)  # or this says how to accept it
     old = load_network(Contract.model_validate(card.contract), stage(card) / WEIGHTS)
     network = Network(_architecture(job, train, old.architecture))
     taken, new = _take(network, old.state_dict(), same_labels=card.labels == train.labels)
-    licences = Licences(
+    both = Licences(
         weights=_both(card.licences.weights, job.licence),
         data=_both(card.licences.data, job.data_licence),
     )
-    return Start(network, licences, f"from {card.name}: {taken} tensors taken, {new} new")
+    return Start(network, both, f"from {card.name}: {taken} tensors taken, {new} new")
 
 
 def _architecture(job: TrainJob, train: Pictures, old: Architecture | None = None) -> Architecture:
@@ -265,7 +270,8 @@ def finish(
         f"the {len(data.val):,} pictures of {job.val or job.data} that chose the best epoch.",
     )
     options = OPTIONS | {"top_k": len(data.train.labels)}
-    model = catalog.build(catalog.spec(str(draft), options=options))
+    own = licences.parts(card.licences.weights)  # what it began with was accepted at the start
+    model = catalog.build(catalog.spec(str(draft), options=options, licences_accepted=own))
     result = evaluate(model, data.val)
     draw_evaluation(result.results, folder / STATE)
     draw_samples(model, data.val, folder / STATE)

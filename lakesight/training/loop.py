@@ -182,7 +182,8 @@ class Trainer:
                 f"{', '.join(f'{name} {part.item():.3g}' for name, part in parts.items())}. Lower "
                 "the learning rate, use precision f32, or look for broken labels"
             )
-        (total * len(images)).backward()  # type: ignore[no-untyped-call]  # torch's own gap
+        # a sum over all pictures: DDP gives the mean of the workers'
+        (total * len(images) * self.num_ranks).backward()  # type: ignore[no-untyped-call]  # torch's own gap
         self.num_steps += 1
         return {name: float(part.detach()) for name, part in parts.items()}
 
@@ -202,7 +203,12 @@ class Trainer:
 
     def _update(self) -> None:
         """Move the weights, and the running mean after them."""
-        nn.utils.clip_grad_norm_(self.network.parameters(), self.settings.max_gradient)
+        norm = nn.utils.clip_grad_norm_(self.network.parameters(), self.settings.max_gradient)
+        if not norm.isfinite():
+            raise UserError(
+                f"the gradient is {norm.item()} in epoch {self.progress.epoch + 1}: lower the "
+                "learning rate, use precision f32, or look for broken labels"
+            )
         self.optimizer.step()
         self.optimizer.zero_grad()
         self.num_updates += 1

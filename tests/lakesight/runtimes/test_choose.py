@@ -30,6 +30,12 @@ def test_what_can_run_a_file(file_name: str, runtimes: list[RuntimeName]) -> Non
     assert [choice.runtime for choice in choices(file_name)] == runtimes
 
 
+def test_auto_runs_no_machine_code() -> None:
+    with pytest.raises(UserError, match="holds machine code"):
+        choose("model.aoti")
+    assert choose("model.aoti", "aotinductor").runtime == "aotinductor"
+
+
 @without_gpu
 def test_auto_takes_the_fastest_and_says_why() -> None:
     assert choose("m.onnx") == Choice("openvino", "cpu", "it keeps every core busy")
