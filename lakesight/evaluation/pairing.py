@@ -37,7 +37,8 @@ def evaluate_output(
     for batch in lake.latest(["uri", "etag", column]):
         pictures = [pairs.get(uri) for uri in batch["uri"].to_pylist()]
         rows = [number for number, picture in enumerate(pictures) if picture is not None]
-        judge.update([one for one in pictures if one is not None], batch[column].take(rows))
+        taken = batch[column].take(pa.array(rows, pa.int64()))
+        judge.update([one for one in pictures if one is not None], taken)
     result = judge.result(bootstrap, slices)
     return replace(result, notes=(*_left_out(dataset.pictures, uris, pairs), *result.notes))
 

@@ -91,6 +91,13 @@ def test_what_could_not_be_looked_at_counts_as_nothing_found(output: str, tmp_pa
     assert blank == "1 picture has no value, which counts as nothing found"
 
 
+def test_a_file_of_the_output_may_have_no_labelled_row(output: str, tmp_path: Path) -> None:
+    labels = labels_of(tmp_path, NAMES[:1], str(tmp_path / "photos"))
+    result = evaluate_output(lakesight.open(output), labels, "detections")
+    assert is_perfect(result)
+    assert box_of(result).num_pictures == 1
+
+
 def test_an_output_may_be_the_truth(output: str) -> None:
     labels = open_data(output, "train", "detect")
     result = evaluate_output(lakesight.open(output), labels, "detections")
