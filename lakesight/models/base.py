@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, Protocol, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from lakesight.media.view import ImageView
 
@@ -114,6 +114,12 @@ class Artefact(Frozen):
     """NMS is inside, at fixed thresholds: for other programs, whose options are not ours."""
     parity: Parity | None = None
     """None where nothing on the machine that exported it could run it."""
+
+    @model_validator(mode="after")
+    def _main_is_listed(self) -> "Artefact":
+        if not any(name == self.main or name.startswith(f"{self.main}/") for name in self.files):
+            raise ValueError(f"main, {self.main!r}, is none of the files and holds none of them")
+        return self
 
     @property
     def ending(self) -> str:

@@ -1,6 +1,6 @@
 """The ways to run a card's network: its own weights on torch, or an export on another engine."""
 
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from lakesight.errors import UserError
@@ -8,6 +8,7 @@ from lakesight.models.artefact import stage
 from lakesight.models.base import Artefact, ModelCard, Precision, RuntimeName
 from lakesight.runtimes.choose import computes
 from lakesight.runtimes.engines import ENGINES, Engine
+from lakesight.runtimes.onnx_graph import external_files
 
 
 class Way(NamedTuple):
@@ -74,8 +75,21 @@ def why(way: Way, wanted: RuntimeName) -> str:
 
 
 def main_file(card: ModelCard, artefact: Artefact) -> Path:
-    """Return the file, or folder, that an engine opens; every file of the export is checked."""
-    return _staged(card, artefact) / artefact.main
+    """Return the file, or folder, that an engine opens; every file of the export is checked.
+
+    Raises UserError for ONNX tensors outside the file's folder, or in a file without a digest.
+    """
+    path = _staged(card, artefact) / artefact.main
+    if path.suffix != ".onnx":
+        return path
+    path = path.resolve()  # a staged file may be a link: external data lies beside the file itself
+    home = PurePosixPath(artefact.main).parent
+    for beside in external_files(path):
+        if str(home / beside) not in artefact.files:
+            raise UserError(
+                f"{artefact.main} keeps tensors in {beside}, which the card lists no sha256 for"
+            )
+    return path
 
 
 def num_bytes(card: ModelCard, artefact: Artefact) -> int:

@@ -1,10 +1,14 @@
 """Which way a model runs: on which engine, from which export."""
 
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from pydantic import ValidationError
 
 from lakesight.errors import UserError
+from lakesight.models.artefact import sha256_of
 from lakesight.models.base import (
     Artefact,
     FolderSource,
@@ -14,8 +18,10 @@ from lakesight.models.base import (
     Precision,
     RuntimeName,
 )
-from lakesight.models.exported import choose_way, ways, why
+from lakesight.models.exported import choose_way, main_file, num_bytes, ways, why
 from lakesight.runtimes.engines import num_nvidia_gpus
+
+from .onnx_files import write_convolution
 
 without_gpu = pytest.mark.skipif(num_nvidia_gpus() > 0, reason="this machine has a GPU")
 
@@ -23,7 +29,8 @@ without_gpu = pytest.mark.skipif(num_nvidia_gpus() > 0, reason="this machine has
 def artefact(name: str, precision: Precision = "f32", **more: Any) -> Artefact:
     main = {"onnx": "model.onnx", "onnx-nms": "model.onnx", "openvino": "model.xml"}.get(name, name)
     held = {"parity": Parity(num_views=1, num_seen=1, score=0)} | more
-    return Artefact(format=name, precision=precision, main=f"exports/{main}", files={}, **held)
+    files = {f"exports/{main}": "0" * 64}
+    return Artefact(format=name, precision=precision, main=f"exports/{main}", files=files, **held)
 
 
 def card(*artefacts: Artefact) -> ModelCard:
@@ -106,3 +113,23 @@ def test_the_reason_is_told() -> None:
     assert why(choose_way(card()), "auto").startswith("no export of it runs faster here")
     assert why(choose_way(card(ONNX)), "auto") == "it keeps every core busy"
     assert why(choose_way(card(), "torch"), "torch") == "it was asked for"
+
+
+def test_what_is_opened_is_what_was_checked(tmp_path: Path) -> None:
+    """A card cannot send an engine to a file that it has no digest of."""
+    for main in ("/etc/passwd", "exports/other.xml", "exports/model"):
+        with pytest.raises(ValidationError, match="is none of the files"):
+            Artefact(format="openvino", main=main, files={"exports/model.xml": "0" * 64})
+    folder = Artefact(format="x", main="exports/a", files={"exports/a/b.pb": "0" * 64})
+    assert folder.ending == ""
+    write_convolution(tmp_path / "conv.onnx", np.zeros((4, 3, 3, 3), np.float32), 24, "conv.bin")
+    names = ("conv.onnx", "conv.bin")
+    digests = {name: sha256_of(tmp_path / name) for name in names}
+    source = FolderSource(uri=str(tmp_path))
+    whole = Artefact(format="onnx", main="conv.onnx", files=digests)
+    here = card(whole).model_copy(update={"source": source})
+    assert main_file(here, whole).read_bytes() == (tmp_path / "conv.onnx").read_bytes()
+    assert num_bytes(here, whole) == sum((tmp_path / name).stat().st_size for name in names)
+    lacking = Artefact(format="onnx", main="conv.onnx", files={"conv.onnx": digests["conv.onnx"]})
+    with pytest.raises(UserError, match=r"keeps tensors in conv\.bin, which the card lists no"):
+        main_file(here, lacking)
