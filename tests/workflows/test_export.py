@@ -6,10 +6,15 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file, save_file
 
+from lakesight.errors import UserError
+from lakesight.lake.store import Store
 from lakesight.models import catalog
 from lakesight.models.artefact import sha256_of
+from lakesight.models.look import look
+from lakesight.scenes import generate
 from tests import yolo_folders
 from workflows.__main__ import main
+from workflows.export import Export
 
 
 @pytest.fixture(scope="module")
@@ -86,6 +91,20 @@ def test_the_formats_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
     assert rows["openvino"]["precisions"] == ["f32", "f16", "bf16", "int8"]
     assert main(["export", "any", "--list"]) == 0
     assert "OpenVINO IR; can be written here" in capsys.readouterr().out
+
+
+def test_a_folder_in_a_bucket_runs_its_exports(folder: Path, shared_bucket: str) -> None:
+    uri = f"s3://{shared_bucket}/exported/mine"
+    store, prefix = Store.open(uri)
+    for path in folder.rglob("*"):
+        if path.is_file():
+            store.put(f"{prefix}/{path.relative_to(folder).as_posix()}", path.read_bytes())
+    there, here = (catalog.build(catalog.spec(str(place))) for place in (uri, folder))
+    assert there.runs_on == here.runs_on == "openvino on cpu"
+    pictures = [generate(0, index, 96).pixels for index in range(2)]
+    assert look(there, pictures).equals(look(here, pictures))
+    with pytest.raises(UserError, match="name an OUTPUT folder"):
+        Export(model=uri, format=("torchscript",)).run()
 
 
 def test_the_benchmark_tells_what_auto_takes(
