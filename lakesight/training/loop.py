@@ -25,8 +25,9 @@ CHECKPOINT = "last.pt"
 BEST = "best.pt"
 EMA_RAMP = 2000
 """Updates in which the running mean's decay rises to its value."""
-BIAS_WARMUP = 0.1
-"""Where the learning rate of biases starts."""
+BIAS_WARMUP = {"sgd": 0.1, "adamw": 0.0}
+"""Where the learning rate of biases starts; a step of AdamW is the rate itself, whatever the
+gradient."""
 
 Evaluate = Callable[[Network], Mapping[str, float]]
 """Returns the metrics of a network; `fitness` is what is to be as large as possible."""
@@ -227,7 +228,7 @@ class Trainer:
         )
         warm = min(1.0, done / settings.warmup_epochs) if settings.warmup_epochs else 1.0
         for group in self.optimizer.param_groups:
-            start = BIAS_WARMUP if group["is_bias"] else 0.0
+            start = BIAS_WARMUP[settings.optimizer] if group["is_bias"] else 0.0
             group["lr"] = start + warm * (rate - start)
 
     def _validate(self, row: dict[str, float]) -> None:
