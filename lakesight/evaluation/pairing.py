@@ -28,17 +28,18 @@ def evaluate_output(
 
     Rows and labels belong together by uri where any has the same, else by file name. What only one
     side has is left out, and the notes say so; a picture that the output could not look at counts
-    as one on which nothing was found. Raises UserError where nothing belongs together, or a name
-    is there twice.
+    as one on which nothing was found. Raises UserError where nothing belongs together, a name is
+    there twice, or a picture that was looked at has not the size of its labels.
     """
     judge = judge_of(dataset, field_of(lake, column))
     uris = [row for batch in lake.latest(["uri", "etag"]) for row in batch["uri"].to_pylist()]
     pairs = paired(dataset.pictures, uris)
-    for batch in lake.latest(["uri", "etag", column]):
-        pictures = [pairs.get(uri) for uri in batch["uri"].to_pylist()]
-        rows = [number for number, picture in enumerate(pictures) if picture is not None]
-        taken = batch[column].take(pa.array(rows, pa.int64()))
-        judge.update([one for one in pictures if one is not None], taken)
+    for batch in lake.latest(["uri", "etag", "width", "height", column]):
+        found = [number for number, uri in enumerate(batch["uri"].to_pylist()) if uri in pairs]
+        rows = batch.take(pa.array(found, pa.int64()))
+        pictures = [pairs[uri] for uri in rows["uri"].to_pylist()]
+        _check_sizes(pictures, rows)
+        judge.update(pictures, rows[column])
     result = judge.result(bootstrap, slices)
     return replace(result, notes=(*_left_out(dataset.pictures, uris, pairs), *result.notes))
 
@@ -71,6 +72,15 @@ def paired(pictures: Sequence[Labelled], uris: Sequence[str]) -> dict[str, Label
     _check_once(rows, "rows")
     _check_once(labelled, "labelled pictures")
     return found
+
+
+def _check_sizes(pictures: Sequence[Labelled], rows: pa.RecordBatch) -> None:
+    """Raise UserError for a picture of another size; one that was not looked at has none."""
+    for picture, row in zip(
+        pictures, rows.select(["uri", "width", "height"]).to_pylist(), strict=True
+    ):
+        if row["width"] is not None and row["height"] is not None:
+            picture.check_size((row["width"], row["height"]), row["uri"])
 
 
 def _check_once(names: Mapping[str, int], what: str) -> None:

@@ -68,15 +68,18 @@ def evaluate(
 
     Classes are matched by name: those that the dataset lacks do not count, and of those that the
     model lacks nothing is found. `slices` are names of `Labelled.kinds`; `told` hears how many
-    pictures are done. Raises UserError where a picture cannot be read, or where the model does not
-    give what the dataset's task compares.
+    pictures are done. Raises UserError where a picture cannot be read or has not the size of its
+    labels, or where the model does not give what the dataset's task compares.
     """
     if not len(dataset):
         raise UserError("there are no pictures to evaluate on: give a split that has some")
     judge = judge_of(dataset, model.output)
     done = 0
-    for found, _ in look_ahead(model, [one.path for one in dataset.pictures], batch_size):
-        judge.update(dataset.pictures[done : done + len(found)], found)
+    for found, sizes_wh in look_ahead(model, [one.path for one in dataset.pictures], batch_size):
+        pictures = dataset.pictures[done : done + len(found)]
+        for picture, size_wh in zip(pictures, sizes_wh, strict=True):
+            picture.check_size(size_wh, str(picture.path))
+        judge.update(pictures, found)
         done += len(found)
         if told:
             told(done)

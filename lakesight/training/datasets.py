@@ -93,12 +93,16 @@ class Labelled:
             decoded = decode(self.path.read_bytes(), [view], Limits())
         except (OSError, MediaError) as error:
             raise UserError(f"cannot read the training picture {self.path}: {error}") from error
-        if (decoded.width, decoded.height) != self.size_wh:
+        self.check_size((decoded.width, decoded.height), str(self.path))
+        return decoded.views[0]
+
+    def check_size(self, size_wh: tuple[int, int], name: str) -> None:
+        """Raise UserError unless a picture, upright, has the size that its labels are for."""
+        if size_wh != self.size_wh:
             raise UserError(
-                f"{self.path} is {decoded.width} x {decoded.height} pixels upright, its labels say "
+                f"{name} is {size_wh[0]} x {size_wh[1]} pixels upright, its labels say "
                 f"{self.size_wh[0]} x {self.size_wh[1]}: label it again, or turn the file upright"
             )
-        return decoded.views[0]
 
     def _scaled_quads(self, factors: Floats) -> Floats:
         """Return the corners; of a picture without objects, none."""

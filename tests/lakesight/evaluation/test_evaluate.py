@@ -113,6 +113,16 @@ def test_other_keypoints_are_refused(scenes: Path, model: Callable[[Task], str])
         evaluate(built(model("pose")), dataset)
 
 
+def test_labels_of_another_size_are_refused(scenes: Path, model: Callable[[Task], str]) -> None:
+    dataset = renamed(open_data(str(scenes), "val", "detect"), LABELS)
+    half = replace(dataset.pictures[7], size_wh=(80, 80))
+    pictures = [*dataset.pictures[:7], half, *dataset.pictures[8:]]
+    with pytest.raises(
+        UserError, match=r"000007\.jpg is 160 x 160 pixels upright, its labels say 80"
+    ):
+        evaluate(built(model("detect")), replace(dataset, pictures=pictures))
+
+
 def test_no_pictures_are_refused(model: Callable[[Task], str]) -> None:
     with pytest.raises(UserError, match="there are no pictures to evaluate on"):
         evaluate(built(model("detect")), Pictures(LABELS, [], "detect"))

@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -136,6 +137,15 @@ def test_a_name_that_is_there_twice_is_refused(tmp_path: Path) -> None:
     labels = labels_of(tmp_path, ["b.jpg", "x/b.jpg"], str(tmp_path / "elsewhere"))
     with pytest.raises(UserError, match=r"several labelled pictures are called b\.jpg"):
         evaluate_output(lake, labels, "detections")
+
+
+def test_labels_of_another_size_are_refused(output: str, tmp_path: Path) -> None:
+    labels = labels_of(tmp_path, NAMES, str(tmp_path / "photos"))
+    labels = replace(labels, pictures=[replace(o, size_wh=(192, 128)) for o in labels.pictures])
+    with pytest.raises(
+        UserError, match=r"a\.jpg is 96 x 64 pixels upright, its labels say 192 x 128"
+    ):
+        evaluate_output(lakesight.open(output), labels, "detections")
 
 
 def test_a_column_that_is_not_there_is_refused(output: str, tmp_path: Path) -> None:
