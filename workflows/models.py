@@ -185,7 +185,10 @@ def _facts(card: ModelCard, row: dict[str, Any]) -> dict[str, str]:
         "view": view and f"{view.width}x{view.height}, {view.fit}, {view.interpolation}",
         "labels": labels if isinstance(labels, str) else labels and ", ".join(labels[:8]) + ", …",
         "files": ", ".join(f"{name} ({digest[:12]}…)" for name, digest in card.sha256.items()),
-        "exports": ", ".join(one.name for one in card.artefacts),
+        "exports": ", ".join(
+            one.name if card.owns(one) else f"{one.name} (of other weights: export it again)"
+            for one in card.artefacts
+        ),
     }
     return {name: str(value) for name, value in facts.items() if value}
 

@@ -82,7 +82,7 @@ class Exporter:
         part.mkdir(parents=True)
         start = time.perf_counter()
         try:
-            artefact = _converted(wanted, self.judge.source, part)
+            artefact = _converted(wanted, self.judge.source, self.judge.card.network, part)
             seconds = time.perf_counter() - start
             found, measured = self.judge.judge(artefact, part)
             artefact = artefact.model_copy(update={"parity": found})
@@ -198,7 +198,7 @@ def _calibration(
     return pictures.scenes(source, (options.num_calibration, 0), CALIBRATION_SEED).views
 
 
-def _converted(wanted: Wanted, source: Source, part: Path) -> Artefact:
+def _converted(wanted: Wanted, source: Source, of: str, part: Path) -> Artefact:
     convert = wanted.format.load()
     try:
         written = convert(replace(source, precision=wanted.precision), part)
@@ -215,6 +215,7 @@ def _converted(wanted: Wanted, source: Source, part: Path) -> Artefact:
         precision=wanted.precision,
         main=written.main,
         files={path.relative_to(part).as_posix(): sha256_of(path) for path in files},
+        of=of,
         layout=written.layout,
         suppressed=written.suppressed,
     )

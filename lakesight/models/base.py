@@ -1,8 +1,11 @@
 """The model contract: cards, specs and the protocol that every family follows.
 
-A `ModelSpec` is what crosses the wire (a few hundred bytes); weights are loaded where it is built.
+A `ModelSpec` is what crosses the wire (a few hundred bytes, and the digests of the card's files);
+weights are loaded where it is built.
 """
 
+import hashlib
+import json
 from collections.abc import Sequence
 from pathlib import PurePosixPath
 from typing import Annotated, Any, Literal, Protocol, runtime_checkable
@@ -109,6 +112,8 @@ class Artefact(Frozen):
     """The file, or folder, that an engine opens, relative to the model's folder."""
     files: dict[str, str]
     """File name, relative to the model's folder, to hex digest."""
+    of: str = ""
+    """`ModelCard.network` of the card that it was made of: with any other it is not used."""
     layout: Literal["NCHW", "NHWC"] = "NCHW"
     suppressed: bool = False
     """NMS is inside, at fixed thresholds: for other programs, whose options are not ours."""
@@ -129,7 +134,12 @@ class Artefact(Frozen):
     @property
     def name(self) -> str:
         """Return what it is called: `onnx`, `openvino-int8`."""
-        return self.format if self.precision == "f32" else f"{self.format}-{self.precision}"
+        return export_name(self.format, self.precision)
+
+
+def export_name(format_name: str, precision: Precision) -> str:
+    """Return what an export is called: its format alone in f32."""
+    return format_name if precision == "f32" else f"{format_name}-{precision}"
 
 
 class ModelCard(Frozen):
@@ -156,6 +166,16 @@ class ModelCard(Frozen):
     what."""
     artefacts: tuple[Artefact, ...] = ()
     """What `lakesight export` made of the weights; they stay the truth."""
+
+    @property
+    def network(self) -> str:
+        """Return the hex digest of what an export is made of: weights, view and contract."""
+        parts = self.model_dump(mode="json", include={"sha256", "view", "contract"})
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+    def owns(self, artefact: Artefact) -> bool:
+        """Return whether an export was made of these weights, at this view."""
+        return artefact.of == self.network
 
 
 class ModelSpec(Frozen):

@@ -23,7 +23,7 @@ def ways(card: ModelCard, precision: Precision) -> list[Way]:
     """Return every way to run the network in that precision, here or elsewhere, the fastest first.
 
     What is stored in the precision comes before what an engine computes in it; a file with NMS
-    inside is for other programs.
+    inside is for other programs, and an export of other weights is none of this card's network.
     """
     return [way for engine in ENGINES for way in _on(engine, card, precision)]
 
@@ -36,10 +36,16 @@ def _on(engine: Engine, card: ModelCard, precision: Precision) -> list[Way]:
         for one in card.artefacts
         if one.ending in engine.reads
         and not one.suppressed
+        and card.owns(one)
         and computes(engine, precision, one.precision)
     ]
     able.sort(key=lambda one: (one.precision != precision, engine.reads.index(one.ending)))
     return [Way(engine, one) for one in able]
+
+
+def fits(way: Way, wanted: RuntimeName) -> bool:
+    """Return whether it is a wanted way; `auto` opens no file that runs code of its own."""
+    return way.engine.fits(wanted, opens=way.artefact is not None)
 
 
 def choose_way(
@@ -54,15 +60,19 @@ def choose_way(
     `auto` leaves out exports that nobody has held against the weights. `here=False` does not ask
     whether this machine can. Raises UserError, with what to do, where there is none.
     """
-    known = [way for way in ways(card, precision) if way.engine.fits(wanted)]
+    known = [way for way in ways(card, precision) if fits(way, wanted)]
     if not known:
         raise UserError(_nothing(card, wanted, precision))
     for way in known:
         unproven = way.artefact is not None and way.artefact.parity is None
         if (not here or way.engine.here()) and not (unproven and wanted == "auto"):
             return way
-    advice = " or ".join(dict.fromkeys(way.engine.install for way in known))
-    raise UserError(f"nothing installed here runs {card.name} with runtime {wanted}: {advice}")
+    raise UserError(_not_here(card, wanted, known, here=here))
+
+
+def others(card: ModelCard) -> list[str]:
+    """Return the names of the exports that were made of other weights, or at another view."""
+    return [one.name for one in card.artefacts if not card.owns(one)]
 
 
 def why(way: Way, wanted: RuntimeName) -> str:
@@ -77,8 +87,14 @@ def why(way: Way, wanted: RuntimeName) -> str:
 def main_file(card: ModelCard, artefact: Artefact) -> Path:
     """Return the file, or folder, that an engine opens; every file of the export is checked.
 
-    Raises UserError for ONNX tensors outside the file's folder, or in a file without a digest.
+    Raises UserError for an export of other weights, and for ONNX tensors outside the file's folder
+    or in a file without a digest.
     """
+    if not card.owns(artefact):
+        raise UserError(
+            f"{artefact.name} was made of other weights, or at another view, than {card.name} has "
+            "now: export it again"
+        )
     path = _staged(card, artefact) / artefact.main
     if path.suffix != ".onnx":
         return path
@@ -102,8 +118,22 @@ def _staged(card: ModelCard, artefact: Artefact) -> Path:
     return stage(card.model_copy(update={"sha256": artefact.files}))
 
 
+def _not_here(card: ModelCard, wanted: RuntimeName, known: list[Way], *, here: bool) -> str:
+    """Return why none of the known ways is taken, and what to do."""
+    able = [way for way in known if not here or way.engine.here()]
+    if able:
+        names = " and ".join(dict.fromkeys(way.artefact.name for way in able if way.artefact))
+        return (
+            f"nobody has compared {names} of {card.name} with its weights: export it again where "
+            f"something runs it, or ask for --runtime {able[0].engine.runtime} by name"
+        )
+    advice = " or ".join(dict.fromkeys(way.engine.install for way in known))
+    return f"nothing installed here runs {card.name} with runtime {wanted}: {advice}"
+
+
 def _nothing(card: ModelCard, wanted: RuntimeName, precision: Precision) -> str:
-    exported = ", ".join(one.name for one in card.artefacts) or "none"
+    made = {one.name: "" if card.owns(one) else " of other weights" for one in card.artefacts}
+    exported = ", ".join(name + told for name, told in made.items()) or "none"
     formats = [one.reads[0] for one in ENGINES if wanted in ("auto", one.runtime)]
     what = f"in {precision}" if wanted == "auto" else f"on {wanted} in {precision}"
     return (

@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from lakesight.models.artefact import read_labels
 from lakesight.models.base import Artefact, Image, ModelCard, RuntimeName
-from lakesight.models.exported import Way, choose_way, main_file, why
+from lakesight.models.exported import Way, choose_way, main_file, others, why
 from lakesight.models.yolo.folder import WEIGHTS, Contract
 from lakesight.models.yolo.reading import Reader, YoloOptions
 from lakesight.runtimes.base import Network, Runtime, RuntimeOptions, Tensors, place
@@ -46,6 +46,12 @@ class Yolo:
         reader = reader_of(card, folder, options)
         self.output = reader.output
         way = choose_way(card, runtime, options.precision)
+        if stale := others(card):
+            log.warning(
+                "%s: %s left out, made of other weights or at another view: export again",
+                card.name,
+                ", ".join(stale),
+            )
         self._network = OnRuntime(reader, open_way(way, card, folder, options))
         self.runs_on = place(self._network.runtime)
         self.concurrent = way.engine.runtime != "torch"

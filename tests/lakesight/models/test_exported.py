@@ -8,6 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from lakesight.errors import UserError
+from lakesight.media.view import ImageView
 from lakesight.models.artefact import sha256_of
 from lakesight.models.base import (
     Artefact,
@@ -18,7 +19,7 @@ from lakesight.models.base import (
     Precision,
     RuntimeName,
 )
-from lakesight.models.exported import choose_way, main_file, num_bytes, ways, why
+from lakesight.models.exported import choose_way, main_file, num_bytes, others, ways, why
 from lakesight.runtimes.engines import num_nvidia_gpus
 
 from .onnx_files import write_convolution
@@ -34,7 +35,8 @@ def artefact(name: str, precision: Precision = "f32", **more: Any) -> Artefact:
 
 
 def card(*artefacts: Artefact) -> ModelCard:
-    return ModelCard(
+    """A card whose exports are its own."""
+    plain = ModelCard(
         name="mine",
         kind="detect",
         family="yolo",
@@ -42,8 +44,9 @@ def card(*artefacts: Artefact) -> ModelCard:
         sha256={},
         licences=Licences(weights="MIT", data="MIT"),
         provenance="Made by a test.",
-        artefacts=artefacts,
     )
+    own = tuple(one.model_copy(update={"of": plain.network}) for one in artefacts)
+    return plain.model_copy(update={"artefacts": own})
 
 
 ONNX, OPENVINO = artefact("onnx"), artefact("openvino")
@@ -97,6 +100,38 @@ def test_what_there_is_not_is_refused(
         choose_way(card(*artefacts), wanted, precision)
 
 
+def test_what_nobody_compared_is_not_called_missing() -> None:
+    unproven = artefact("onnx", "int8", parity=None)
+    with pytest.raises(UserError, match=r"nobody has compared onnx-int8 of mine .* by name"):
+        choose_way(card(unproven), "auto", "int8")
+
+
+VIEW = ImageView(width=64, height=64, fit="letterbox")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"sha256": {"model.safetensors": "1" * 64}},
+        {"view": VIEW},
+        {"contract": {"num_classes": 3}},
+    ],
+)
+def test_an_export_of_other_weights_is_left_out(change: dict[str, Any]) -> None:
+    whole = card(OPENVINO)
+    assert whole.owns(whole.artefacts[0])
+    assert choose_way(whole).engine.runtime == "openvino"
+    changed = whole.model_copy(update=change)
+    assert choose_way(changed).engine.runtime == "torch"
+    assert others(changed) == ["openvino"]
+    with pytest.raises(UserError, match=r"on openvino .*exports: openvino of other weights\)"):
+        choose_way(changed, "openvino")
+    with pytest.raises(UserError, match="openvino was made of other weights.*export it again"):
+        main_file(changed, changed.artefacts[0])
+    renamed = whole.model_copy(update={"name": "other", "labels": ("a",), "provenance": "x"})
+    assert renamed.owns(renamed.artefacts[0])
+
+
 @without_gpu
 def test_a_gpu_is_for_the_machines_that_have_one() -> None:
     engine = artefact("model.engine", "f16")
@@ -128,8 +163,9 @@ def test_what_is_opened_is_what_was_checked(tmp_path: Path) -> None:
     source = FolderSource(uri=str(tmp_path))
     whole = Artefact(format="onnx", main="conv.onnx", files=digests)
     here = card(whole).model_copy(update={"source": source})
+    (whole,) = here.artefacts
     assert main_file(here, whole).read_bytes() == (tmp_path / "conv.onnx").read_bytes()
     assert num_bytes(here, whole) == sum((tmp_path / name).stat().st_size for name in names)
-    lacking = Artefact(format="onnx", main="conv.onnx", files={"conv.onnx": digests["conv.onnx"]})
+    lacking = whole.model_copy(update={"files": {"conv.onnx": digests["conv.onnx"]}})
     with pytest.raises(UserError, match=r"keeps tensors in conv\.bin, which the card lists no"):
         main_file(here, lacking)
