@@ -1,0 +1,183 @@
+"""The Q-Former with its three heads: contrast, match and write (BLIP-2, section 3.2).
+
+Shapes: B pictures, T texts, N patches, Q queries, S tokens, D hidden units, E of the shared space.
+"""
+
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.nn.functional import gelu, normalize
+
+WRITER = "writer.safetensors"
+"""Of the writing head and the temperature, which no class of transformers has."""
+TEMPERATURE = 0.07
+
+
+class Writer(nn.Module):
+    """BERT's language-modelling head: states to logits over words, tied to their embeddings."""
+
+    def __init__(self, words: nn.Embedding, layer_norm_eps: float) -> None:
+        super().__init__()
+        self.dense = nn.Linear(words.embedding_dim, words.embedding_dim)
+        self.norm = nn.LayerNorm(words.embedding_dim, eps=layer_norm_eps)
+        self.bias = nn.Parameter(torch.zeros(words.num_embeddings))
+
+    def forward(self, states: Tensor, words: Tensor) -> Tensor:
+        """Map `(B, S, D)` by the embeddings `(vocabulary, D)` to `(B, S, vocabulary)`."""
+        logits: Tensor = self.norm(gelu(self.dense(states))) @ words.T + self.bias
+        return logits
+
+
+class Blip2ForPretraining(nn.Module):
+    """`Blip2ForImageTextRetrieval` of transformers, with the head that writes and a temperature.
+
+    A picture goes through the vision tower once (`see`); every other method starts from what that
+    gave. The config needs `use_qformer_text_input`.
+    """
+
+    def __init__(self, retrieval: Any) -> None:
+        super().__init__()
+        self.retrieval = retrieval
+        config = retrieval.config.qformer_config
+        if not config.use_qformer_text_input:
+            raise ValueError("qformer_config.use_qformer_text_input is false: the Q-Former reads")
+        self.writer = Writer(retrieval.embeddings.word_embeddings, config.layer_norm_eps)
+        self.log_temperature = nn.Parameter(torch.tensor(TEMPERATURE).log())
+
+    @classmethod
+    def new(cls, config: Any) -> Self:
+        """Return one with random weights from a `Blip2Config`.
+
+        transformers starts query tokens at zero, where all of them stay equal for ever; here they
+        are drawn.
+        """
+        from transformers import Blip2ForImageTextRetrieval
+
+        retrieval: Any = Blip2ForImageTextRetrieval(config)
+        model = cls(retrieval)
+        std = config.qformer_config.initializer_range
+        with torch.no_grad():
+            retrieval.query_tokens.normal_(std=std)
+            model.writer.dense.weight.normal_(std=std)
+            model.writer.dense.bias.zero_()
+        return model
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """Return what `save` wrote, in float32."""
+        from transformers import Blip2ForImageTextRetrieval
+
+        retrieval: Any = Blip2ForImageTextRetrieval.from_pretrained(
+            folder, dtype=torch.float32, use_safetensors=True, local_files_only=True
+        )
+        model = cls(retrieval)
+        if (folder / WRITER).is_file():
+            head = load_file(folder / WRITER)
+            model.log_temperature.data.copy_(head.pop("log_temperature"))
+            model.writer.load_state_dict(head)
+        return model
+
+    def save(self, folder: Path) -> None:
+        """Write a checkpoint that transformers reads, and beside it what it has no place for."""
+        self.retrieval.save_pretrained(folder)
+        head = {name: tensor.contiguous() for name, tensor in self.writer.state_dict().items()}
+        save_file({**head, "log_temperature": self.log_temperature.detach()}, folder / WRITER)
+
+    @property
+    def temperature(self) -> Tensor:
+        """What cosines are divided by, a scalar between 0.001 and 0.5."""
+        return self.log_temperature.exp().clamp(0.001, 0.5)
+
+    def freeze_vision(self) -> None:
+        """Keep the vision tower as it is: no gradients, no dropout."""
+        self.retrieval.vision_model.eval().requires_grad_(False)
+
+    def train(self, mode: bool = True) -> Self:
+        """Set the mode of all that learns; a frozen vision tower stays in evaluation."""
+        super().train(mode)
+        tower = self.retrieval.vision_model
+        if not any(weight.requires_grad for weight in tower.parameters()):
+            tower.eval()
+        return self
+
+    def see(self, pixels: Tensor) -> Tensor:
+        """Map normalised pixels `(B, 3, H, W)` to features `(B, N, D)`."""
+        seen: Tensor = self.retrieval.vision_model(pixel_values=pixels).last_hidden_state
+        return seen
+
+    def query(self, seen: Tensor) -> Tensor:
+        """Map features to the states of the queries, `(B, Q, D)`, without any text."""
+        return self._run(self._queries(len(seen)), seen=seen)
+
+    def image_vectors(self, queries: Tensor) -> Tensor:
+        """Map what `query` gave to unit vectors `(B, Q, E)`."""
+        return normalize(self.retrieval.vision_projection(queries), dim=-1)
+
+    def text_vectors(self, ids: Tensor, mask: Tensor) -> Tensor:
+        """Map tokens and their mask `(T, S)` to unit vectors `(T, E)`: the first token's."""
+        states = self._run(self._embed(ids), mask=mask, num_queries=0)
+        return normalize(self.retrieval.text_projection(states[:, 0]), dim=-1)
+
+    def match(self, seen: Tensor, ids: Tensor, mask: Tensor) -> Tensor:
+        """Map pairs, features `(B, N, D)` and tokens `(B, S)`, to logits `(B, 2)`: no, yes."""
+        both = torch.cat([self._queries(len(seen)), self._embed(ids)], dim=1)
+        num_queries = both.shape[1] - ids.shape[1]
+        whole = torch.cat([mask.new_ones(len(mask), num_queries), mask], dim=1)
+        states = self._run(both, seen=seen, mask=whole, num_queries=num_queries)
+        logits: Tensor = self.retrieval.itm_head(states[:, :num_queries]).mean(dim=1)
+        return logits
+
+    def write(self, seen: Tensor, ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the queries' states `(B, Q, D)` and the next token's logits `(B, S, vocabulary)`.
+
+        Queries see queries, a token sees the queries and the tokens up to itself: so the states
+        are those that `query` gives, and one pass serves both.
+        """
+        both = torch.cat([self._queries(len(seen)), self._embed(ids)], dim=1)
+        num_queries = both.shape[1] - ids.shape[1]
+        allowed = causal_mask(num_queries, mask)
+        states = self._run(both, seen=seen, mask=allowed, num_queries=num_queries)
+        words = self.retrieval.embeddings.word_embeddings.weight
+        return states[:, :num_queries], self.writer(states[:, num_queries:], words)
+
+    def _queries(self, count: int) -> Tensor:
+        queries: Tensor = self.retrieval.query_tokens
+        return queries.expand(count, -1, -1)
+
+    def _embed(self, ids: Tensor) -> Tensor:
+        embedded: Tensor = self.retrieval.embeddings(input_ids=ids)
+        return embedded
+
+    def _run(
+        self,
+        embeds: Tensor,
+        *,
+        seen: Tensor | None = None,
+        mask: Tensor | None = None,
+        num_queries: int | None = None,
+    ) -> Tensor:
+        states: Tensor = self.retrieval.qformer(
+            query_embeds=embeds,
+            query_length=num_queries,
+            attention_mask=mask,
+            encoder_hidden_states=seen,
+        ).last_hidden_state
+        return states
+
+
+def causal_mask(num_queries: int, mask: Tensor) -> Tensor:
+    """Return what may attend to what, `(B, 1, Q + S, Q + S)` bool, from a text mask `(B, S)`.
+
+    Queries to queries; a token to the queries and the tokens up to itself.
+    """
+    length = mask.shape[1]
+    size = num_queries + length
+    allowed = torch.ones(size, size, dtype=torch.bool, device=mask.device).tril()
+    allowed[:num_queries, :num_queries] = True
+    known = torch.cat([mask.new_ones(len(mask), num_queries), mask], dim=1).bool()
+    both = allowed[None, None] & known[:, None, None, :]
+    # what is padded attends to itself: a row without anything to attend to is not a number
+    return both | torch.eye(size, dtype=torch.bool, device=mask.device)

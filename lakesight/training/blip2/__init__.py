@@ -1,0 +1,1 @@
+"""Training of BLIP-2, in plain torch."""

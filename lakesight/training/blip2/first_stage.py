@@ -1,0 +1,104 @@
+"""BLIP-2's first stage: one batch of pairs to the losses ITC, ITM and ITG.
+
+Shapes: B pairs in this process, N patches, S tokens, Q queries, E of the shared space.
+"""
+
+from typing import NamedTuple
+
+import torch
+import torch.distributed
+import torch.distributed.nn.functional
+from pydantic import Field
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from lakesight.models.base import Frozen
+from lakesight.models.blip2.pretraining import Blip2ForPretraining
+from lakesight.training.blip2.losses import (
+    IGNORED,
+    contrastive_loss,
+    hard_negatives,
+    similarities,
+    writing_loss,
+)
+
+
+class FirstStageWeights(Frozen):
+    """What each loss of the first stage counts; 0 leaves it out."""
+
+    contrast: float = Field(default=1.0, ge=0)
+    """ITC: a picture and its text are closer than those of others."""
+    match: float = Field(default=1.0, ge=0)
+    """ITM: do they belong together? The others are the hardest to tell apart."""
+    write: float = Field(default=1.0, ge=0)
+    """ITG: the text, word by word, from the picture."""
+
+
+class Pairs(NamedTuple):
+    """Pictures and a text of each."""
+
+    seen: Tensor
+    """`(B, N, D)`, what the frozen vision tower gave."""
+    ids: Tensor
+    """`(B, S)` tokens, padded on the right; they begin with [CLS] and end with [SEP]."""
+    mask: Tensor
+    """`(B, S)`: 1 where a token is."""
+    texts: Tensor
+    """`(B,)` int64: equal where texts are equal, over all processes."""
+    start_id: int
+    """What a text begins with where it is written, in place of [CLS]."""
+
+
+def first_stage_losses(
+    model: Blip2ForPretraining,
+    pairs: Pairs,
+    weights: FirstStageWeights,
+    generator: torch.Generator | None = None,
+) -> dict[str, Tensor]:
+    """Return the weighted losses, named as in `FirstStageWeights`.
+
+    In a process group pictures are held against the texts of all processes, with gradients both
+    ways, so that N processes compute what one would with the whole batch. `generator` draws the
+    hard negatives.
+    """
+    written_ids = torch.cat(
+        [torch.full_like(pairs.ids[:, :1], pairs.start_id), pairs.ids[:, 1:]], dim=1
+    )
+    queries, logits = model.write(pairs.seen, written_ids, pairs.mask)
+    losses: dict[str, Tensor] = {}
+    images, texts = model.image_vectors(queries), model.text_vectors(pairs.ids, pairs.mask)
+    found = similarities(images, texts, gathered(images), gathered(texts))
+    same = pairs.texts[:, None] == gathered(pairs.texts)[None, :]
+    if weights.contrast:
+        losses["contrast"] = weights.contrast * contrastive_loss(found, model.temperature, same)
+    if weights.match:
+        temperature = model.temperature
+        text_numbers = hard_negatives(found.image_to_text, temperature, same, generator)
+        image_numbers = hard_negatives(found.text_to_image, temperature, same, generator)
+        losses["match"] = weights.match * _matching(model, pairs, text_numbers, image_numbers)
+    if weights.write:
+        labels = written_ids.masked_fill(pairs.mask == 0, IGNORED)
+        losses["write"] = weights.write * writing_loss(logits, labels)
+    return losses
+
+
+def _matching(
+    model: Blip2ForPretraining, pairs: Pairs, text_numbers: Tensor, image_numbers: Tensor
+) -> Tensor:
+    """Return the matching loss of the pairs, and of each picture and text with a wrong partner."""
+    seen = torch.cat([pairs.seen, pairs.seen, gathered(pairs.seen)[image_numbers]])
+    ids = torch.cat([pairs.ids, gathered(pairs.ids)[text_numbers], pairs.ids])
+    mask = torch.cat([pairs.mask, gathered(pairs.mask)[text_numbers], pairs.mask])
+    wanted = torch.zeros(len(ids), dtype=torch.long, device=ids.device)
+    wanted[: len(pairs.ids)] = 1
+    return cross_entropy(model.match(seen, ids, mask), wanted)
+
+
+def gathered(values: Tensor) -> Tensor:
+    """Return the rows of all processes, this process's own first; gradients flow back to each."""
+    if not torch.distributed.is_available() or not torch.distributed.is_initialized():
+        return values
+    every = torch.distributed.nn.functional.all_gather
+    parts = list(every(values.contiguous()))  # type: ignore[no-untyped-call]  # torch's own gap
+    rank = torch.distributed.get_rank()
+    return torch.cat([values, *parts[:rank], *parts[rank + 1 :]])
