@@ -24,7 +24,7 @@ from lakesight.models.base import (
     ModelSpec,
     RuntimeName,
 )
-from lakesight.models.exported import ways
+from lakesight.models.exported import fits, ways
 from lakesight.models.packaged import PACKAGED
 from lakesight.runtimes.choose import uses_gpu
 from lakesight.runtimes.shared import Shared
@@ -165,8 +165,8 @@ def can_use_gpu(spec: ModelSpec, *, here: bool = True) -> bool:
         return bool(spec.options.get("device") != "cpu")
     if spec.card.family == "yolo":
         known = ways(spec.card, spec.options.get("precision", "f32"))
-        on_gpu = [one for one in known if one.engine.device == "cuda"]
-        return any(spec.runtime in ("auto", one.engine.runtime) for one in on_gpu)
+        fitting = [one.engine for one in known if fits(one, spec.runtime)]
+        return any(engine.can_use_gpu(here=here) for engine in fitting)
     return any(uses_gpu(name, spec.runtime, here=here) for name in spec.card.sha256)
 
 

@@ -11,6 +11,8 @@ from pydantic import Field
 from lakesight.errors import UserError
 from lakesight.models.base import Frozen, Image, Precision, RuntimeName
 
+Device = Literal["cpu", "cuda"]
+
 Tensors = dict[str, npt.NDArray[Any]]
 """Outputs by tensor name, stacked over the batch: the first axis is the picture."""
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from lakesight.errors import UserError
 from lakesight.models.base import Precision, RuntimeName
 from lakesight.runtimes.base import Network, Runtime, RuntimeOptions
-from lakesight.runtimes.engines import Engine, onnx_built, readers
+from lakesight.runtimes.engines import Engine, readers
 from lakesight.runtimes.onnx_graph import external_files
 
 log = logging.getLogger(__name__)
@@ -62,11 +62,6 @@ def _engine(
         if engine.fits(wanted):
             return engine
     known = readers(file_name)
-    if wanted == "auto" and known and all(one.runs_code for one in known):
-        raise UserError(
-            f"{file_name} holds machine code, which opening it runs: ask for {_names(known)} by "
-            "name where you trust who made it"
-        )
     missing = known[-1:] if wanted == "auto" else [one for one in known if one.runtime == wanted]
     advice = " or ".join(dict.fromkeys(one.install for one in missing)) or "convert it to ONNX"
     raise UserError(f"nothing installed here runs {file_name} with runtime {wanted}: {advice}")
@@ -79,10 +74,15 @@ def check_reads(
     known = readers(file_name)
     if not known:
         return
-    fitting = [one for one in known if wanted in ("auto", one.runtime)]
+    fitting = [one for one in known if one.fits(wanted)]
+    if not fitting and wanted == "auto":
+        raise UserError(
+            f"opening {file_name} runs code that is in it, so auto does not: where you trust who "
+            f"made it, ask for {_names(known)} by name (--runtime)"
+        )
     if not fitting:
         raise UserError(
-            f"{wanted} does not read {file_name}; {_names(known) or 'no runtime'} can. "
+            f"{wanted} does not read {file_name}; {_names(known)} can. "
             "Choose another runtime, or leave it to auto."
         )
     if not any(computes(one, precision, stored) for one in fitting):
@@ -101,11 +101,8 @@ def uses_gpu(file_name: str, wanted: RuntimeName = "auto", *, here: bool = True)
 
     `here`: with what is installed on this machine; else with everything that could be.
     """
-    on_gpu = {one.runtime for one in readers(file_name) if one.device == "cuda"}
-    able = on_gpu if wanted == "auto" else on_gpu & {wanted}
-    if "torch" in able or (able and not here):
-        return True
-    return bool(able) and "CUDAExecutionProvider" in onnx_built()
+    fitting = [one for one in readers(file_name) if one.fits(wanted)]
+    return any(one.can_use_gpu(here=here) for one in fitting)
 
 
 def open_network(

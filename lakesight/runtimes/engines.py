@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lakesight.models.base import Precision, RuntimeName
-from lakesight.runtimes.base import Network, Runtime, RuntimeOptions
+from lakesight.runtimes.base import Device, Network, Runtime, RuntimeOptions
 
 
 def installed(module: str) -> bool:
@@ -37,12 +37,16 @@ def onnx_built() -> tuple[str, ...]:
     return tuple(onnxruntime.get_available_providers())
 
 
-def _with_cuda() -> bool:
-    return "CUDAExecutionProvider" in onnx_built() and num_nvidia_gpus() > 0
+def _built_with_cuda() -> bool:
+    return "CUDAExecutionProvider" in onnx_built()
 
 
-def _with_tensorrt() -> bool:
-    return "TensorrtExecutionProvider" in onnx_built() and num_nvidia_gpus() > 0
+def _built_with_tensorrt() -> bool:
+    return "TensorrtExecutionProvider" in onnx_built()
+
+
+def _has_gpu() -> bool:
+    return num_nvidia_gpus() > 0
 
 
 def _torch_with_cuda() -> bool:
@@ -58,7 +62,7 @@ class Engine:
     """One engine on one device."""
 
     runtime: RuntimeName
-    device: str
+    device: Device
     reads: tuple[str, ...]
     """Endings of the files, or folders, that it opens."""
     opens: str
@@ -73,17 +77,30 @@ class Engine:
     precisions: tuple[Precision, ...] = ("f32",)
     """How it can compute what is stored in f32; what is stored otherwise, it runs as it is."""
     runs_code: bool = False
-    """Opening a file runs machine code that is in it: only where it is asked for by name."""
+    """Opening a file runs code that is in it, as machine code, a program or a pickle: only where
+    it is asked for by name."""
+    built: Callable[[], bool] = lambda: True
+    """Whether the module that is installed was built for the device."""
     ready: Callable[[], bool] = lambda: True
     """Whether the machine has what it needs besides the module."""
 
-    def fits(self, wanted: RuntimeName) -> bool:
-        """Return whether it is the wanted runtime, or may be taken by `auto`."""
-        return self.runtime == wanted or (wanted == "auto" and not self.runs_code)
+    def fits(self, wanted: RuntimeName, *, opens: bool = True) -> bool:
+        """Return whether it is the wanted runtime, or may be taken by `auto`.
+
+        `opens`: for a file; False for weights, which torch runs and which hold no code.
+        """
+        return self.runtime == wanted or (wanted == "auto" and not (opens and self.runs_code))
 
     def here(self) -> bool:
         """Return whether it runs on this machine."""
-        return installed(self.module) and self.ready()
+        return installed(self.module) and self.built() and self.ready()
+
+    def can_use_gpu(self, *, here: bool) -> bool:
+        """Return whether it runs on the GPU of a machine that has one.
+
+        `here`: with what is installed on this machine; else with everything that could be.
+        """
+        return self.device == "cuda" and (not here or (installed(self.module) and self.built()))
 
     def open(self, path: Path, network: Network, options: RuntimeOptions) -> Runtime:
         """Return a file as a runtime."""
@@ -117,7 +134,8 @@ ENGINES: tuple[Engine, ...] = (
         _GPU,
         "it compiles the network for this GPU",
         ("f32", "bf16", "f16"),
-        ready=_with_tensorrt,
+        built=_built_with_tensorrt,
+        ready=_has_gpu,
     ),
     Engine(
         "onnxruntime",
@@ -128,18 +146,20 @@ ENGINES: tuple[Engine, ...] = (
         ("onnxruntime-gpu",),
         _GPU,
         "there is a GPU, and no TensorRT",
-        ready=_with_cuda,
+        built=_built_with_cuda,
+        ready=_has_gpu,
     ),
     Engine(
         "torch",
         "cuda",
         (".pt2", ".torchscript"),
-        "lakesight.runtimes.torch:open_file",
+        "lakesight.runtimes.torch:open_on_cuda",
         "torch",
         ("torch",),
         "pip install torch",
         "there is a GPU, and nothing else here uses it",
         ("f32", "bf16"),
+        runs_code=True,
         ready=_torch_with_cuda,
     ),
     Engine(
@@ -197,12 +217,13 @@ ENGINES: tuple[Engine, ...] = (
         "torch",
         "cpu",
         (".pt2", ".torchscript"),
-        "lakesight.runtimes.torch:open_file",
+        "lakesight.runtimes.torch:open_on_cpu",
         "torch",
         ("torch",),
         "pip install torch",
         "only torch reads the file",
         ("f32", "bf16"),
+        runs_code=True,
     ),
     Engine(
         "mnn",

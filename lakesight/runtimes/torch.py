@@ -1,16 +1,31 @@
-"""PyTorch: a module, or a program saved by `torch.export` (.pt2)."""
+"""PyTorch: a module, or a program saved by `torch.export` (.pt2) or TorchScript.
 
+Opening such a file runs what is in it: a .pt2 may hold pickles and compiled libraries, and a
+TorchScript program may call what reads and writes files. `auto` never does.
+"""
+
+import copy
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from lakesight.errors import UserError
 from lakesight.models.base import Image, RuntimeName
-from lakesight.runtimes.base import Network, RuntimeOptions, Tensors, check_images, check_outputs
+from lakesight.runtimes.base import (
+    Device,
+    Network,
+    RuntimeOptions,
+    Tensors,
+    check_images,
+    check_outputs,
+)
 
 DTYPES = {"f32": torch.float32, "bf16": torch.bfloat16}
 
@@ -39,15 +54,23 @@ class TorchModule:
 
     name: RuntimeName = "torch"
 
-    def __init__(self, module: nn.Module, network: Network, options: RuntimeOptions) -> None:
-        self.device = "cuda" if torch.cuda.is_available() else "cpu"
+    def __init__(
+        self,
+        module: nn.Module,
+        network: Network,
+        options: RuntimeOptions,
+        device: Device = "cpu",
+    ) -> None:
+        self.device: str = device
         self.precision = options.precision
         self._network = network
         dtype = DTYPES.get(options.precision, torch.float32)
-        self._pixels = Pixels(network, dtype).to(self.device)
-        self._module = module.to(self.device, dtype)
+        self._pixels = Pixels(network, dtype).to(device)
+        self._module = _placed(module, device, dtype)
         if options.num_threads is not None:
             torch.set_num_threads(options.num_threads)
+        if device == "cuda":
+            _keep_every_digit()
 
     def infer(self, images: Sequence[Image]) -> Tensors:
         """Return every output, stacked; see `Runtime.infer`."""
@@ -78,14 +101,64 @@ def _to_numpy(tensor: Tensor) -> np.ndarray:
     return values.cpu().numpy()
 
 
-def open_file(path: Path, network: Network, options: RuntimeOptions) -> TorchModule:
-    """Return a `.pt2` or `.torchscript` file as a runtime.
+def _placed(module: nn.Module, device: Device, dtype: torch.dtype) -> nn.Module:
+    """Return the module on that device, in that type: a copy, unless it is there already."""
+    if all(
+        tensor.device.type == device and (not tensor.is_floating_point() or tensor.dtype == dtype)
+        for tensor in _tensors(module)
+    ):
+        return module
+    return copy.deepcopy(module).to(device, dtype)
 
-    Its outputs are named `output_0`, … or as its dict names them.
+
+def _tensors(module: nn.Module) -> Iterator[Tensor]:
+    return chain(module.parameters(), module.buffers())
+
+
+def _keep_every_digit() -> None:
+    """Turn TF32 off in this process: it keeps 10 bits of each number, and f32 was asked for."""
+    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cuda.matmul.allow_tf32 = False
+
+
+def open_on_cpu(path: Path, network: Network, options: RuntimeOptions) -> TorchModule:
+    """Return a `.pt2` or `.torchscript` file as a runtime on the CPU.
+
+    Its outputs are named `output_0`, … or as its dict names them. Raises UserError for another
+    precision than the file's own, and for what torch cannot open.
     """
-    if path.suffix == ".torchscript":
+    return _open(path, network, options, "cpu")
+
+
+def open_on_cuda(path: Path, network: Network, options: RuntimeOptions) -> TorchModule:
+    """Return a `.pt2` or `.torchscript` file as a runtime on an NVIDIA GPU."""
+    return _open(path, network, options, "cuda")
+
+
+def _open(path: Path, network: Network, options: RuntimeOptions, device: Device) -> TorchModule:
+    if options.precision != "f32":
+        raise UserError(
+            f"{path.name} holds a program, which computes as it was saved, not in "
+            f"{options.precision}: ask for f32"
+        )
+    load = _script if path.suffix == ".torchscript" else _program
+    try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # that torch.export is its successor
-            module = torch.jit.load(path)  # type: ignore[no-untyped-call]
-        return TorchModule(module, network, options)
-    return TorchModule(torch.export.load(path).module(), network, options)
+            warnings.simplefilter("ignore")  # that torch.export is TorchScript's successor
+            module = load(path, device)
+    except (RuntimeError, ValueError, OSError, BadZipFile) as error:
+        first = str(error).strip().partition("\n")[0]
+        raise UserError(f"torch cannot read {path.name}: {first}. Export it again") from error
+    return TorchModule(module, network, options, device)
+
+
+def _script(path: Path, device: Device) -> nn.Module:
+    # A frozen program's constants are moved here or never.
+    script: nn.Module = torch.jit.load(path, map_location=device)  # type: ignore[no-untyped-call]
+    return script
+
+
+def _program(path: Path, device: Device) -> nn.Module:
+    from torch.export.passes import move_to_device_pass
+
+    return move_to_device_pass(torch.export.load(path), device).module()

@@ -87,7 +87,7 @@ def open_way(way: Way, card: ModelCard, folder: Path, options: RuntimeOptions) -
     check_size(network.height, network.width)
     contract = Contract.model_validate(card.contract)
     weights = load_network(contract, folder / WEIGHTS)
-    return TorchModule(for_inference(weights), network, options)
+    return TorchModule(for_inference(weights), network, options, way.engine.device)
 
 
 def network_of(card: ModelCard, artefact: Artefact | None = None) -> Network:

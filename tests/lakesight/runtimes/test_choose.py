@@ -6,7 +6,7 @@ import pytest
 
 from lakesight.errors import UserError
 from lakesight.models.base import RuntimeName
-from lakesight.runtimes.choose import Choice, choices, choose, uses_gpu
+from lakesight.runtimes.choose import Choice, check_reads, choices, choose, uses_gpu
 from lakesight.runtimes.engines import num_nvidia_gpus
 
 without_gpu = pytest.mark.skipif(num_nvidia_gpus() > 0, reason="this machine has a GPU")
@@ -30,10 +30,17 @@ def test_what_can_run_a_file(file_name: str, runtimes: list[RuntimeName]) -> Non
     assert [choice.runtime for choice in choices(file_name)] == runtimes
 
 
-def test_auto_runs_no_machine_code() -> None:
-    with pytest.raises(UserError, match="holds machine code"):
-        choose("model.aoti")
-    assert choose("model.aoti", "aotinductor").runtime == "aotinductor"
+@pytest.mark.parametrize(
+    ("file_name", "runtime"),
+    [("model.aoti", "aotinductor"), ("model.pt2", "torch"), ("model.torchscript", "torch")],
+)
+def test_auto_runs_no_code_that_is_in_a_file(file_name: str, runtime: RuntimeName) -> None:
+    with pytest.raises(UserError, match=f"auto does not: .*ask for {runtime} by name"):
+        choose(file_name)
+    with pytest.raises(UserError, match="auto does not"):
+        check_reads(file_name, "auto", "f32")
+    assert not uses_gpu(file_name, here=False)
+    assert choose(file_name, runtime).runtime == runtime
 
 
 @without_gpu
@@ -67,7 +74,9 @@ def test_a_missing_runtime_comes_with_its_install_line() -> None:
 def test_only_what_a_gpu_build_reads_would_use_a_gpu() -> None:
     assert not uses_gpu("model.tflite")
     assert not uses_gpu("model.onnx", "openvino")
-    assert uses_gpu("program.pt2")
+    assert uses_gpu("program.pt2", "torch")
+    assert not uses_gpu("model.onnx", "onnxruntime")
+    assert uses_gpu("model.onnx", "onnxruntime", here=False)
 
 
 @pytest.mark.gpu

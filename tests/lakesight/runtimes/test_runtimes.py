@@ -16,9 +16,7 @@ from lakesight.models.base import Image, RuntimeName
 from lakesight.runtimes.base import Network, Runtime, RuntimeOptions
 from lakesight.runtimes.choose import open_network
 from lakesight.runtimes.engines import num_nvidia_gpus
-from lakesight.runtimes.probe import probe
 from lakesight.runtimes.shared import Shared
-from lakesight.runtimes.torch import TorchModule
 from tests.lakesight.models.onnx_files import Floats, write_classifier, write_convolution
 
 SIDE = 24
@@ -66,27 +64,6 @@ def test_a_runtime_gives_what_torch_gives(
     seen = opened.infer(images)["seen"]
     np.testing.assert_allclose(seen, expected(images), atol=TOLERANCE)
     assert (opened.name, opened.device, opened.precision) == (runtime, "cpu", "f32")
-
-
-def convolution() -> torch.nn.Module:
-    layer = torch.nn.Conv2d(3, 5, 3, bias=False)
-    layer.weight.data = torch.from_numpy(WEIGHTS)
-    return torch.nn.Sequential(layer, torch.nn.ReLU()).eval()
-
-
-def test_a_torch_module_gives_the_same(images: list[Image]) -> None:
-    network = BGR.model_copy(update={"outputs": ("output_0",)})
-    opened = TorchModule(convolution(), network, RuntimeOptions())
-    np.testing.assert_allclose(opened.infer(images)["output_0"], expected(images), atol=TOLERANCE)
-
-
-def test_a_saved_torch_program_gives_the_same(tmp_path: Path, images: list[Image]) -> None:
-    program = torch.export.export(convolution(), (torch.zeros(1, 3, SIDE, SIDE),))
-    torch.export.save(program, tmp_path / "conv.pt2")
-    network = BGR.model_copy(update={"outputs": ()})
-    opened = open_network(tmp_path / "conv.pt2", network, RuntimeOptions())
-    assert opened.name == "torch"
-    np.testing.assert_allclose(opened.infer(images)["output_0"], expected(images), atol=TOLERANCE)
 
 
 @pytest.mark.parametrize("runtime", CPU)
@@ -255,18 +232,11 @@ def test_a_shared_network_runs_once_for_the_same_pictures(path: Path, images: li
     assert len(shared.infer(images[:2])["seen"]) == 2
 
 
-@pytest.mark.parametrize("runtime", ["openvino", "onnxruntime", "torch"])
-def test_the_probe_runs_what_is_installed(runtime: RuntimeName) -> None:
-    found = probe(runtime)
-    assert found.works, found
-    assert found.version is not None
-
-
 @pytest.mark.gpu
 @pytest.mark.skipif(not num_nvidia_gpus(), reason="needs an NVIDIA GPU")
 @pytest.mark.parametrize(
     ("runtime", "precision", "tolerance"),
-    [("onnxruntime", "f32", 1e-3), ("tensorrt", "f32", 5e-2), ("tensorrt", "bf16", 0.3)],
+    [("onnxruntime", "f32", 1e-3), ("tensorrt", "f32", 1e-3), ("tensorrt", "bf16", 0.3)],
 )
 def test_a_gpu_gives_the_same(
     runtime: RuntimeName, precision: str, tolerance: float, path: Path, images: list[Image]
