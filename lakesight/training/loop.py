@@ -1,7 +1,9 @@
 """The training loop: plain torch, one process or several, the same curve after a kill."""
 
+import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from copy import deepcopy
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -9,26 +11,23 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.distributed
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from lakesight.errors import UserError
+from lakesight.files import whole
 from lakesight.models.yolo.network import Network
 from lakesight.models.yolo.outputs import Logits
+from lakesight.training import optimizing, ranks
 from lakesight.training.batches import Batch, loader, resized
 from lakesight.training.datasets import Dataset
 from lakesight.training.losses import Predictions, classification_loss, detection_losses
 from lakesight.training.settings import TrainSettings
 
+log = logging.getLogger(__name__)
+
 CHECKPOINT = "last.pt"
 BEST = "best.pt"
-EMA_RAMP = 2000
-"""Updates in which the running mean's decay rises to its value."""
-BIAS_WARMUP = {"sgd": 0.1, "adamw": 0.0}
-"""Where the learning rate of biases starts; a step of AdamW is the rate itself, whatever the
-gradient."""
-
 Evaluate = Callable[[Network], Mapping[str, float]]
 """Returns the metrics of a network; `fitness` is what is to be as large as possible."""
 
@@ -82,7 +81,7 @@ class Trainer:
     ) -> None:
         self.settings, self.folder, self.evaluate = settings, folder, evaluate
         self.callbacks = callbacks
-        self.rank, self.num_ranks = _place()
+        self.rank, self.num_ranks = ranks.place()
         self.device = device or torch.device("cpu")
         # channels last: convolutions are a fifth faster on CPUs, and more on GPUs
         self.network = network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -96,9 +95,9 @@ class Trainer:
             self.num_ranks,
             multi_label=kind.multi_label,
         )
-        for layer in list(network.model)[: settings.freeze]:
-            layer.requires_grad_(requires_grad=False)
-        self.optimizer = _optimizer(network, settings)
+        self.labels, self.num_pictures = dataset.labels, len(dataset)
+        optimizing.freeze(network, settings.freeze)
+        self.optimizer = optimizing.optimizer_of(network, settings)
         self.accumulate = max(
             1, round(settings.nominal_batch / (settings.batch_size * self.num_ranks))
         )
@@ -112,9 +111,15 @@ class Trainer:
         try:
             return self._fit()
         except BaseException as error:
-            for callback in self._mine():
-                callback.on_failure(error)
+            self._tell_failure(error)
             raise
+
+    def _tell_failure(self, error: BaseException) -> None:
+        for callback in self._mine():
+            try:
+                callback.on_failure(error)
+            except Exception:  # what ended the training is what is to be seen
+                log.warning("%s failed after that", type(callback).__name__, exc_info=True)
 
     def _fit(self) -> Progress:
         for callback in self._mine():
@@ -129,17 +134,36 @@ class Trainer:
         return self.progress
 
     def resume(self) -> bool:
-        """Go on from the folder's checkpoint; return whether there is one."""
+        """Go on from the folder's checkpoint; return whether there is one.
+
+        The number of pictures and of processes may be another one. Raises UserError where the
+        classes are others, and where the processes see different checkpoints.
+        """
         path = self.folder / CHECKPOINT
-        if not path.is_file():
-            return False
-        state = torch.load(path, weights_only=True, map_location=self.device)
+        if is_there := path.is_file():
+            self._load(torch.load(path, weights_only=True, map_location=self.device))
+        first, last = ranks.extent(self.progress.epoch, self.device)
+        if first != last:
+            raise UserError(
+                f"one worker would go on from epoch {first}, another from {last}: the output must "
+                "be a folder that all machines share, or an s3:// prefix"
+            )
+        return is_there
+
+    def _load(self, state: Mapping[str, Any]) -> None:
+        known = tuple(state.get("labels", self.labels))
+        if known != self.labels:
+            raise UserError(
+                f"{self.folder} has been trained on the classes {', '.join(known)}, now they are "
+                f"{', '.join(self.labels)}: take the same ones, or name a new output"
+            )
+        if (count := state.get("num_pictures", self.num_pictures)) != self.num_pictures:
+            log.warning("going on with %d pictures, it were %d", self.num_pictures, count)
         self.network.load_state_dict(state["network"])
         self.ema.load_state_dict(state["ema"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.num_steps, self.num_updates = state["num_steps"], state["num_updates"]
         self.progress = Progress(**state["progress"])
-        return True
 
     def _mine(self) -> Sequence[Callback]:
         return self.callbacks if self.rank == 0 else ()
@@ -148,25 +172,33 @@ class Trainer:
         return self.progress.epoch - self.progress.best_epoch >= self.settings.patience
 
     def _epoch(self) -> dict[str, float]:
-        """Look at every picture once; return the mean losses."""
+        """Look at the pictures once; return the mean losses of all processes."""
         self.model.train()
-        _keep_frozen_still(self.network, self.settings.freeze)
+        optimizing.keep_still(self.network, self.settings.freeze)
         self.sampler.epoch = self.progress.epoch
         sums: dict[str, float] = {}
-        for number, batch in enumerate(self.batches):
-            self._set_learning_rate()
-            losses = self._step(batch)
+        num_batches = len(self.batches)
+        for number, batch in enumerate(self.batches, 1):
+            done = self.progress.epoch + (number - 1) / num_batches
+            optimizing.set_rates(self.optimizer, self.settings, done)
+            is_last = number % self.accumulate == 0 or number == num_batches
+            with nullcontext() if is_last else self._alone():
+                losses = self._step(batch)
             for name, value in losses.items():
-                sums[name] = sums.get(name, 0.0) + value
+                sums[name] = sums.get(name, 0.0) + value / num_batches
             for callback in self._mine():
-                callback.on_step(self.progress.epoch + 1, number + 1, len(self.batches), losses)
-            is_last = number + 1 == len(self.batches)
-            if (self.num_steps % self.accumulate) == 0 or is_last:
+                callback.on_step(self.progress.epoch + 1, number, num_batches, losses)
+            if is_last:
                 self._update()
         self.progress.epoch += 1
         rate = self.optimizer.param_groups[0]["lr"]
-        means = {f"loss/{name}": total / len(self.batches) for name, total in sums.items()}
-        return {"epoch": self.progress.epoch, "learning_rate": rate, **means}
+        losses = {f"loss/{name}": one for name, one in ranks.mean(sums, self.device).items()}
+        return {"epoch": self.progress.epoch, "learning_rate": rate, **losses}
+
+    def _alone(self) -> AbstractContextManager[Any]:
+        """Keep gradients to this process; the last batch before an update shares them all."""
+        model = self.model
+        return model.no_sync() if isinstance(model, DistributedDataParallel) else nullcontext()
 
     def _step(self, batch: Batch) -> dict[str, float]:
         """Add the gradients of one batch; return its losses."""
@@ -213,23 +245,7 @@ class Trainer:
         self.optimizer.step()
         self.optimizer.zero_grad()
         self.num_updates += 1
-        decay = self.settings.ema_decay * (1 - math.exp(-self.num_updates / EMA_RAMP))
-        mean, now = self.ema.state_dict(), self.network.state_dict()
-        for name, value in mean.items():
-            if value.is_floating_point():
-                value.lerp_(now[name].detach(), 1 - decay)
-
-    def _set_learning_rate(self) -> None:
-        settings = self.settings
-        done = self.num_steps / len(self.batches)
-        cosine = (1 + math.cos(math.pi * min(1.0, done / settings.epochs))) / 2
-        rate = settings.learning_rate * (
-            settings.final_factor + (1 - settings.final_factor) * cosine
-        )
-        warm = min(1.0, done / settings.warmup_epochs) if settings.warmup_epochs else 1.0
-        for group in self.optimizer.param_groups:
-            start = BIAS_WARMUP[settings.optimizer] if group["is_bias"] else 0.0
-            group["lr"] = start + warm * (rate - start)
+        optimizing.follow(self.ema, self.network, self.settings.ema_decay, self.num_updates)
 
     def _validate(self, row: dict[str, float]) -> None:
         """Measure the running mean, and write it down where it is the best so far."""
@@ -241,14 +257,8 @@ class Trainer:
             _save(self.folder / BEST, {"network": self.ema.state_dict()})
         if self.rank == 0:
             self._checkpoint()
-        self._share_best()
-
-    def _share_best(self) -> None:
-        """Have every process know the best epoch, so that all end at the same one."""
-        if self.num_ranks > 1:
-            best = torch.tensor([self.progress.best_epoch], device=self.device)
-            torch.distributed.broadcast(best, 0)
-            self.progress.best_epoch = int(best)
+        # all are to end at the same epoch
+        self.progress.best_epoch = ranks.of_the_first(self.progress.best_epoch, self.device)
 
     def _checkpoint(self) -> None:
         state = {
@@ -258,48 +268,13 @@ class Trainer:
             "num_steps": self.num_steps,
             "num_updates": self.num_updates,
             "progress": asdict(self.progress),
+            "labels": list(self.labels),
+            "num_pictures": self.num_pictures,
         }
         _save(self.folder / CHECKPOINT, state)
 
 
-def _place() -> tuple[int, int]:
-    """Return this process's number and how many there are."""
-    if not torch.distributed.is_available() or not torch.distributed.is_initialized():
-        return 0, 1
-    return torch.distributed.get_rank(), torch.distributed.get_world_size()
-
-
 def _save(path: Path, state: Mapping[str, Any]) -> None:
     """Write a file that is whole whenever it is there."""
-    part = path.with_suffix(".part")
-    torch.save(dict(state), part)
-    part.replace(path)
-
-
-def _optimizer(network: Network, settings: TrainSettings) -> torch.optim.Optimizer:
-    """Return the optimizer: decay for weights only, and biases apart for their warm-up."""
-    weights: list[nn.Parameter] = []
-    others: list[nn.Parameter] = []
-    biases: list[nn.Parameter] = []
-    for module in network.modules():
-        for name, parameter in module.named_parameters(recurse=False):
-            if not parameter.requires_grad:
-                continue
-            is_bias = name == "bias"
-            group = biases if is_bias else others if parameter.ndim < 2 else weights
-            group.append(parameter)
-    groups = [
-        {"params": weights, "weight_decay": settings.weight_decay, "is_bias": False},
-        {"params": others, "weight_decay": 0.0, "is_bias": False},
-        {"params": biases, "weight_decay": 0.0, "is_bias": True},
-    ]
-    groups = [group for group in groups if group["params"]]
-    if settings.optimizer == "adamw":
-        return torch.optim.AdamW(groups, settings.learning_rate, (settings.momentum, 0.999))
-    return torch.optim.SGD(groups, settings.learning_rate, settings.momentum, nesterov=True)
-
-
-def _keep_frozen_still(network: Network, freeze: int) -> None:
-    """Keep the statistics of frozen layers as they are, too."""
-    for layer in list(network.model)[:freeze]:
-        layer.eval()
+    with whole(path) as part:
+        torch.save(dict(state), part)

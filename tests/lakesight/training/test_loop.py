@@ -1,6 +1,7 @@
 """A real, tiny network on a few generated scenes: it learns, and a kill changes nothing."""
 
 import math
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,11 +14,12 @@ from lakesight.errors import UserError
 from lakesight.models.yolo.architecture import Task
 from lakesight.models.yolo.network import Network, build_network
 from lakesight.training.augment import Augmentation
-from lakesight.training.loop import Callback, Trainer
+from lakesight.training.loop import Callback, Progress, Trainer
 from lakesight.training.sample import InstanceMap, Sample, xywhr_to_quads
 from lakesight.training.settings import TrainSettings
 
 SIDE = 96
+PLAIN = Augmentation(mosaic=0)
 
 
 def instances_of(scene: scenes.Scene) -> InstanceMap:
@@ -33,7 +35,7 @@ class Generated:
 
     task: Task
     count: int = 4
-    labels = scenes.LABELS
+    labels: tuple[str, ...] = scenes.LABELS
 
     def __len__(self) -> int:
         return self.count
@@ -115,6 +117,71 @@ def test_a_resumed_training_has_the_same_curve(tmp_path: Path) -> None:
     assert again.resume()
     assert again.progress.epoch == 2
     assert again.fit().history == whole
+
+
+def rates(folder: Path, epochs: int, num_pictures: int, batch_size: int) -> list[float]:
+    """Return the learning rates of a training that goes on from the folder's checkpoint."""
+    chosen = settings(4).model_copy(update={"batch_size": batch_size, "augmentation": PLAIN})
+
+    class Kill(Callback):
+        def on_epoch(self, progress: Progress) -> None:
+            if progress.epoch == epochs:
+                raise KeyboardInterrupt
+
+    data = Generated("classify", num_pictures)
+    made = Trainer(tiny("classify"), data, lambda _: {"fitness": 1.0}, chosen, folder, [Kill()])
+    made.resume()
+    with suppress(KeyboardInterrupt):
+        made.fit()
+    return [row["learning_rate"] for row in made.progress.history]
+
+
+def test_more_pictures_and_other_batches_keep_the_schedule(tmp_path: Path) -> None:
+    """As after an output has grown, or with another number of workers."""
+    rates(tmp_path, 2, num_pictures=4, batch_size=4)
+    found = rates(tmp_path, 4, num_pictures=6, batch_size=1)
+    cosine = [(1 + math.cos(math.pi * done / 4)) / 2 for done in (2 + 5 / 6, 3 + 5 / 6)]
+    assert found[2:] == pytest.approx([2e-3 * (0.01 + 0.99 * part) for part in cosine])
+
+
+def test_other_classes_are_refused(tmp_path: Path) -> None:
+    trainer("classify", tmp_path, epochs=1).fit()
+    other = Generated("classify")
+    other.labels = (*scenes.LABELS[1:], scenes.LABELS[0])
+    chosen = settings(2)
+    made = Trainer(tiny("classify"), other, lambda _: {"fitness": 1.0}, chosen, tmp_path)
+    with pytest.raises(UserError, match=f"trained on the classes {scenes.LABELS[0]}, "):
+        made.resume()
+
+
+class Loud(Callback):
+    """Fails, and fails again when it hears that something failed."""
+
+    def on_epoch(self, progress: Progress) -> None:
+        raise RuntimeError("the first")
+
+    def on_failure(self, error: BaseException) -> None:
+        raise RuntimeError("the second")
+
+
+class Listener(Callback):
+    heard: BaseException | None = None
+
+    def on_failure(self, error: BaseException) -> None:
+        self.heard = error
+
+
+def test_every_callback_hears_of_the_failure_that_was_first(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    listener = Listener()
+    data, chosen = Generated("classify"), settings(1)
+    callbacks = [Loud(), listener]
+    made = Trainer(tiny("classify"), data, lambda _: {"fitness": 1}, chosen, tmp_path, callbacks)
+    with pytest.raises(RuntimeError, match="the first"):
+        made.fit()
+    assert str(listener.heard) == "the first"
+    assert "Loud failed after that" in caplog.text
 
 
 def test_a_loss_that_is_no_number_ends_the_training(tmp_path: Path) -> None:

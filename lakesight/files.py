@@ -1,0 +1,61 @@
+"""Files that are whole whenever they are there, and folders that one process at a time writes."""
+
+import errno
+import fcntl
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from uuid import uuid4
+
+from lakesight.errors import UserError
+
+log = logging.getLogger(__name__)
+
+LOCK = ".lock"
+PART = ".part"
+"""Suffix of a file that is being written, or that a killed process has left."""
+NO_LOCKS = {errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
+
+
+@contextmanager
+def whole(path: Path) -> Iterator[Path]:
+    """Yield where to write what becomes `path` at the end, whoever else writes it too.
+
+    Where the body fails, or the process is killed, `path` stays as it was.
+    """
+    part = path.with_name(f".{path.name}.{uuid4().hex}{PART}")
+    try:
+        yield part
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a text file that is whole whenever it is there."""
+    with whole(path) as part:
+        part.write_text(text, encoding="utf-8")
+
+
+@contextmanager
+def locked(folder: Path, busy: str) -> Iterator[None]:
+    """Keep other processes from a folder, which is made where there is none.
+
+    Raises UserError, with the sentence `busy`, where another one holds it. The lock is on a
+    file, as NFS wants it, and ends with the process, however that ends. Where the file system knows
+    no locks, that is a warning.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"expected a folder, got the file {folder}")
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / LOCK).open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise UserError(busy) from error
+        except OSError as error:
+            if error.errno not in NO_LOCKS:
+                raise
+            log.warning("%s cannot be locked: let no second run write there", folder)
+        yield
