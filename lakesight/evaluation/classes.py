@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import pyarrow as pa
 
+from lakesight.errors import UserError
 from lakesight.evaluation.labels import Labels, null_notes
 from lakesight.evaluation.result import Evaluation, by_kind
 from lakesight.evaluation.truth import kinds_of
@@ -13,11 +14,17 @@ from lakesight.training.datasets import Labelled, Pictures
 
 
 class ClassJudge:
-    """Judges one class a picture; or several, where any picture has not exactly one."""
+    """Judges one class a picture; any number of them where the dataset is `multi_label`."""
 
     def __init__(self, dataset: Pictures) -> None:
         self._labels = Labels(dataset.labels)
-        self._several = any(len(one.class_ids) != 1 for one in dataset.pictures)
+        self._several = dataset.multi_label
+        other = [one for one in dataset.pictures if len(one.class_ids) != 1]
+        if other and not self._several:
+            raise UserError(
+                f"{other[0].path} has {len(other[0].class_ids)} classes: give it one, or judge all "
+                "classes of a picture with multi_label"
+            )
         self._one_class = ClassEvaluator(dataset.labels)
         self._any_class = MultiLabelEvaluator(dataset.labels)
         self._num_blank = 0

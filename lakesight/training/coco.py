@@ -9,16 +9,56 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import BaseModel, FiniteFloat, PositiveInt, ValidationError
 
 from lakesight.errors import UserError
 from lakesight.training.datasets import Labelled, Pictures, Task, clipped
-from lakesight.training.flips import FlipIndices, flip_indices_of
+from lakesight.training.flips import FlipIndices, checked, flip_indices_of
 from lakesight.training.sample import Floats, xywhr_to_quads
 
-Annotation = Mapping[str, Any]
-IMAGE_FIELDS = frozenset(
-    {"id", "width", "height", "file_name", "license", "flickr_url", "coco_url", "date_captured"}
-)
+COCOS_OWN = frozenset({"license", "flickr_url", "coco_url", "date_captured"})
+"""Further fields of an image, which say nothing of what kind it is."""
+
+Number = FiniteFloat
+
+
+class Image(BaseModel, extra="allow"):
+    """One of `images`."""
+
+    id: int | str
+    width: PositiveInt
+    height: PositiveInt
+    file_name: str
+
+
+class Category(BaseModel):
+    """One of `categories`."""
+
+    id: int
+    name: str
+    keypoints: tuple[str, ...] | None = None
+
+
+class Annotation(BaseModel):
+    """One of `annotations`; `obb` is ours."""
+
+    id: Any = None
+    image_id: int | str
+    category_id: int
+    bbox: tuple[Number, Number, Number, Number]
+    iscrowd: int | None = None
+    area: Number | None = None
+    segmentation: Any = None
+    keypoints: tuple[Number, ...] | None = None
+    obb: tuple[Number, Number, Number, Number, Number] | None = None
+
+
+class Content(BaseModel):
+    """What of a COCO file is read."""
+
+    images: tuple[Image, ...]
+    annotations: tuple[Annotation, ...]
+    categories: tuple[Category, ...]
 
 
 def open_coco(annotations: Path, images: Path, task: Task) -> Pictures:
@@ -26,94 +66,114 @@ def open_coco(annotations: Path, images: Path, task: Task) -> Pictures:
 
     Class ids follow the order of the categories' ids. Crowds are kept apart (`Labelled.crowd`);
     what an image says beyond COCO's own fields are its `kinds`. Raises UserError for annotations of
-    unknown pictures or categories, boxes outside their picture, and for what the task needs and an
-    annotation lacks.
+    unknown pictures or categories, boxes outside their picture, numbers that are none, and for what
+    the task needs and an annotation lacks.
     """
-    content = read_json(annotations)
-    categories = sorted(content["categories"], key=lambda each: each["id"])
-    class_ids = {each["id"]: number for number, each in enumerate(categories)}
-    by_picture: dict[int, list[Annotation]] = {each["id"]: [] for each in content["images"]}
-    crowds: dict[int, list[Annotation]] = {number: [] for number in by_picture}
-    for annotation in content["annotations"]:
+    content = read_content(annotations)
+    categories = sorted(content.categories, key=lambda each: each.id)
+    class_ids = {each.id: number for number, each in enumerate(categories)}
+    by_picture: dict[int | str, list[Annotation]] = {each.id: [] for each in content.images}
+    crowds: dict[int | str, list[Annotation]] = {number: [] for number in by_picture}
+    for annotation in content.annotations:
         _check_annotation(annotation, by_picture, class_ids, annotations)
-        several = crowds if annotation.get("iscrowd") else by_picture
-        several[annotation["image_id"]].append(annotation)
+        several = crowds if annotation.iscrowd else by_picture
+        several[annotation.image_id].append(annotation)
     labelled = partial(_from_coco, class_ids=class_ids, folder=images, task=task)
     pictures = [
         replace(
-            labelled(image, by_picture[image["id"]]),
-            crowd=labelled(image, crowd) if (crowd := crowds[image["id"]]) else None,
+            labelled(image, by_picture[image.id]),
+            crowd=labelled(image, crowd) if (crowd := crowds[image.id]) else None,
             kinds=_kinds(image),
         )
-        for image in content["images"]
+        for image in content.images
     ]
-    labels = tuple(each["name"] for each in categories)
-    flips = _flip_indices(categories) if task == "pose" else None
-    return Pictures(labels, pictures, task, flip_indices=flips)
+    dataset = Pictures(tuple(each.name for each in categories), pictures, task)
+    if task != "pose":
+        return dataset
+    _check_names(categories, dataset.num_keypoints, annotations)
+    return replace(dataset, flip_indices=_flip_indices(categories, annotations))
 
 
-def _flip_indices(categories: Sequence[Mapping[str, Any]]) -> FlipIndices | None:
+def _check_names(categories: Sequence[Category], num_keypoints: int, where: Path) -> None:
+    """Raise UserError where a category names more or fewer keypoints than annotations have."""
+    for one in categories:
+        if one.keypoints and num_keypoints and len(one.keypoints) != num_keypoints:
+            raise UserError(
+                f"{where}: the category {one.name} names {len(one.keypoints)} keypoints, but "
+                f"annotations have {num_keypoints}: name as many"
+            )
+
+
+def _flip_indices(categories: Sequence[Category], where: Path) -> FlipIndices | None:
     """Return what all categories with names of keypoints agree on."""
-    found = {flip_indices_of(names) for each in categories if (names := each.get("keypoints"))}
-    return found.pop() if len(found) == 1 else None
+    names = [each.keypoints for each in categories if each.keypoints]
+    found = {flip_indices_of(each) for each in names}
+    indices = found.pop() if len(found) == 1 else None
+    what = f"the names of keypoints in {where}"
+    return None if indices is None else checked(indices, len(names[0]), what)
 
 
-def _kinds(image: Mapping[str, Any]) -> dict[str, str]:
+def _kinds(image: Image) -> dict[str, str]:
     """Return what an image says of itself beyond COCO's own fields, such as its camera."""
     return {
         name: str(value)
-        for name, value in image.items()
-        if name not in IMAGE_FIELDS and isinstance(value, str | int)
+        for name, value in (image.model_extra or {}).items()
+        if name not in COCOS_OWN and isinstance(value, str | int)
     }
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """Return the content of a COCO file, or raise UserError saying what it lacks."""
+def read_content(path: Path) -> Content:
+    """Return the content of a COCO file, or raise UserError saying what is wrong with it."""
     try:
         content = json.loads(path.read_bytes())
     except (OSError, ValueError) as error:
         raise UserError(f"cannot read {path} as JSON: {error}") from error
-    missing = {"images", "annotations", "categories"} - content.keys()
-    if missing:
+    known = content.keys() if isinstance(content, dict) else set()
+    if missing := Content.model_fields.keys() - known:
         raise UserError(f"{path} is no COCO file: it lacks {', '.join(sorted(missing))}")
-    found: dict[str, Any] = content
-    return found
+    try:
+        return Content.model_validate(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise UserError(f"{path}: {where}: {first['msg']}") from error
 
 
 def _check_annotation(
     annotation: Annotation,
-    pictures: Mapping[int, object],
+    pictures: Mapping[int | str, object],
     class_ids: Mapping[int, int],
     where: Path,
 ) -> None:
-    name = f"{where}: annotation {annotation.get('id')}"
-    if annotation["image_id"] not in pictures:
-        raise UserError(f"{name} is of picture {annotation['image_id']}, which is not in `images`")
-    if annotation["category_id"] not in class_ids:
+    name = f"{where}: annotation {annotation.id}"
+    if annotation.image_id not in pictures:
+        raise UserError(f"{name} is of picture {annotation.image_id}, which is not in `images`")
+    if annotation.category_id not in class_ids:
         raise UserError(
-            f"{name} is of category {annotation['category_id']}, which is not in `categories`"
+            f"{name} is of category {annotation.category_id}, which is not in `categories`"
         )
 
 
 def _from_coco(
-    image: Mapping[str, Any],
+    image: Image,
     annotations: Sequence[Annotation],
     class_ids: Mapping[int, int],
     folder: Path,
     task: Task,
 ) -> Labelled:
-    size = image["width"], image["height"]
-    boxes = np.array([each["bbox"] for each in annotations], np.float32).reshape(-1, 4)
+    size = image.width, image.height
+    boxes = np.array([each.bbox for each in annotations], np.float32).reshape(-1, 4)
     boxes[:, 2:] += boxes[:, :2]
-    path = folder / image["file_name"]
-    ids = np.array([class_ids[each["category_id"]] for each in annotations], np.int64)
+    path = folder / image.file_name
+    ids = np.array([class_ids[each.category_id] for each in annotations], np.int64)
+    shapes = _needed(annotations, "segmentation", task == "segment", path)
     return Labelled(
         path=path,
         size_wh=size,
         boxes_xyxy=clipped(boxes, size, str(path)),
         class_ids=ids,
-        shapes=_needed(annotations, "segmentation", task == "segment", path),
-        keypoints=_keypoints(_needed(annotations, "keypoints", task == "pose", path)),
+        shapes=tuple(_checked_shape(one, size, path) for one in shapes),
+        keypoints=_keypoints(_needed(annotations, "keypoints", task == "pose", path), path),
         quads=_quads(_needed(annotations, "obb", task == "obb", path)),
         areas=_areas(annotations),
     )
@@ -121,7 +181,7 @@ def _from_coco(
 
 def _areas(annotations: Sequence[Annotation]) -> npt.NDArray[np.float64] | None:
     """Return the areas that annotations give; None where one of them gives none."""
-    areas = [each["area"] for each in annotations if "area" in each]
+    areas = [each.area for each in annotations if each.area is not None]
     return np.array(areas, np.float64) if len(areas) == len(annotations) else None
 
 
@@ -131,14 +191,46 @@ def _needed(
     """Return a field of every annotation, where the task needs it."""
     if not is_needed:
         return ()
-    if any(not each.get(name) for each in annotations):
+    if any(not getattr(each, name) for each in annotations):
         raise UserError(f"an annotation of {path} has no {name}, which this task needs")
-    return tuple(each[name] for each in annotations)
+    return tuple(getattr(each, name) for each in annotations)
 
 
-def _keypoints(flat: Sequence[Sequence[float]]) -> Floats | None:
+def _checked_shape(shape: Any, size_wh: tuple[int, int], path: Path) -> Any:
+    """Return a mask that can be drawn; UserError for another one."""
+    width, height = size_wh
+    if isinstance(shape, Mapping):
+        if "counts" not in shape or list(shape.get("size", ())) != [height, width]:
+            raise UserError(
+                f"a mask of {path} must have `counts`, and the `size` {[height, width]} of its "
+                f"picture, but got {shape.get('size')}"
+            )
+        return shape
+    try:
+        rings = [np.array(ring, np.float64) for ring in shape]
+        is_whole = all(
+            ring.ndim == 1 and len(ring) >= 6 and len(ring) % 2 == 0 and np.isfinite(ring).all()
+            for ring in rings
+        )
+    except (TypeError, ValueError):
+        is_whole = False
+    if not is_whole:
+        raise UserError(
+            f"a mask of {path} must be polygons [[x0, y0, x1, y1, x2, y2, …], …] of three points "
+            f"or more, or run lengths, but got {str(shape)[:80]}"
+        )
+    return shape
+
+
+def _keypoints(flat: Sequence[Sequence[float]], path: Path) -> Floats | None:
     if not flat:
         return None
+    counts = sorted({len(one) for one in flat})
+    if len(counts) > 1 or counts[0] % 3:
+        raise UserError(
+            f"the annotations of {path} have {' and '.join(map(str, counts))} numbers of "
+            "keypoints: give x, y and visibility of the same points for each"
+        )
     return np.array(flat, np.float32).reshape(len(flat), -1, 3)
 
 

@@ -26,6 +26,7 @@ from lakesight.training.flips import FlipIndices
 from lakesight.training.sample import Floats, InstanceMap, Sample
 
 Task = Literal["detect", "segment", "pose", "obb", "classify"]
+Split = Literal["train", "val", "test"]
 MAX_OUTSIDE_PX = 2.0
 """A box may reach so far out of its picture, as rounding leaves it; it is cut."""
 
@@ -125,6 +126,17 @@ class Pictures:
     """Larger pictures are read at this size."""
     flip_indices: FlipIndices | None = None
     """Of the keypoints; None where nobody knows."""
+    multi_label: bool = False
+    """Classify only: a picture may have any number of the classes, else it has one."""
+
+    def __post_init__(self) -> None:
+        """Raise UserError unless all objects of poses have as many keypoints."""
+        for one in self.pictures if self.task == "pose" else ():
+            if one.keypoints is not None and one.keypoints.shape[1] != self.num_keypoints:
+                raise UserError(
+                    f"an object on {one.path} has {one.keypoints.shape[1]} keypoints, others have "
+                    f"{self.num_keypoints}: give all of them the same points"
+                )
 
     def __len__(self) -> int:
         return len(self.pictures)
@@ -186,11 +198,11 @@ def _mask(shape: Any, height: int, width: int) -> npt.NDArray[np.bool_]:
 
 
 def clipped(boxes_xyxy: Floats, size_wh: tuple[int, int], where: str) -> Floats:
-    """Return boxes cut to their picture; UserError where one is empty or lies outside."""
+    """Return boxes cut to their picture; UserError where one is empty, outside, or no numbers."""
     limit = np.array(size_wh * 2, np.float32)
     outside = np.maximum(-boxes_xyxy, boxes_xyxy - limit).max(1, initial=0)
     inside = np.clip(boxes_xyxy, 0, limit)
-    empty = (inside[:, 2:] <= inside[:, :2]).any(1)
+    empty = ~(inside[:, 2:] > inside[:, :2]).all(1)  # NaN is not larger than anything
     if bad := np.flatnonzero(empty | (outside > MAX_OUTSIDE_PX)).tolist():
         raise UserError(
             f"{where}: box {bad[0]} is {boxes_xyxy[bad[0]].tolist()} (left, top, right, bottom) in "

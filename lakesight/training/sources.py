@@ -1,20 +1,21 @@
 """What is given to train or evaluate with, to labelled pictures, whatever it is."""
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from lakesight.errors import UserError
 from lakesight.lake.output import Output
 from lakesight.training.coco import open_coco
-from lakesight.training.datasets import Labelled, Pictures, Task
+from lakesight.training.datasets import Labelled, Pictures, Split, Task
 from lakesight.training.folders import open_folders
 from lakesight.training.lake import open_output
 from lakesight.training.lake_truth import LakeLabels
 from lakesight.training.yolo_text import open_yolo_text
 
-Split = Literal["train", "val", "test"]
+__all__ = ["Split", "open_data"]
 
 
 def open_data(
@@ -34,9 +35,15 @@ def open_data(
     - a folder of `train/` and `val/`, each with a folder per class, to classify
     - an output of Lakesight, a folder or s3:// prefix; `labels` say which of its values are true
 
-    Raises UserError where it is none of them, or something in it is wrong.
+    With `multi_label` a picture to classify has all its classes. Raises UserError where it is none
+    of them, or something in it is wrong.
     """
     path = Path(data)
+    if task == "classify" and path.suffix in (".yaml", ".yml", ".json"):
+        raise UserError(
+            f"{data} says what is where on a picture, and classify wants the class of the whole: "
+            "give a folder with train/CLASS/ and val/CLASS/, scenes, or an output"
+        )
     if path.suffix in (".yaml", ".yml"):
         return open_yolo_text(path, split, task)
     if path.suffix == ".json":
@@ -44,7 +51,7 @@ def open_data(
     if (path / "scenes.json").is_file():
         return _scenes(path, split, task, multi_label=multi_label)
     if (path / split).is_dir() and task == "classify":
-        return open_folders(path / split)
+        return replace(open_folders(path / split), multi_label=multi_label)
     if Output.open(data).is_bound():
         if split == "test":
             raise UserError(f"{data} has the parts train and val: see val_fraction")
@@ -83,4 +90,4 @@ def _scenes(folder: Path, split: Split, task: Task, *, multi_label: bool) -> Pic
         )
         for row in rows
     ]
-    return Pictures(LABELS, pictures, task)
+    return Pictures(LABELS, pictures, task, multi_label=multi_label)

@@ -4,27 +4,58 @@
 `class x y w h` then `px py v` for each keypoint. A `data.yaml` names the classes and the splits.
 """
 
-from collections.abc import Mapping
+import math
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, get_args
 
 import numpy as np
 import yaml
+from pydantic import BaseModel, PositiveInt, ValidationError
 
 from lakesight.errors import UserError
-from lakesight.training.datasets import Labelled, Pictures, Task, clipped, image_files, size_of
+from lakesight.training.datasets import (
+    Labelled,
+    Pictures,
+    Split,
+    Task,
+    clipped,
+    image_files,
+    size_of,
+)
 from lakesight.training.flips import FlipIndices, checked
 from lakesight.training.sample import Floats
 
 
-class DataFile(NamedTuple):
-    """A `data.yaml`."""
+class DataFile(BaseModel, coerce_numbers_to_str=True):
+    """A `data.yaml`: names of the classes, and where the splits are; other fields do not matter."""
 
-    folder: Path
-    labels: tuple[str, ...]
-    splits: Mapping[str, Path]
-    keypoint_shape: tuple[int, int] | None
-    flip_indices: FlipIndices | None
+    names: dict[int, str] | tuple[str, ...]
+    path: str = "."
+    train: str | tuple[str, ...] = ()
+    val: str | tuple[str, ...] = ()
+    test: str | tuple[str, ...] = ()
+    """Folders of pictures, relative to `path`, and that to the file."""
+    kpt_shape: tuple[PositiveInt, Literal[2, 3]] | None = None
+    """Keypoints of an object, and the numbers of each."""
+    flip_idx: Any = None
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Names of the classes by id."""
+        names = self.names
+        return tuple(names[id_] for id_ in sorted(names)) if isinstance(names, dict) else names
+
+    def folders(self, split: Split) -> list[str]:
+        """Return the folders of a split, as they are written."""
+        written: str | tuple[str, ...] = getattr(self, split)
+        return [written] if isinstance(written, str) else list(written)
+
+    def flip_indices(self, where: Path) -> FlipIndices | None:
+        """Return what keypoints become in a mirror; UserError where they do not pair."""
+        if not self.flip_idx or not self.kpt_shape:
+            return None
+        listed = self.flip_idx if isinstance(self.flip_idx, list) else [self.flip_idx]
+        return checked(listed, self.kpt_shape[0], f"flip_idx in {where}")
 
 
 def read_data_file(path: Path) -> DataFile:
@@ -35,31 +66,33 @@ def read_data_file(path: Path) -> DataFile:
         raise UserError(f"cannot read {path}: {error}") from error
     if not isinstance(content, dict) or "names" not in content:
         raise UserError(f"{path} is no YOLO data file: it lacks `names`, the names of the classes")
-    names = content["names"]
-    labels = tuple(names[id_] for id_ in sorted(names)) if isinstance(names, dict) else tuple(names)
-    folder = path.parent / str(content.get("path", "."))
-    splits = {
-        name: folder / content[name] for name in ("train", "val", "test") if content.get(name)
-    }
-    shape = content.get("kpt_shape")
-    flips = content.get("flip_idx")
-    if flips and shape:
-        listed = flips if isinstance(flips, list) else [flips]
-        flips = checked(listed, shape[0], f"flip_idx in {path}")
-    return DataFile(folder, labels, splits, tuple(shape) if shape else None, flips or None)
+    try:
+        return DataFile.model_validate({k: v for k, v in content.items() if v is not None})
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise UserError(f"{path}: {first['loc'][0]}: {first['msg']}") from error
 
 
-def open_yolo_text(path: Path, split: str, task: Task) -> Pictures:
+def open_yolo_text(path: Path, split: Split, task: Task) -> Pictures:
     """Open one split of a `data.yaml`. A picture without a text file has no objects."""
     data = read_data_file(path)
-    if split not in data.splits:
-        raise UserError(f"{path} has no split {split!r}; it has {', '.join(data.splits) or 'none'}")
-    folder = data.splits[split]
+    if not data.folders(split):
+        there = [name for name in get_args(Split) if data.folders(name)]
+        raise UserError(f"{path} has no split {split!r}; it has {', '.join(there) or 'none'}")
+    files = [
+        file
+        for folder in data.folders(split)
+        for file in _pictures(path.parent / data.path / folder, split, path)
+    ]
+    pictures = [_labelled(each, data, task) for each in files]
+    return Pictures(data.labels, pictures, task, flip_indices=data.flip_indices(path))
+
+
+def _pictures(folder: Path, split: Split, path: Path) -> list[Path]:
     files = image_files(folder)
     if not files:
         raise UserError(f"there are no pictures in {folder}, the split {split!r} of {path}")
-    pictures = [_labelled(each, data, task) for each in files]
-    return Pictures(data.labels, pictures, task, flip_indices=data.flip_indices)
+    return files
 
 
 def labels_file(image: Path) -> Path:
@@ -84,9 +117,12 @@ def _labelled(image: Path, data: DataFile, task: Task) -> Labelled:
 
 def _numbers(line: str, file: Path, number: int) -> list[float]:
     try:
-        return [float(word) for word in line.split()]
+        values = [float(word) for word in line.split()]
     except ValueError:
-        raise UserError(f"{file}, line {number}: expected numbers, got {line!r}") from None
+        values = [math.nan]
+    if not all(map(math.isfinite, values)):
+        raise UserError(f"{file}, line {number}: expected numbers, got {line!r}")
+    return values
 
 
 def _class_id(value: float, data: DataFile, file: Path) -> int:
@@ -122,8 +158,8 @@ def _of_task(
     boxes = clipped(boxes, size, where)
     if task != "pose":
         return Labelled(image, size, boxes, ids)
-    assert data.keypoint_shape is not None
-    count, dims = data.keypoint_shape
+    assert data.kpt_shape is not None
+    count, dims = data.kpt_shape
     points_kd = np.array([row[4:] for row in values], np.float32).reshape(-1, count, dims)
     there = points_kd[..., 2:] if dims == 3 else np.full((*points_kd.shape[:2], 1), 2, np.float32)
     keypoints = np.concatenate([points_kd[..., :2] * scale, there], -1)
@@ -132,9 +168,9 @@ def _of_task(
 
 def _check_count(row: Floats, task: Task, data: DataFile, where: str) -> None:
     """Raise UserError unless a line has as many numbers as its task wants."""
-    if task == "pose" and data.keypoint_shape is None:
+    if task == "pose" and data.kpt_shape is None:
         raise UserError("the data file lacks `kpt_shape: [points, 2 or 3]`, which pose needs")
-    shape = data.keypoint_shape or (0, 0)
+    shape = data.kpt_shape or (0, 0)
     wanted = {"detect": 4, "obb": 8, "pose": 4 + shape[0] * shape[1]}.get(task)
     is_polygon = task == "segment" and len(row) >= 6 and len(row) % 2 == 0
     if len(row) != wanted and not is_polygon:

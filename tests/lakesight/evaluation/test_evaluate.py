@@ -186,10 +186,15 @@ def test_any_number_of_classes_a_picture(tmp_path: Path) -> None:
     scores = [
         [{c["label"]: c["score"] for c in one}[name] for name in dataset.labels] for one in found
     ]
-    result = evaluate(judged, replace(dataset, pictures=pictures)).results["classes"]
+    several = replace(dataset, pictures=pictures, multi_label=True)
+    result = evaluate(judged, several).results["classes"]
     assert isinstance(result, MultiLabelResult)
     expected = average_precision_score(truth, np.array(scores), average="macro")
     assert result.map == pytest.approx(expected, abs=1e-9)
+    by_folder = replace(dataset, multi_label=True)  # each picture happens to have one class
+    assert isinstance(evaluate(judged, by_folder).results["classes"], MultiLabelResult)
+    with pytest.raises(UserError, match=r"has [02] classes: give it one, or judge all classes"):
+        evaluate(judged, replace(several, multi_label=False))
 
 
 def labelled(number: int, **more: Any) -> Labelled:

@@ -1,6 +1,7 @@
 """Labelled pictures from COCO JSON, YOLO text and folders of classes, and mistakes in them."""
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -163,7 +164,15 @@ def test_polygons_are_filled(tmp_path: Path, images: Path) -> None:
         ({"category_id": 99}, "category 99, which is not in `categories`"),
         ({"bbox": [60, 20, 30, 16]}, "reaches outside"),
         ({"bbox": [10, 20, 0, 16]}, "it is empty"),
+        ({"bbox": [10, 20, math.nan, 16]}, r"annotations\.0\.bbox\.2: .* a finite number"),
+        ({"bbox": [10, 20, 30]}, r"annotations\.0\.bbox\.3: Field required"),
+        ({"bbox": None}, r"annotations\.0\.bbox: Input should be a valid tuple"),
+        ({"area": math.inf}, r"annotations\.0\.area: .* a finite number"),
         ({"segmentation": []}, "has no segmentation, which this task needs"),
+        ({"segmentation": [[10, 20, 40, math.nan, 40, 36]]}, "a mask of .*a.png must be polygons"),
+        ({"segmentation": [[10, 20, 40, 20]]}, "must be polygons .* of three points or more"),
+        ({"segmentation": [10, 20, 40, 20, 40, 36]}, "must be polygons"),
+        ({"segmentation": {"size": [9, 9], "counts": "09"}}, r"the `size` \[60, 80\] of its pic"),
     ],
 )
 def test_a_wrong_annotation_is_said_with_its_place(
@@ -171,6 +180,52 @@ def test_a_wrong_annotation_is_said_with_its_place(
 ) -> None:
     with pytest.raises(UserError, match=message):
         open_coco(coco(tmp_path, **changes), images, "segment")
+
+
+@pytest.mark.parametrize(
+    ("kind", "field", "message"),
+    [
+        ("images", "width", r"images\.0\.width: Field required"),
+        ("images", "file_name", r"images\.0\.file_name: Field required"),
+        ("categories", "name", r"categories\.0\.name: Field required"),
+        ("annotations", "image_id", r"annotations\.0\.image_id: Field required"),
+    ],
+)
+def test_what_a_coco_file_lacks_is_said(
+    tmp_path: Path, images: Path, kind: str, field: str, message: str
+) -> None:
+    path = coco(tmp_path)
+    content = json.loads(path.read_text())
+    del content[kind][0][field]
+    path.write_text(json.dumps(content))
+    with pytest.raises(UserError, match=message):
+        open_coco(path, images, "detect")
+    path.write_text("[]")
+    with pytest.raises(UserError, match="it lacks annotations, categories, images"):
+        open_coco(path, images, "detect")
+
+
+def test_all_objects_have_the_same_keypoints(tmp_path: Path, images: Path) -> None:
+    path = coco(tmp_path)
+    content = json.loads(path.read_text())
+    (first,) = content["annotations"]
+    content["annotations"].append(first | {"id": 2, "keypoints": [10, 20, 2]})
+    path.write_text(json.dumps(content))
+    with pytest.raises(UserError, match=r"a\.png have 3 and 9 numbers of keypoints"):
+        open_coco(path, images, "pose")
+    content["annotations"][1]["image_id"] = 8
+    path.write_text(json.dumps(content))
+    with pytest.raises(UserError, match=r"empty\.png has 1 keypoints, others have 3"):
+        open_coco(path, images, "pose")
+    content["annotations"].pop()
+    content["categories"][0]["keypoints"] = ["left_eye", "right_eye"]
+    path.write_text(json.dumps(content))
+    with pytest.raises(UserError, match="dog names 2 keypoints, but annotations have 3"):
+        open_coco(path, images, "pose")
+    content["categories"][0]["keypoints"] = ["left_eye", "right_eye", "right_eye"]
+    path.write_text(json.dumps(content))
+    with pytest.raises(UserError, match=r"names of keypoints in .* must name for each of 3"):
+        open_coco(path, images, "pose")
 
 
 def test_labels_for_another_size_are_refused(tmp_path: Path, images: Path) -> None:
@@ -216,6 +271,35 @@ def test_yolo_text_says_the_same(tmp_path: Path, images: Path, task: Any) -> Non
         np.testing.assert_allclose(sample.quads[0, 0], [10, 20], atol=1e-3)
 
 
+def test_a_split_may_be_several_folders(tmp_path: Path, images: Path) -> None:
+    more = images.parent / "more"
+    more.mkdir()
+    Image.open(images / "a.png").save(more / "b.png")
+    path = yolo(tmp_path, LINES["detect"], train=["images/train", "images/more"])
+    dataset = open_yolo_text(path, "train", "detect")
+    assert [one.path.name for one in dataset.pictures] == ["a.png", "empty.png", "b.png"]
+    assert [len(one.class_ids) for one in dataset.pictures] == [1, 0, 0]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"train": {"a": 1}}, "train: "),
+        ({"train": ["images/train", "images/none"]}, "no pictures in .*images/none"),
+        ({"train": None}, "has no split 'train'; it has none"),
+        ({"names": 2}, "names: "),
+        ({"kpt_shape": 17}, "kpt_shape: "),
+        ({"kpt_shape": [17, 4]}, "kpt_shape: "),
+    ],
+)
+def test_a_wrong_data_file_is_said(
+    tmp_path: Path, images: Path, change: dict[str, Any], message: str
+) -> None:
+    path = yolo(tmp_path, LINES["detect"], **change)
+    with pytest.raises(UserError, match=message):
+        open_yolo_text(path, "train", "detect")
+
+
 def test_yolo_text_says_what_a_mirror_does(tmp_path: Path, images: Path) -> None:
     line = LINES["pose"] + " 0.2 0.4 2"
     path = yolo(tmp_path, line, kpt_shape=[2, 3], flip_idx=[1, 0])
@@ -233,6 +317,10 @@ def test_yolo_text_says_what_a_mirror_does(tmp_path: Path, images: Path) -> None
         ("7 0.3 0.4 0.3 0.2", "detect", "class 7, but there are 2 names"),
         ("cat 0.3 0.4 0.3 0.2", "detect", "line 1: expected numbers"),
         ("1 0.9 0.4 0.9 0.2", "detect", "reaches outside"),
+        ("0 nan 0.5 0.1 0.1", "detect", "line 1: expected numbers, got '0 nan"),
+        ("nan 0.5 0.5 0.1 0.1", "detect", "line 1: expected numbers"),
+        ("0 0.1 0.1 0.2 inf 0.3 0.3", "segment", "line 1: expected numbers"),
+        ("0 0.1 0.1 0.2 0.1 0.2 nan 0.1 0.2", "obb", "line 1: expected numbers"),
         ("1 0.1 0.1 0.2 0.2 0.3", "segment", "6 or more, an even number"),
         ("1 0.3 0.4 0.3 0.2 0.1 0.1 2", "pose", "kpt_shape"),
     ],

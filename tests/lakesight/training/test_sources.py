@@ -45,6 +45,7 @@ def test_scenes_have_one_class_or_several(scenes: Path) -> None:
     several = open_data(str(scenes), "train", "classify", multi_label=True)
     names = [[one.labels[id_] for id_ in each.class_ids] for each in several.pictures]
     assert names == [row["labels"] for row in table]
+    assert (one.multi_label, several.multi_label) == (False, True)
     assert one[0].image.shape == (96, 96, 3)
 
 
@@ -62,6 +63,7 @@ def test_folders_are_classes_of_a_split(tmp_path: Path) -> None:
         pixels = np.zeros((8, 8, 3), np.uint8)
         Image.fromarray(pixels).save(tmp_path / "val" / label / "1.png")
     assert open_data(str(tmp_path), "val", "classify").labels == ("cat", "dog")
+    assert open_data(str(tmp_path), "val", "classify", multi_label=True).multi_label
     with pytest.raises(UserError, match="no pictures labelled for the task classify, split train"):
         open_data(str(tmp_path), "train", "classify")
     with pytest.raises(UserError, match="no pictures labelled for the task detect"):
@@ -73,7 +75,8 @@ def test_an_output_has_two_parts(tmp_path: Path) -> None:
     write_pictures(str(tmp_path / "photos"), names)
     write_output(str(tmp_path / "photos"), str(tmp_path / "seen"))
     output = str(tmp_path / "seen")
-    parts = [open_data(output, split, "detect") for split in ("train", "val")]
+    half = LakeLabels(val_fraction=0.5)  # none of 20 on one side: once in 500,000 folders
+    parts = [open_data(output, split, "detect", labels=half) for split in ("train", "val")]
     train, val = ({one.path.name for one in part.pictures} for part in parts)
     assert train | val == set(names)
     assert not train & val
@@ -86,14 +89,20 @@ def test_an_output_has_two_parts(tmp_path: Path) -> None:
 def test_a_training_says_which_values_of_an_output_are_true(tmp_path: Path) -> None:
     write_pictures(str(tmp_path / "photos"), [f"{number}.jpg" for number in range(20)])
     write_output(str(tmp_path / "photos"), str(tmp_path / "seen"))
-    plain = {"data": str(tmp_path / "seen"), "task": "detect"}
+    plain = {"data": str(tmp_path / "seen"), "task": "detect", "labels": {"val_fraction": 0.3}}
     data = open_job_data(TrainJob.model_validate(plain))
-    chosen = plain | {"labels": {"val_fraction": 0.6, "min_score": 0.7}}
+    chosen = plain | {"labels": {"val_fraction": 0.7, "min_score": 0.7}}
     more = open_job_data(TrainJob.model_validate(chosen))
     assert len(more.train) < len(data.train)
     assert len(more.train) + len(more.val) == len(data.train) + len(data.val) == 20
     assert max(len(one.class_ids) for one in data.train.pictures) > 1
     assert {len(one.class_ids) for one in more.train.pictures} == {1}
+
+
+def test_boxes_are_no_classes(scenes: Path, tmp_path: Path) -> None:
+    for place in (scenes / "annotations" / "instances_val.json", tmp_path / "data.yaml"):
+        with pytest.raises(UserError, match="classify wants the class of the whole"):
+            open_data(str(place), "val", "classify")
 
 
 def test_what_is_no_data_is_said(scenes: Path, tmp_path: Path) -> None:
