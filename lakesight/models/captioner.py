@@ -117,21 +117,21 @@ class Captioner:
 
     @torch.inference_mode()
     def _write(self, views: Sequence[Image], prompts: Sequence[Prompt]) -> list[list[Written]]:
-        pixels = self._pixels(views)
+        seen = self._writer.see(self._pixels(views))
         seeds = [self._seed(*pair) for pair in zip(views, prompts, strict=True)]
         written: dict[int, list[Written]] = {}
         for numbers, ids, mask in self._writer.batches(prompts):
             batch_seeds = [seeds[number] for number in numbers]
-            captions = self._generate(pixels[numbers], ids, mask, batch_seeds)
+            captions = self._generate(seen[numbers], ids, mask, batch_seeds)
             written.update(zip(numbers, captions, strict=True))
         return [written[number] for number in range(len(views))]
 
     def _generate(
-        self, pixels: Tensor, ids: Tensor, mask: Tensor, seeds: Sequence[int]
+        self, seen: Tensor, ids: Tensor, mask: Tensor, seeds: Sequence[int]
     ) -> list[list[Written]]:
         """Return each picture's captions, best first."""
         sampler = self._sampler(seeds) if self.options.do_sample else None
-        out = self._writer.generate(pixels, ids, mask, **self._settings(sampler))
+        out = self._writer.generate(seen, ids, mask, **self._settings(sampler))
         texts = self._writer.decode(out.sequences)
         scores = self._scores(out, sampler)
         all_written = [Written(*pair) for pair in zip(texts, scores, strict=True)]

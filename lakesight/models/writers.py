@@ -1,6 +1,7 @@
 """How BLIP and BLIP-2 take a prompt and generate: token layout, padding, where the text starts.
 
-Shapes: B pictures, S prompt tokens, N = B * captions a picture, L generated tokens.
+Shapes: B pictures, S prompt tokens, N = B * captions a picture, L generated tokens; K vectors a
+picture of D units: patches for BLIP, queries for BLIP-2.
 """
 
 from collections.abc import Iterator, Sequence
@@ -12,7 +13,11 @@ from torch import Tensor
 
 from lakesight.errors import UserError
 from lakesight.models.base import Frozen
+from lakesight.models.blip2.language import Blip2Language
 from lakesight.models.pretrained import TorchOptions, load_tokenizer, load_weights
+
+MAX_PADDING = 0.2
+"""Largest share of a batch's tokens that is padding."""
 
 
 class Prompt(Frozen):
@@ -36,7 +41,11 @@ class Writer(Protocol):
         """Yield `(row numbers, ids (B, S), attention mask (B, S))`, together every row once."""
         ...
 
-    def generate(self, pixels: Tensor, ids: Tensor, mask: Tensor, **settings: Any) -> Any:
+    def see(self, pixels: Tensor) -> Tensor:
+        """Map pixels `(B, 3, H, W)` to what texts are written from, `(B, K, D)`."""
+        ...
+
+    def generate(self, seen: Tensor, ids: Tensor, mask: Tensor, **settings: Any) -> Any:
         """Run `generate`; the result's `sequences` `(N, L)` hold no prompt."""
         ...
 
@@ -75,13 +84,20 @@ class BlipWriter:
             ids = torch.tensor([prompts[row].tokens for row in rows], device=self._model.device)
             yield rows, ids, torch.ones_like(ids)
 
-    def generate(self, pixels: Tensor, ids: Tensor, mask: Tensor, **settings: Any) -> Any:
-        """Run `generate`; transformers drops the last token of a prompt, which is [SEP] there."""
-        separator = ids.new_full((len(ids), 1), self.stop_ids[0])
-        out = self._model.generate(
-            pixel_values=pixels,
-            input_ids=torch.cat([ids, separator], dim=1),
-            attention_mask=torch.cat([mask, torch.ones_like(separator)], dim=1),
+    def see(self, pixels: Tensor) -> Tensor:
+        """Map pixels `(B, 3, H, W)` to the patches' states."""
+        seen: Tensor = self._model.vision_model(pixel_values=pixels).last_hidden_state
+        return seen
+
+    def generate(self, seen: Tensor, ids: Tensor, mask: Tensor, **settings: Any) -> Any:
+        """Run the text decoder's `generate` on what was seen."""
+        out = self._model.text_decoder.generate(
+            input_ids=ids,
+            attention_mask=mask,
+            encoder_hidden_states=seen,
+            encoder_attention_mask=seen.new_ones(seen.shape[:2], dtype=torch.long),
+            eos_token_id=self.stop_ids[0],
+            pad_token_id=self._model.config.text_config.pad_token_id,
             **settings,
         )
         out.sequences = out.sequences[:, ids.shape[1] :]
@@ -103,17 +119,17 @@ class Blip2Writer:
         from transformers import Blip2ForConditionalGeneration
 
         self._model = load_weights(Blip2ForConditionalGeneration, folder, options)
+        self.language = Blip2Language(self._model)
         self._tokenizer = load_tokenizer(folder)
         config = self._model.config
         self._images = _image_tokens(folder, config)
         self.stop_ids = _as_tuple(self._model.language_model.generation_config.eos_token_id)
-        self._continues: bool = config.use_decoder_only_language_model
         self._limit = self._context(folder, max_new_tokens)
 
     def _context(self, folder: Path, max_new_tokens: int) -> int:
         """Return how many tokens, queries included, may go in."""
         config = self._model.config.text_config
-        if self._continues:
+        if self.language.continues:
             return _limit(folder, config.max_position_embeddings, max_new_tokens)
         return int(config.n_positions)
 
@@ -128,30 +144,43 @@ class Blip2Writer:
         return _within(self._limit, Prompt(text=text, tokens=(*self._images, *words)))
 
     def batches(self, prompts: Sequence[Prompt]) -> Iterator[tuple[list[int], Tensor, Tensor]]:
-        """Yield all rows at once, padded on the left."""
-        longest = max(len(prompt.tokens) for prompt in prompts)
-        missing = [longest - len(prompt.tokens) for prompt in prompts]
-        pad = self._model.config.text_config.pad_token_id
-        ids = [[pad] * gap + [*p.tokens] for gap, p in zip(missing, prompts, strict=True)]
-        mask = [[0] * gap + [1] * (longest - gap) for gap in missing]
-        device = self._model.device
-        yield (
-            list(range(len(prompts))),
-            torch.tensor(ids, device=device),
-            torch.tensor(mask, device=device),
-        )
+        """Yield rows of similar lengths, padded on the left."""
+        pad, device = self._model.config.text_config.pad_token_id, self._model.device
+        for rows in similar([len(prompt.tokens) for prompt in prompts]):
+            tokens = [prompts[row].tokens for row in rows]
+            longest = max(map(len, tokens))
+            ids = [[pad] * (longest - len(one)) + [*one] for one in tokens]
+            mask = [[0] * (longest - len(one)) + [1] * len(one) for one in tokens]
+            yield rows, torch.tensor(ids, device=device), torch.tensor(mask, device=device)
 
-    def generate(self, pixels: Tensor, ids: Tensor, mask: Tensor, **settings: Any) -> Any:
-        """Run `generate`; a decoder-only model returns what went in before what it wrote."""
-        out = self._model.generate(
-            pixel_values=pixels, input_ids=ids, attention_mask=mask, **settings
-        )
-        out.sequences = out.sequences[:, ids.shape[1] if self._continues else 1 :]
-        return out
+    def see(self, pixels: Tensor) -> Tensor:
+        """Map pixels `(B, 3, H, W)` to the queries as the language model takes them."""
+        return self.language.prefix(self.language.see(pixels))
+
+    def generate(self, seen: Tensor, ids: Tensor, mask: Tensor, **settings: Any) -> Any:
+        """Run the language model's `generate`."""
+        return self.language.generate(seen, ids, mask, **settings)
 
     def decode(self, tokens: Tensor) -> list[str]:
         """Turn `(N, L)` tokens into N texts."""
         return _decode(self._tokenizer, tokens)
+
+
+def similar(lengths: Sequence[int]) -> list[list[int]]:
+    """Return the rows in groups whose padding is at most a fifth of what goes in.
+
+    A batch as long as its longest row wastes the rest; a batch of its own wastes a pass.
+    """
+    groups: list[list[int]] = []
+    real = 0
+    for row in sorted(range(len(lengths)), key=lengths.__getitem__):
+        padded = lengths[row] * (len(groups[-1]) + 1) if groups else 0
+        if not groups or (real + lengths[row]) < (1 - MAX_PADDING) * padded:
+            groups.append([])
+            real = 0
+        groups[-1].append(row)
+        real += lengths[row]
+    return groups
 
 
 WRITERS: dict[str, type[BlipWriter] | type[Blip2Writer]] = {
