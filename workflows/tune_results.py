@@ -3,16 +3,18 @@
 import io
 import shutil
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 import yaml
 
 from lakesight.errors import UserError
+from lakesight.files import write_whole
 from lakesight.plots import save
 from lakesight.plots.trials import trials as drawing
 from lakesight.training.job import SETTINGS, STATE, Data, TrainJob, finish
 from lakesight.training.search import Space, values_of, with_values
-from lakesight.training.trials import Trial, Trials, ranked, write_whole
+from lakesight.training.trials import Trial, Trials, ranked
 from workflows.tables import as_json, write_aligned, write_csv
 
 TABLE, DRAWING = "trials.csv", "trials.png"
@@ -67,6 +69,19 @@ def show(trials: Trials, job: TrainJob, space: Space, *, to_json: bool) -> None:
     ]
     write_aligned(changes, ["hyperparameter", "first", "best"], sys.stdout)
     print()
+
+
+def why_it_stopped(
+    lost: Sequence[Trial], errors: Sequence[Exception], num_times: int
+) -> str | None:
+    """Return a sentence about trials that ended by an error, so many times; None for none."""
+    if not lost:
+        return None
+    last = str(errors[-1]).strip().splitlines()[-1] if errors else "its process was lost"
+    return (
+        f"trial {lost[0].number} ended {num_times} times, last with: {last}. What is done stays: "
+        "mend that, and run it again"
+    )
 
 
 def _row(trial: Trial) -> dict[str, Any]:

@@ -6,13 +6,14 @@ save(curves(progress.history), Path("curves.png"))
 """
 
 from lakesight.plots.evaluation import confusion_matrix, over_confidence, precision_recall
-from lakesight.plots.files import draw_data, draw_evaluation, draw_samples
+from lakesight.plots.files import LABELS, draw_data, draw_evaluation, draw_samples, spared
 from lakesight.plots.history import curves
 from lakesight.plots.labels import label_statistics
 from lakesight.plots.pictures import Shown, beside, first_batches, found_on
 from lakesight.plots.style import save
 
 __all__ = [
+    "LABELS",
     "Shown",
     "beside",
     "confusion_matrix",
@@ -26,4 +27,5 @@ __all__ = [
     "over_confidence",
     "precision_recall",
     "save",
+    "spared",
 ]

@@ -1,6 +1,8 @@
 """The files that a training and an evaluation leave: one PNG for each question that one has."""
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from matplotlib.figure import Figure
@@ -14,17 +16,32 @@ from lakesight.plots.style import save
 from lakesight.training.datasets import Pictures
 from lakesight.training.settings import TrainSettings
 
+log = logging.getLogger(__name__)
+
+LABELS = "labels.png"
 Result = DetectionResult | ClassificationResult | MultiLabelResult
+
+
+@contextmanager
+def spared(what: str) -> Iterator[None]:
+    """Make a warning of what fails in drawing: a plot costs neither a training nor a model."""
+    try:
+        yield
+    except Exception as error:
+        log.warning("cannot draw %s: %s", what, error)
 
 
 def draw_data(
     dataset: Pictures, settings: TrainSettings, folder: Path, *, multi_label: bool = False
 ) -> list[Path]:
-    """Write `labels.png` and `batch_1.png` …, what a training is about to see; return the paths."""
+    """Write `batch_1.png` … and `labels.png`, what a training is about to see; return the paths.
+
+    The latter is written last: where it is, all are.
+    """
     batches = first_batches(dataset, dataset.task, settings, multi_label=multi_label)
     return [
-        save(label_statistics(dataset), folder / "labels.png"),
         *(save(each, folder / f"batch_{number}.png") for number, each in enumerate(batches, 1)),
+        save(label_statistics(dataset), folder / LABELS),
     ]
 
 

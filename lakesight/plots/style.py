@@ -9,6 +9,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from lakesight.files import whole
+
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#6A3D9A")
 """Six of Okabe and Ito (https://jfly.uni-koeln.de/color/), and a violet; their yellow is too pale
 on white."""
@@ -70,7 +72,6 @@ def unit_square(axes: Axes) -> None:
 
 def save(figure: Figure, path: Path) -> Path:
     """Write a figure as PNG, a file that is whole or absent; return its path."""
-    part = path.with_suffix(".part")
-    figure.savefig(part, format="png")
-    part.replace(path)
+    with whole(path) as part:
+        figure.savefig(part, format="png")
     return path

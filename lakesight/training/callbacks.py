@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from lakesight.errors import UserError
+from lakesight.files import whole, write_whole
 from lakesight.training.datasets import Pictures
 from lakesight.training.loop import BEST, Callback, Progress
 from lakesight.training.settings import TrainSettings
@@ -34,32 +35,35 @@ class CsvLog(Callback):
     def on_epoch(self, progress: Progress) -> None:
         """Write all rows again; a resumed training has no row twice."""
         names = dict.fromkeys(name for row in progress.history for name in row)
-        part = self._path.with_suffix(".part")
-        with part.open("w", newline="", encoding="utf-8") as file:
+        with whole(self._path) as part, part.open("w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, list(names))
             writer.writeheader()
             writer.writerows(progress.history)
-        part.replace(self._path)
 
 
 class Plots(Callback):
-    """Draws what is about to be seen, and at the end `curves.png`: losses and metrics by epoch."""
+    """Draws what is about to be seen, and at the end `curves.png`: losses and metrics by epoch.
+
+    What cannot be drawn is a warning.
+    """
 
     def __init__(self, dataset: Pictures | None = None, *, multi_label: bool = False) -> None:
         self._dataset, self._multi_label = dataset, multi_label
 
     def on_start(self, settings: TrainSettings, folder: Path) -> None:
         """Draw the dataset, unless that was done before."""
-        from lakesight.plots import draw_data  # matplotlib takes a while to import
+        from lakesight.plots import LABELS, draw_data, spared  # matplotlib takes a while to import
 
-        if self._dataset is not None and not (folder / "labels.png").is_file():
-            draw_data(self._dataset, settings, folder, multi_label=self._multi_label)
+        if self._dataset is not None and not (folder / LABELS).is_file():
+            with spared("what is trained on"):
+                draw_data(self._dataset, settings, folder, multi_label=self._multi_label)
 
     def on_end(self, progress: Progress, folder: Path) -> None:
         """Draw the curves."""
-        from lakesight.plots import curves, save
+        from lakesight.plots import curves, save, spared
 
-        save(curves(progress.history), folder / CURVES)
+        with spared("the curves"):
+            save(curves(progress.history), folder / CURVES)
 
 
 class Tracker(Callback):
@@ -181,11 +185,12 @@ def _newest_step(place: Path) -> int:
 class MLflow(Tracker):
     """Logs settings, numbers, plots and the best weights to the server of `MLFLOW_TRACKING_URI`.
 
-    A resumed training goes on with its run, whose id is kept in the folder; where the server has
-    not got that run, it begins another. UserError where no server is named.
+    The run is called `run_name`, or else as the model's folder, in which the training's lies. A
+    resumed training goes on with its run, whose id is kept in the folder; where the server has not
+    got that run, it begins another. UserError where no server is named.
     """
 
-    def __init__(self, experiment: str = "lakesight") -> None:
+    def __init__(self, experiment: str = "lakesight", run_name: str | None = None) -> None:
         if not os.environ.get("MLFLOW_TRACKING_URI"):
             raise UserError("MLflow needs a server: set MLFLOW_TRACKING_URI, as http://host:5000")
         # It would try for minutes, and we try again after the next epoch; and what is trained here
@@ -197,7 +202,7 @@ class MLflow(Tracker):
         except ImportError as error:
             raise UserError("MLflow needs pip install 'lakesight[tracking]'") from error
         self._mlflow: Any = mlflow
-        self._experiment = experiment
+        self._experiment, self._run_name = experiment, run_name
 
     def begin(self, settings: TrainSettings, folder: Path) -> int:
         """Start a run, or take up the one that the folder names."""
@@ -205,8 +210,9 @@ class MLflow(Tracker):
         file = folder / "mlflow_run_id"
         run = self._known(file.read_text().strip()) if file.is_file() else None
         if run is None:
-            run = self._client.create_run(self._experiment_id(), run_name=folder.name)
-            file.write_text(run.info.run_id)
+            name = self._run_name or folder.resolve().parent.name
+            run = self._client.create_run(self._experiment_id(), run_name=name)
+            write_whole(file, run.info.run_id)
         self._run_id = run.info.run_id
         if not run.data.params:
             values = _flat(settings.model_dump(mode="json"))

@@ -6,7 +6,8 @@
 import json
 import re
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,6 +19,7 @@ from torch import Tensor
 
 from lakesight.errors import UserError
 from lakesight.evaluation import OPTIONS, Evaluation, evaluate
+from lakesight.files import PART, locked, write_whole
 from lakesight.models import catalog, licences
 from lakesight.models.artefact import stage
 from lakesight.models.base import Licences, ModelCard
@@ -26,8 +28,9 @@ from lakesight.models.yolo.architecture import Architecture, Size, named
 from lakesight.models.yolo.folder import WEIGHTS, Contract
 from lakesight.models.yolo.live import Live
 from lakesight.models.yolo.network import Network, load_network
-from lakesight.models.yolo.reading import YoloOptions
-from lakesight.plots import draw_evaluation, draw_samples
+from lakesight.models.yolo.reading import NotFiniteError, YoloOptions
+from lakesight.plots import draw_evaluation, draw_samples, spared
+from lakesight.training.callbacks import CsvLog, Plots
 from lakesight.training.datasets import Pictures, Task
 from lakesight.training.lake_truth import LakeLabels
 from lakesight.training.loop import BEST, Callback, Progress, Trainer
@@ -114,6 +117,12 @@ def open_job_data(job: TrainJob) -> Data:
             f"the classes to train on ({', '.join(train.labels)}) are not those to validate on "
             f"({', '.join(val.labels)}): the same names in the same order are wanted"
         )
+    points = train.num_keypoints, val.num_keypoints
+    if all(points) and points[0] != points[1]:
+        raise UserError(
+            f"the objects to train on have {points[0]} keypoints, those to validate on "
+            f"{points[1]}: the same points in the same order are wanted"
+        )
     if job.task != "classify" and not any(len(each.class_ids) for each in train.pictures):
         raise UserError(f"{job.data} has {len(train)} pictures and not one object on them")
     return Data(train, val)
@@ -121,7 +130,12 @@ def open_job_data(job: TrainJob) -> Data:
 
 def start(job: TrainJob, train: Pictures) -> Start:
     """Return the network to train, by the job's seed and what it starts from."""
-    torch.manual_seed(job.seed)
+    with torch.random.fork_rng(devices=[]):  # the caller's own random numbers stay as they are
+        torch.default_generator.manual_seed(job.seed)
+        return _begun(job, train)
+
+
+def _begun(job: TrainJob, train: Pictures) -> Start:
     given = Licences(weights=job.licence, data=job.data_licence)
     if job.weights is None:
         return Start(Network(_architecture(job, train)), given, "from nothing")
@@ -141,12 +155,11 @@ def start(job: TrainJob, train: Pictures) -> Start:
 
 def _architecture(job: TrainJob, train: Pictures, old: Architecture | None = None) -> Architecture:
     """Return the architecture for a task and its classes; body as in `old` where given."""
-    points = [each.keypoints.shape[1] for each in train.pictures if each.keypoints is not None]
     return named(
         job.task,
         job.size,
         len(train.labels),
-        num_keypoints=max(points, default=17),
+        num_keypoints=train.num_keypoints or 17,
         multi_label=job.multi_label,
         width=old.width if old else job.width,
         depth=old.depth if old else job.depth,
@@ -178,6 +191,11 @@ def _both(one: str, other: str) -> str:
     return " AND ".join(parts)
 
 
+def followers(job: TrainJob, data: Data) -> list[Callback]:
+    """Return what follows every training: a table of its epochs, and plots."""
+    return [CsvLog(), Plots(data.train, multi_label=job.multi_label)]
+
+
 def fit(
     job: TrainJob,
     data: Data,
@@ -191,7 +209,13 @@ def fit(
     options = YoloOptions(**OPTIONS, top_k=len(data.train.labels))
 
     def judge(current: Network) -> dict[str, float]:
-        return evaluate(Live(current, data.train.labels, view, options), data.val).figures()
+        seeing = Live(current, data.train.labels, view, options)
+        try:
+            return evaluate(seeing, data.val, batch_size=job.batch_size).figures()
+        except NotFiniteError as error:
+            raise UserError(
+                f"{error}: lower the learning rate, use precision f32, or look for broken labels"
+            ) from error
 
     state = folder / STATE
     state.mkdir(parents=True, exist_ok=True)
@@ -200,12 +224,27 @@ def fit(
     return trainer.fit()
 
 
+@contextmanager
+def held(folder: Path, shown: str | None = None) -> Iterator[None]:
+    """Keep other trainings out of the folder of a model, which `shown` names in errors.
+
+    Raises UserError where another one is in it, or something else.
+    """
+    _check(folder, shown)
+    state = folder / STATE
+    with locked(state, f"another run trains in {shown or folder}: wait until it is done"):
+        for left in state.glob(f".*{PART}"):  # by one that was killed
+            left.unlink()
+        yield
+
+
 def bind(job: TrainJob, folder: Path, shown: str | None = None) -> bool:
     """Write the settings down, or compare with those that are there; return whether it is done.
 
     `shown` names the folder in errors. Raises UserError where the folder holds a training of other
     settings, or something else.
     """
+    _check(folder, shown)
     path = folder / STATE / SETTINGS
     given = job.model_dump(mode="json")
     if path.is_file():
@@ -218,11 +257,18 @@ def bind(job: TrainJob, folder: Path, shown: str | None = None) -> bool:
                 "or name a new folder"
             )
         return (folder / "card.json").is_file()
-    if folder.exists() and any(each.name != STATE for each in folder.iterdir()):
-        raise UserError(f"{folder} is not empty: name a new folder")
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(yaml.safe_dump(given, sort_keys=False), encoding="utf-8")
+    write_whole(path, yaml.safe_dump(given, sort_keys=False))
     return False
+
+
+def _check(folder: Path, shown: str | None) -> None:
+    """Raise UserError unless this is the folder of a training, or may become one."""
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"expected a folder for the model, got the file {shown or folder}")
+    is_bound = (folder / STATE / SETTINGS).is_file()
+    if not is_bound and folder.exists() and any(one.name != STATE for one in folder.iterdir()):
+        raise UserError(f"{shown or folder} is not empty: name a new folder")
 
 
 def _known(path: Path) -> dict[str, Any]:
@@ -248,13 +294,19 @@ def finish(
     The model is called as `job.name` says, or as the folder, or as `shown` calls that.
     """
     begun = start(job, data.train)
-    best = torch.load(folder / STATE / BEST, weights_only=True, map_location="cpu")
+    state = folder / STATE
+    if not (state / BEST).is_file():
+        raise UserError(
+            f"{shown or folder} has no weights, though they are trained: the output must be a "
+            "folder that all machines share, or an s3:// prefix"
+        )
+    best = torch.load(state / BEST, weights_only=True, map_location="cpu")
     dtype = torch.float16 if job.half else torch.float32
     tensors = {
         name: tensor.to(dtype) if tensor.is_floating_point() else tensor
         for name, tensor in best["network"].items()
     }
-    draft = folder / STATE / "draft"
+    draft = state / "draft"
     shutil.rmtree(draft, ignore_errors=True)
     architecture = begun.network.architecture
     card = model_folder.save(
@@ -272,15 +324,16 @@ def finish(
     options = OPTIONS | {"top_k": len(data.train.labels)}
     own = licences.parts(card.licences.weights)  # what it began with was accepted at the start
     model = catalog.build(catalog.spec(str(draft), options=options, licences_accepted=own))
-    result = evaluate(model, data.val)
-    draw_evaluation(result.results, folder / STATE)
-    draw_samples(model, data.val, folder / STATE)
-    text = json.dumps(result.to_dict(), indent=2)
-    (folder / STATE / "evaluation.json").write_text(text + "\n", encoding="utf-8")
+    result = evaluate(model, data.val, batch_size=job.batch_size)
+    write_whole(state / "evaluation.json", json.dumps(result.to_dict(), indent=2) + "\n")
     figures = {name: round(value, 4) for name, value in result.figures().items()}
     card = card.model_copy(update={"metrics": figures})
     model_folder.write_card(draft, card)
     for name in (WEIGHTS, "card.json"):  # the card last: a folder with one is a whole model
         (draft / name).replace(folder / name)
     draft.rmdir()
+    with spared("the evaluation"):
+        draw_evaluation(result.results, state)
+    with spared("samples"):
+        draw_samples(model, data.val, state)
     return card, result

@@ -6,8 +6,6 @@ OUTPUT/
   trials/0001/      its training, as `lakesight train` leaves one
 """
 
-import fcntl
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -17,6 +15,7 @@ import yaml
 from pydantic import ValidationError
 
 from lakesight.errors import UserError
+from lakesight.files import LOCK, locked, write_whole
 from lakesight.models.base import Frozen
 from lakesight.training.job import STATE, TrainJob
 from lakesight.training.loop import BEST, CHECKPOINT
@@ -92,14 +91,12 @@ def held(folder: Path, tuning: Mapping[str, Any]) -> Iterator[Trials]:
     """
     if folder.exists() and not folder.is_dir():
         raise UserError(f"expected a folder for the trials, got the file {folder}")
-    folder.mkdir(parents=True, exist_ok=True)
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        _lock(handle, folder)
+    names = {one.name for one in folder.iterdir()} if folder.exists() else set()
+    if names and not names & {TUNING, LOCK}:
+        raise UserError(f"{folder} is not empty: name a new folder")
+    with locked(folder, f"another run tunes in {folder}: wait until it is done"):
         _bind(folder, tuning)
         yield Trials(folder)
-    finally:
-        os.close(handle)
 
 
 def ranked(trials: Sequence[Trial]) -> list[Trial]:
@@ -107,24 +104,8 @@ def ranked(trials: Sequence[Trial]) -> list[Trial]:
     return sorted(trials, key=lambda one: (one.status == "failed", -one.fitness, one.number))
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Write a file that is whole whenever it is there."""
-    part = path.with_suffix(".part")
-    part.write_text(text, encoding="utf-8")
-    part.replace(path)
-
-
-def _lock(handle: int, folder: Path) -> None:
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        raise UserError(f"another run tunes in {folder}: wait until it is done") from error
-
-
 def _bind(folder: Path, tuning: Mapping[str, Any]) -> None:
     path = folder / TUNING
-    if not path.is_file() and any(one.suffix != ".part" for one in folder.iterdir()):
-        raise UserError(f"{folder} is not empty: name a new folder")
     if not any((folder / TRIALS).glob("*.json")):  # nothing would be mixed
         write_whole(path, yaml.safe_dump(dict(tuning), sort_keys=False))
         return

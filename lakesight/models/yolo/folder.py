@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lakesight.errors import UserError
+from lakesight.files import write_whole
 from lakesight.media.view import ImageView
 from lakesight.models.artefact import sha256_of
 from lakesight.models.base import FolderSource, Licences, ModelCard
@@ -83,6 +84,4 @@ def save(
 def write_card(folder: Path, card: ModelCard) -> None:
     """Write `card.json`, whole or not at all; its source is the folder it lies in."""
     text = card.model_dump_json(indent=2, exclude={"source"})
-    part = folder / ".card.json.part"
-    part.write_text(text + "\n", encoding="utf-8")
-    part.replace(folder / CARD)
+    write_whole(folder / CARD, text + "\n")

@@ -137,8 +137,15 @@ class Reader:
         return columns.classes(scores, self.labels, self.options.top_k, threshold)
 
 
+class NotFiniteError(ValueError):
+    """A network gave NaN or infinity: its weights are damaged, or its training has gone wrong."""
+
+    def __init__(self) -> None:
+        super().__init__("the network gave numbers that are not finite: its weights may be damaged")
+
+
 def _finite(values: Floats) -> Floats:
-    """Return the values; raise ValueError for NaN or infinity, which would read as nothing seen."""
+    """Return the values; raise NotFiniteError for what would read as nothing seen."""
     if not np.isfinite(values).all():
-        raise ValueError("the network gave numbers that are not finite: its weights may be damaged")
+        raise NotFiniteError
     return values

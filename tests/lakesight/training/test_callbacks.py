@@ -192,6 +192,7 @@ def test_mlflow_goes_on_with_its_run(server: str, tmp_path: Path) -> None:
     assert experiment is not None
     assert [each.info.run_id for each in client.search_runs([experiment.experiment_id])] == [first]
     assert run.info.status == "FINISHED"
+    assert run.info.run_name == tmp_path.parent.name, "the folder of the model, not `training`"
     assert run.data.params["image_size"] == "32"
     assert run.data.params["augmentation.mosaic"] == "1.0"
     for name in done.history[0]:
@@ -208,9 +209,10 @@ def test_mlflow_begins_another_run_where_its_own_is_gone(server: str, tmp_path: 
     from mlflow import MlflowClient
 
     (tmp_path / "mlflow_run_id").write_text("0" * 32)
-    train(tmp_path, 1, MLflow("gone"))
+    train(tmp_path, 1, MLflow("gone", run_name="cars"))
     run_id = (tmp_path / "mlflow_run_id").read_text()
-    assert MlflowClient(server).get_run(run_id).info.status == "FINISHED"
+    run = MlflowClient(server).get_run(run_id)
+    assert (run.info.status, run.info.run_name) == ("FINISHED", "cars")
 
 
 def ours(caplog: pytest.LogCaptureFixture) -> list[str]:

@@ -1,12 +1,34 @@
 """What a training is bound to, and what its model is called."""
 
+import json
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 import yaml
+from PIL import Image
+from safetensors.torch import load_file
 
 from lakesight.errors import UserError
-from lakesight.training.job import SETTINGS, STATE, TrainJob, bind, model_name
+from lakesight.training.datasets import Labelled, Pictures
+from lakesight.training.job import (
+    SETTINGS,
+    STATE,
+    Data,
+    TrainJob,
+    bind,
+    finish,
+    fit,
+    followers,
+    held,
+    model_name,
+    open_job_data,
+)
+from lakesight.training.job import start as begin
+from lakesight.training.loop import BEST
+
+SIDE = 64
 
 
 def test_settings_that_are_older_than_a_flag_have_its_default(tmp_path: Path) -> None:
@@ -39,3 +61,110 @@ def test_settings_that_are_newer_are_refused(tmp_path: Path) -> None:
 )
 def test_a_model_is_called_after_its_place(place: str, name: str) -> None:
     assert model_name(place) == name
+
+
+class Green:
+    """Two pictures of a green box each, of one class, in files of their own."""
+
+    def __init__(self, folder: Path) -> None:
+        pixels = np.full((SIDE, SIDE, 3), 40, np.uint8)
+        pixels[16:48, 8:40] = (0, 250, 0)
+        pictures = []
+        for number in range(2):
+            path = folder / f"{number}.png"
+            Image.fromarray(pixels + number).save(path)
+            box = np.array([[8, 16, 40, 48]], np.float32)
+            pictures.append(Labelled(path, (SIDE, SIDE), box, np.array([0])))
+        one = Pictures(("green",), pictures, "detect")
+        self.data = Data(one, one)
+        self.job = TrainJob(data="d", epochs=1, image_size=SIDE, width=0.125, warmup_epochs=0)
+
+
+@pytest.fixture
+def green(tmp_path: Path) -> Green:
+    return Green(tmp_path)
+
+
+def test_a_start_is_the_seeds_and_leaves_random_numbers_to_the_caller(green: Green) -> None:
+    before = torch.get_rng_state()
+    first, again = (begin(green.job, green.data.train).network.state_dict() for _ in range(2))
+    assert torch.equal(torch.get_rng_state(), before)
+    assert all(torch.equal(value, again[name]) for name, value in first.items())
+    other = begin(green.job.model_copy(update={"seed": 1}), green.data.train).network.state_dict()
+    assert not torch.equal(other["model.0.conv.weight"], first["model.0.conv.weight"])
+
+
+def test_weights_that_explode_in_the_last_update_are_one_sentence(
+    green: Green, tmp_path: Path
+) -> None:
+    """Both pictures are one update, so that no loss is there to see it."""
+    job = green.job.model_copy(update={"learning_rate": 1e30, "max_gradient": 1e30})
+    with pytest.raises(UserError, match=r"not finite.*lower the learning rate"):
+        fit(job, green.data, tmp_path / "m")
+
+
+def test_the_best_weights_are_what_is_written_whatever_cannot_be_drawn(
+    green: Green, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = tmp_path / "m"
+    state = folder / STATE
+    for name in ("labels.png", "curves.png", "samples.png", "box_confusion.png"):
+        (state / name / "in the way").mkdir(parents=True)  # a folder is not replaced by a file
+    job = green.job.model_copy(update={"half": False})
+    assert not bind(job, folder)
+    fit(job, green.data, folder, followers(job, green.data))
+    card, _ = finish(job, green.data, folder)
+    assert caplog.text.count("cannot draw") == 4
+    best = torch.load(state / BEST, weights_only=True)["network"]
+    written = load_file(folder / "model.safetensors")
+    assert written.keys() == best.keys()
+    assert all(torch.equal(written[name], best[name]) for name in written)
+    assert (card.name, bind(job, folder)) == ("m", True)
+    assert not list(folder.rglob("*.part"))
+
+
+def test_a_folder_without_its_weights_is_one_that_is_not_shared(
+    green: Green, tmp_path: Path
+) -> None:
+    bind(green.job, tmp_path / "m")
+    with pytest.raises(UserError, match=r"a folder that all machines share"):
+        finish(green.job, green.data, tmp_path / "m")
+
+
+def test_two_trainings_never_share_a_folder(tmp_path: Path) -> None:
+    folder = tmp_path / "m"
+    with held(folder):
+        bind(TrainJob(data="d"), folder)
+        (folder / STATE / ".best.pt.0.part").write_text("cut")
+        with pytest.raises(UserError, match=r"another run trains in .*m: wait"), held(folder):
+            pass
+    with held(folder):
+        assert not list(folder.rglob("*.part"))
+
+
+def test_what_is_no_folder_for_a_model_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("mine")
+    job = TrainJob(data="d")
+    for folder, message in ((tmp_path, "is not empty"), (tmp_path / "thesis.txt", "got the file")):
+        with pytest.raises(UserError, match=message), held(folder):
+            pass
+        with pytest.raises(UserError, match=message):
+            bind(job, folder)
+    assert [one.name for one in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_other_keypoints_to_validate_on_are_refused(tmp_path: Path) -> None:
+    for split, count in (("train", 2), ("val", 3)):
+        folder = tmp_path / split
+        folder.mkdir()
+        Image.new("RGB", (SIDE, SIDE)).save(folder / "1.png")
+        one = {"id": 1, "image_id": 1, "category_id": 1, "bbox": [8, 8, 20, 20], "area": 400}
+        content = {
+            "images": [{"id": 1, "file_name": "1.png", "width": SIDE, "height": SIDE}],
+            "categories": [{"id": 1, "name": "hand"}],
+            "annotations": [one | {"iscrowd": 0, "keypoints": [10, 10, 2] * count}],
+        }
+        (folder / "labels.json").write_text(json.dumps(content))
+    train, val = (str(tmp_path / split / "labels.json") for split in ("train", "val"))
+    with pytest.raises(UserError, match="train on have 2 keypoints, those to validate on 3"):
+        open_job_data(TrainJob(data=train, val=val, task="pose"))

@@ -99,6 +99,7 @@ def test_a_folder_of_something_else_is_refused(tmp_path: Path) -> None:
     (tmp_path / "mine.txt").write_text("mine")
     with pytest.raises(UserError, match="is not empty"), held(tmp_path, TUNING):
         pass
+    assert [one.name for one in tmp_path.iterdir()] == ["mine.txt"]
     with pytest.raises(UserError, match="got the file"), held(tmp_path / "mine.txt", TUNING):
         pass
 
