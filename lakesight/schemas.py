@@ -83,6 +83,9 @@ CLASSES = pa.list_(
 CAPTIONS = pa.list_(
     pa.struct([("text", pa.string()), ("score", pa.float32()), ("prompt", pa.string())])
 )
+ANSWERS = pa.list_(
+    pa.struct([("question", pa.string()), ("answer", pa.string()), ("score", pa.float32())])
+)
 
 
 def embedding_type(dim: int, dtype: pa.DataType | None = None) -> pa.DataType:

@@ -143,10 +143,19 @@ class Blip2Writer:
             raise ValueError(f"the prompt {text!r} names the token that stands for the picture")
         return _within(self._limit, Prompt(text=text, tokens=(*self._images, *words)))
 
-    def batches(self, prompts: Sequence[Prompt]) -> Iterator[tuple[list[int], Tensor, Tensor]]:
-        """Yield rows of similar lengths, padded on the left."""
+    def answer(self, text: str) -> tuple[int, ...]:
+        """Tokenise what may come after a prompt, its stop token last."""
+        if not self.language.continues:
+            return tuple(self._tokenizer(text)["input_ids"])
+        words = self._tokenizer(f" {text}", add_special_tokens=False)["input_ids"]
+        return (*words, self.stop_ids[0])
+
+    def batches(
+        self, prompts: Sequence[Prompt], most: int | None = None
+    ) -> Iterator[tuple[list[int], Tensor, Tensor]]:
+        """Yield rows of similar lengths, at most so many, padded on the left."""
         pad, device = self._model.config.text_config.pad_token_id, self._model.device
-        for rows in similar([len(prompt.tokens) for prompt in prompts]):
+        for rows in similar([len(prompt.tokens) for prompt in prompts], most or len(prompts)):
             tokens = [prompts[row].tokens for row in rows]
             longest = max(map(len, tokens))
             ids = [[pad] * (longest - len(one)) + [*one] for one in tokens]
@@ -166,8 +175,8 @@ class Blip2Writer:
         return _decode(self._tokenizer, tokens)
 
 
-def similar(lengths: Sequence[int]) -> list[list[int]]:
-    """Return the rows in groups whose padding is at most a fifth of what goes in.
+def similar(lengths: Sequence[int], most: int) -> list[list[int]]:
+    """Return the rows in groups of at most `most`, at most a fifth of each padding.
 
     A batch as long as its longest row wastes the rest; a batch of its own wastes a pass.
     """
@@ -175,7 +184,8 @@ def similar(lengths: Sequence[int]) -> list[list[int]]:
     real = 0
     for row in sorted(range(len(lengths)), key=lengths.__getitem__):
         padded = lengths[row] * (len(groups[-1]) + 1) if groups else 0
-        if not groups or (real + lengths[row]) < (1 - MAX_PADDING) * padded:
+        full = not groups or len(groups[-1]) == most
+        if full or real + lengths[row] < (1 - MAX_PADDING) * padded:
             groups.append([])
             real = 0
         groups[-1].append(row)
