@@ -13,6 +13,7 @@ from ray import tune
 from ray.tune.schedulers import ASHAScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
+from lakesight.errors import UserError
 from lakesight.training.callbacks import CsvLog
 from lakesight.training.job import TrainJob, bind, fit, open_job_data
 from lakesight.training.loop import Callback, Progress
@@ -21,7 +22,9 @@ from lakesight.training.trials import Trial, Trials
 
 EPOCH, FITNESS, CURVE, MESSAGE = "epoch", "fitness", "curve", "message"
 """What a trial reports; `fitness` is the best so far, `curve` that of every epoch."""
-LOST = "its process was lost again and again: is there enough memory?"
+ALIKE = 3
+"""Where so many trials failed before their first epoch, and no other did better, so will the rest.
+"""
 
 Propose = Callable[[int, Sequence[Trial]], dict[str, float]]
 """Returns the values of a trial by its number and the trials that are over."""
@@ -31,6 +34,7 @@ class Proposals(Searcher):
     """Gives Ray Tune the trials that are not over, and writes down what comes of them.
 
     What is on disk is all its state: an open trial is given again as it was, then new ones follow.
+    None follows where one was lost, which says nothing of its values, or where all fail at once.
     """
 
     def __init__(
@@ -45,10 +49,12 @@ class Proposals(Searcher):
         self._job, self._trials, self._propose, self._follow = job, trials, propose, follow
         self._numbers = list(numbers)
         self._running: dict[str, Trial] = {}
+        self.lost: list[Trial] = []
+        """Trials that ended by an error, again and again; they stay open."""
 
     def suggest(self, trial_id: str) -> Any:
         """Return what `train` takes, for the next trial."""
-        if not self._numbers:
+        if not self._numbers or self.lost or self._all_fail():
             return Searcher.FINISHED
         number = self._numbers.pop(0)
         trial = self._trials.known.get(number)
@@ -70,13 +76,15 @@ class Proposals(Searcher):
         """Write down what came of a trial."""
         trial = self._running.pop(trial_id)
         if error:
-            trial = trial.model_copy(update={"status": "failed", MESSAGE: LOST})
-        elif result is None:  # it has not begun
-            return
-        else:
+            self.lost.append(trial)
+        elif result is not None:  # else it has not begun
             trial = _over(trial, result, self._job.epochs)
-        self._trials.write(trial)
-        self._follow(trial)
+            self._trials.write(trial)
+            self._follow(trial)
+
+    def _all_fail(self) -> bool:
+        over = self._trials.over()
+        return len(over) >= ALIKE and all(one.status == "failed" and not one.curve for one in over)
 
     def save(self, checkpoint_path: str) -> None:
         """Save nothing: the trials' own files are the state."""
@@ -113,7 +121,11 @@ class Reports(Callback):
 
 
 def train(config: dict[str, Any]) -> None:
-    """Train one trial, from its checkpoint where there is one; a failure is a result too."""
+    """Train one trial, from its checkpoint where there is one.
+
+    That its settings do not train, such as a loss that is no number, is a result too. Any other
+    error (a network, a disk, memory) says nothing of them: it is raised, and the trial tried again.
+    """
     with suppress(FileNotFoundError):
         os.chdir(config["here"])
     on_gpu = bool(ray.get_gpu_ids()) and torch.cuda.is_available()
@@ -123,8 +135,8 @@ def train(config: dict[str, Any]) -> None:
         bind(job, folder)
         device = torch.device("cuda" if on_gpu else "cpu")
         fit(job, open_job_data(job), folder, [CsvLog(), reports], device)
-    except Exception as error:
-        message = str(error).strip().partition("\n")[0] or type(error).__name__
+    except UserError as error:
+        message = str(error).partition("\n")[0]
         tune.report({FITNESS: 0.0, CURVE: reports.curve, MESSAGE: message})
 
 

@@ -83,6 +83,7 @@ class Tune(TrainJob):
         data = open_job_data(job)
         note = start(job, data.train).note
         began = time.perf_counter()
+        lost = None
         with held(_local(self.output), self._tuning(job, space)) as trials:
             pending = trials.pending(self.trials)
             if pending:
@@ -91,12 +92,16 @@ class Tune(TrainJob):
                     f"hyperparameters, {len(data.train):,} pictures to train on, "
                     f"{len(data.val):,} to validate; {note}"
                 )
-                self._search(job, len(data.train), space, trials)
+                lost = self._search(job, len(data.train), space, trials)
+            if lost and trials.best() is None:
+                raise UserError(lost)
             results.write(trials, job, space, data)
         results.show(trials, job, space, to_json=self.json_output)
         left = trials.pending(self.trials)
         for line in self._ends(trials, len(pending), len(left), time.perf_counter() - began):
             print(line, file=sys.stderr if self.json_output else sys.stdout)
+        if lost:
+            raise UserError(lost)
         return 1 if left else 0
 
     def job(self) -> TrainJob:
@@ -126,8 +131,8 @@ class Tune(TrainJob):
             "settings": job.model_dump(mode="json"),
         }
 
-    def _search(self, job: TrainJob, num_pictures: int, space: Space, trials: Trials) -> None:
-        """Do the trials that are not over."""
+    def _search(self, job: TrainJob, num_pictures: int, space: Space, trials: Trials) -> str | None:
+        """Do the trials that are not over; return why that ended early, if it did."""
         os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")  # ours are written
         os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")  # it would end as if it were done
         address = self.address or os.environ.get("RAY_ADDRESS")
@@ -146,11 +151,12 @@ class Tune(TrainJob):
         ):
             num_parallel, resources = self.shares(nodes, can_grow=bool(address))
             follow = _Follow(line, job.epochs, num_pictures, trials)
+            proposals = tuning.Proposals(job, trials, numbers, propose, follow)
             shutil.rmtree(trials.folder / RAY, ignore_errors=True)
             tuner = tune.Tuner(
                 tune.with_resources(tuning.train, resources),
                 tune_config=tune.TuneConfig(
-                    search_alg=tuning.Proposals(job, trials, numbers, propose, follow),
+                    search_alg=proposals,
                     scheduler=self._scheduler(job, trials),
                     num_samples=len(numbers),
                     max_concurrent_trials=num_parallel,
@@ -165,8 +171,9 @@ class Tune(TrainJob):
                 ),
             )
             with nullcontext() if self.verbose else _nothing_on_stdout():
-                tuner.fit()
+                grid = tuner.fit()
             shutil.rmtree(trials.folder / RAY, ignore_errors=True)
+        return results.why_it_stopped(proposals.lost, grid.errors, RETRIES + 1)
 
     def _scheduler(self, job: TrainJob, trials: Trials) -> TrialScheduler | None:
         if self.search == "genetic":

@@ -9,7 +9,7 @@ import pytest
 from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import Searcher
 
-from actors.trials import LOST, Proposals, asha
+from actors.trials import Proposals, asha, train
 from lakesight.training.job import TrainJob
 from lakesight.training.trials import Trial, Trials
 
@@ -40,16 +40,42 @@ def test_trials_are_proposed_and_written_down(tmp_path: Path) -> None:
     made.on_trial_complete("c", {"fitness": 0.0, "curve": [0.5], "message": "the loss is nan"})
     fourth = made.suggest("d")
     assert fourth["job"]["loss"]["box"] == 4.0, "it knows what is over"
-    made.on_trial_complete("d", error=True)
+    made.on_trial_complete("d", {"epoch": 1, "fitness": 0.5, "curve": [0.5]})
     assert made.suggest("e") == Searcher.FINISHED
 
     known = Trials(tmp_path).known
-    assert [known[n].status for n in (1, 2, 3, 4)] == ["done", "stopped", "failed", "failed"]
-    assert [known[n].fitness for n in (1, 2, 3, 4)] == [0.75, 0.25, 0.0, 0.0]
-    assert [known[n].message for n in (3, 4)] == ["the loss is nan", LOST]
+    assert [known[n].status for n in (1, 2, 3, 4)] == ["done", "stopped", "failed", "stopped"]
+    assert [known[n].fitness for n in (1, 2, 3, 4)] == [0.75, 0.25, 0.0, 0.5]
+    assert known[3].message == "the loss is nan"
     assert known[1].curve == (0.5, 0.75, 0.25)
-    assert [one.status for one in followed] == ["open", "done", "stopped", "failed", "failed"]
+    assert [one.status for one in followed] == ["open", "done", "stopped", "failed", "stopped"]
     assert third["job"]["momentum"] == 0.3
+
+
+def test_a_lost_trial_is_no_result_and_ends_the_search(tmp_path: Path) -> None:
+    made = proposals(Trials(tmp_path), 200, Followed())
+    first, _ = made.suggest("a"), made.suggest("b")
+    made.on_trial_complete("a", error=True)
+    assert made.suggest("c") == Searcher.FINISHED
+    made.on_trial_complete("b", {"epoch": 3, "fitness": 0.5, "curve": [0.5] * 3})
+    assert [one.number for one in made.lost] == [1]
+    again = proposals(Trials(tmp_path), 200, Followed())
+    assert again.suggest("d") == first, "it stays open"
+
+
+def test_where_all_trials_fail_at_once_the_search_ends(tmp_path: Path) -> None:
+    made = proposals(Trials(tmp_path), 200, Followed())
+    for name in "abc":
+        made.suggest(name)
+        made.on_trial_complete(name, {"fitness": 0.0, "curve": [], "message": "no picture"})
+    assert made.suggest("d") == Searcher.FINISHED
+    assert len(Trials(tmp_path).over()) == 3
+
+
+def test_an_error_of_the_machine_is_no_result() -> None:
+    settings = JOB.model_dump(mode="json")
+    with pytest.raises(OSError, match="/proc"):
+        train({"job": settings, "folder": "/proc/none", "here": str(Path.cwd())})
 
 
 def test_an_open_trial_is_given_again_as_it_was(tmp_path: Path) -> None:
