@@ -47,8 +47,7 @@ class Trials:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         names = sorted((folder / TRIALS).glob("*.json"))
-        found = [Trial.model_validate_json(one.read_text(encoding="utf-8")) for one in names]
-        self.known = {one.number: one for one in found}
+        self.known = {one.number: one for one in map(_trial, names)}
 
     def over(self) -> list[Trial]:
         """Return the trials that are over, in the order of their numbers."""
@@ -104,6 +103,18 @@ def ranked(trials: Sequence[Trial]) -> list[Trial]:
     return sorted(trials, key=lambda one: (one.status == "failed", -one.fitness, one.number))
 
 
+def _trial(path: Path) -> Trial:
+    try:
+        return Trial.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "the file"
+        raise UserError(
+            f"{path} is no trial: {where}: {first['msg']}; delete it and its folder to have the "
+            "trial done again"
+        ) from error
+
+
 def _bind(folder: Path, tuning: Mapping[str, Any]) -> None:
     path = folder / TUNING
     if not any((folder / TRIALS).glob("*.json")):  # nothing would be mixed
@@ -121,11 +132,16 @@ def _bind(folder: Path, tuning: Mapping[str, Any]) -> None:
 
 def _read(path: Path) -> dict[str, Any]:
     """Return a tuning; settings that are newer than it have their defaults."""
-    known: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
+    try:
+        known: Any = yaml.safe_load(path.read_bytes())
+    except (OSError, yaml.YAMLError) as error:
+        raise UserError(f"cannot read {path}: {error}; name a new folder") from error
+    if not isinstance(known, dict) or "settings" not in known:
+        raise UserError(f"{path} says of no tuning: it lacks `settings`; name a new folder")
     with suppress(ValidationError):  # a setting that there is no more: shown as a difference
         settings = TrainJob.model_validate(known["settings"])
         known["settings"] = settings.model_dump(mode="json")
-    return known
+    return dict(known)
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -95,6 +95,24 @@ def test_a_setting_that_is_newer_than_a_tuning_has_its_default(tmp_path: Path) -
         pass
 
 
+def test_a_file_that_was_cut_or_edited_is_said(tmp_path: Path) -> None:
+    with held(tmp_path / "out", TUNING) as trials:
+        trials.write(done(1, 0.5))
+    path, tuning = tmp_path / "out" / "trials" / "0001.json", tmp_path / "out" / "tuning.yaml"
+    whole = path.read_text()
+    for text, message in (
+        (whole[:30], "is no trial: the file: Invalid JSON"),
+        (whole.replace('"done"', '"good"'), "is no trial: status: "),
+    ):
+        path.write_text(text)
+        with pytest.raises(UserError, match=message), held(tmp_path / "out", TUNING):
+            pass
+    for text, message in (("search: asha", "it lacks `settings`"), ("a: [", "cannot read")):
+        tuning.write_text(text)
+        with pytest.raises(UserError, match=message), held(tmp_path / "out", TUNING):
+            pass
+
+
 def test_a_folder_of_something_else_is_refused(tmp_path: Path) -> None:
     (tmp_path / "mine.txt").write_text("mine")
     with pytest.raises(UserError, match="is not empty"), held(tmp_path, TUNING):
