@@ -43,6 +43,17 @@ def captions(
     return tuple(said[int(number)] for number in kept)
 
 
+def description(objects: Objects, tone: str) -> str:
+    """Return every object by class, colour and texture, the most numerous kinds first.
+
+    The caption "in detail": it leaves out only where things are, and few scenes share one.
+    """
+    counts = Counter((found.label, found.colour, found.texture) for found in objects)
+    kinds = sorted(counts, key=lambda kind: (-counts[kind], kind))
+    parts = [Phrase(*kind).counted(counts[kind]) for kind in kinds]
+    return f"{joined(parts)} on {with_article(tone)} background"
+
+
 def _one(rng: np.random.Generator, texts: Sequence[str]) -> str:
     return texts[int(rng.integers(len(texts)))]
 

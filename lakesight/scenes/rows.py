@@ -35,6 +35,7 @@ PICTURE = pa.schema(
         pa.field("label", pa.string()),
         pa.field("labels", pa.list_(pa.string())),
         pa.field("captions", pa.list_(pa.string())),
+        pa.field("description", pa.string()),
         pa.field("questions", pa.list_(QUESTION)),
         pa.field("background", pa.struct([("tone", pa.string()), ("kind", pa.string())])),
     ]
@@ -67,6 +68,7 @@ def picture_row(scene: Scene, file_name: str) -> dict[str, Any]:
         "label": scene.label,
         "labels": list(scene.labels),
         "captions": list(scene.captions),
+        "description": scene.description,
         "questions": [vars(question) for question in scene.questions],
         "background": vars(scene.background),
     }

@@ -11,7 +11,7 @@ from lakesight.scenes.background import (
     random_background,
     random_light,
 )
-from lakesight.scenes.captions import captions
+from lakesight.scenes.captions import captions, description
 from lakesight.scenes.drawing import Drawing, draw
 from lakesight.scenes.layout import arrange
 from lakesight.scenes.questions import Question, questions
@@ -31,6 +31,8 @@ class Scene(Drawing):
     """The classes that are in the picture, by `class_id`."""
     captions: tuple[str, ...]
     """3 to 5."""
+    description: str
+    """A caption of everything: see `captions.description`."""
     questions: tuple[Question, ...]
 
 
@@ -56,6 +58,7 @@ def generate(seed: int, index: int, size: int | tuple[int, int] = 320) -> Scene:
         label=max(objects, key=lambda found: found.area_px).label,
         labels=tuple(label for label in LABELS if label in present),
         captions=captions(rng, objects, background.tone, width, height),
+        description=description(objects, background.tone),
         questions=questions(rng, objects, width, height),
     )
 

@@ -114,6 +114,21 @@ def test_every_number_in_a_caption_is_right(scene: Scene) -> None:
                 assert number == len(objects), caption
 
 
+def test_a_description_names_every_object_once() -> None:
+    for scene in SCENES:
+        said, _, ground = scene.description.rpartition(" on ")
+        assert (
+            ground.removeprefix("an ").removeprefix("a ") == f"{scene.background.tone} background"
+        )
+        named = [
+            each.instance_id
+            for match in COUNTED.finditer(said)
+            for each in fitting(scene, match[0].partition(" ")[2])
+            if NUMBERS[match["number"]] == len(fitting(scene, match[0].partition(" ")[2]))
+        ]
+        assert sorted(named) == sorted(each.instance_id for each in scene.objects), said
+
+
 def test_relations_and_places_in_captions_are_right() -> None:
     known = Counter[str]()
     relation = re.compile(rf"an? {ANY_THING.format('first')} {RELATION} an? "
