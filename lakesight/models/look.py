@@ -1,10 +1,11 @@
 """Pictures of any size to what a model says of them: for a notebook, one call."""
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple, Protocol
+from weakref import WeakValueDictionary
 
 import numpy as np
 import numpy.typing as npt
@@ -58,6 +59,7 @@ def look(model: Looking, pictures: Sequence[Picture], **columns: pa.Array) -> pa
     `columns` are what earlier models gave: `look(pose, pictures, detections=found)`. Raises
     UserError for a picture that cannot be read.
     """
+    _check_lengths(len(pictures), columns)
     return predict(model, [draw_view(picture, model.view) for picture in pictures], columns)
 
 
@@ -66,17 +68,26 @@ def look_ahead(
 ) -> Iterator[tuple[pa.Array, list[tuple[int, int]]]]:
     """Yield values, and widths and heights of the originals, batch by batch.
 
-    The next pictures are drawn meanwhile, in threads. `columns` as of `look`. Raises UserError for
-    a picture that cannot be read.
+    The next pictures are drawn meanwhile, in threads; one that is there several times within them
+    is drawn once, since no two threads may load one Pillow image. `columns` as of `look`. Raises
+    UserError for a picture that cannot be read.
     """
+    _check_lengths(len(pictures), columns)
     parts = [pictures[start : start + batch_size] for start in range(0, len(pictures), batch_size)]
     waiting: deque[list[Future[Drawn]]] = deque()
+    begun = WeakValueDictionary[int, Future[Drawn]]()  # by the picture's id, while it waits
     done = 0
     pool = ThreadPoolExecutor(usable_cpus(), thread_name_prefix="draw")
+
+    def submit(picture: Picture) -> Future[Drawn]:
+        future = begun.get(id(picture)) or pool.submit(draw_view, picture, model.view)
+        begun[id(picture)] = future
+        return future
+
     try:
         for part in [*parts, *[None] * AHEAD]:
             if part is not None:
-                waiting.append([pool.submit(draw_view, picture, model.view) for picture in part])
+                waiting.append([submit(picture) for picture in part])
             if waiting and (part is None or len(waiting) > AHEAD):
                 drawn = [future.result() for future in waiting.popleft()]
                 known = {name: one.slice(done, len(drawn)) for name, one in columns.items()}
@@ -84,6 +95,15 @@ def look_ahead(
                 done += len(drawn)
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def _check_lengths(count: int, columns: Mapping[str, pa.Array]) -> None:
+    for name, column in columns.items():
+        if len(column) != count:
+            raise UserError(
+                f"{name} has {len(column)} values, but there are {count} pictures: give one for "
+                "each, null where there is none"
+            )
 
 
 def predict(model: Looking, drawn: Sequence[Drawn], columns: dict[str, pa.Array]) -> pa.Array:
@@ -147,4 +167,7 @@ def _checked(picture: View) -> View:
 
 
 def _upright(picture: Image.Image) -> View:
-    return turn_upright(to_rgb(picture), read_orientation(picture))
+    try:
+        return turn_upright(to_rgb(picture), read_orientation(picture))
+    except Exception as error:  # it may be read only now, and Pillow raises nearly every type
+        raise MediaError("undecodable", f"{type(error).__name__}: {error}") from error

@@ -77,6 +77,38 @@ def test_looking_ahead_gives_the_same(model: Model) -> None:
     assert list(look_ahead(model, [])) == []
 
 
+def test_an_image_that_is_there_twice_is_loaded_by_one_thread(model: Model) -> None:
+    data = io.BytesIO()
+    Image.new("RGB", (2000, 1500), (0, 0, 255)).save(data, "PNG")
+    alone = look(model, [data.getvalue()]).to_pylist()[0]
+    lazy = Image.open(data)
+    (several,) = look_ahead(model, [lazy] * 8, batch_size=8)
+    assert several[0].to_pylist() == [alone] * 8
+
+
+def test_an_image_that_breaks_when_it_is_loaded_is_said(model: Model) -> None:
+    data = io.BytesIO()
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)).save(
+        data, "PNG"
+    )
+    broken = bytearray(data.getvalue())
+    broken[data.getvalue().index(b"IDAT") - 1] ^= 0x55  # the length of the chunk
+    image = Image.open(io.BytesIO(bytes(broken)))
+    with pytest.raises(UserError, match="cannot read the picture of type PngImageFile: undecod"):
+        look(model, [image])
+
+
+def test_a_column_of_another_length_is_said(model: Model) -> None:
+    good = np.zeros((40, 40, 3), np.uint8)
+    column = pa.array([1])
+    for looked in (
+        lambda: look(model, [good, good], detections=column),
+        lambda: list(look_ahead(model, [good, good], detections=column)),
+    ):
+        with pytest.raises(UserError, match="detections has 1 values, but there are 2 pictures"):
+            looked()
+
+
 @pytest.mark.parametrize(
     ("picture", "message"),
     [
