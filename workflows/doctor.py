@@ -123,7 +123,7 @@ def _runtimes() -> list[Finding]:
             "runtimes",
             found.runtime,
             found.works,
-            f"{found.version}, on {found.detail}" if found.works else found.detail,
+            f"{found.version}, {found.detail}" if found.works else found.detail,
             needed=found.runtime == "openvino",
         )
         for found in map(probe, names)

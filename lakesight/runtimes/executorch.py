@@ -1,5 +1,6 @@
 """ExecuTorch on a CPU: .pte programs, their convolutions in XNNPACK."""
 
+import threading
 import warnings
 from pathlib import Path
 
@@ -10,15 +11,20 @@ from lakesight.models.base import RuntimeName
 from lakesight.runtimes.base import Network, RuntimeOptions
 from lakesight.runtimes.one_by_one import Floats, OneByOne, hushed
 
+POOL = threading.Lock()
+"""Held while a program runs, and while the threads that all programs of a process share are
+replaced by as many as the last one opened asked for."""
+
 
 class ExecuTorch(OneByOne):
-    """A program in ExecuTorch. All programs of a process share its threads, as the last one set."""
+    """A program in ExecuTorch; all of a process take turns on the same threads."""
 
     name: RuntimeName = "executorch"
 
     def __init__(self, path: Path, network: Network, options: RuntimeOptions) -> None:
         super().__init__(network, options)
-        with hushed(), warnings.catch_warnings():
+        self._lock = POOL
+        with POOL, hushed(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of what it imports
             from executorch.extension.pybindings.portable_lib import _unsafe_reset_threadpool
             from executorch.runtime import Runtime

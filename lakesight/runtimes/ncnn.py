@@ -1,6 +1,7 @@
 """ncnn on a CPU: a .param file, and its weights in the .bin file beside it."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -31,9 +32,16 @@ class Ncnn(OneByOne):
 
     def _run(self, values: Floats) -> list[Floats]:
         extractor = self._net.create_extractor()
+        name = self._net.input_names()[0]
         # A Mat reads memory as it lies: `as_input` gives it contiguous.
-        extractor.input(self._net.input_names()[0], self._mat(values[0]))
-        return [
-            np.array(extractor.extract(name)[1], np.float32)[None]
-            for name in sorted(self._net.output_names())
-        ]
+        if extractor.input(name, self._mat(values[0])) != 0:
+            raise RuntimeError(f"ncnn does not take the input {name}")
+        return [_extracted(extractor, name) for name in sorted(self._net.output_names())]
+
+
+def _extracted(extractor: Any, name: str) -> Floats:
+    """Return one output; RuntimeError where a layer below it failed, mostly for memory."""
+    code, found = extractor.extract(name)
+    if code != 0:
+        raise RuntimeError(f"ncnn could not compute {name} (code {code})")
+    return np.array(found, np.float32)[None]

@@ -24,6 +24,8 @@ from lakesight.runtimes.base import (
 )
 
 Floats = npt.NDArray[np.float32]
+_HUSHED = threading.RLock()
+"""Held while the terminal is away: it is the process's, and two threads would not give it back."""
 
 
 class OneByOne(ABC):
@@ -64,7 +66,15 @@ class OneByOne(ABC):
 
 @contextmanager
 def hushed() -> Iterator[None]:
-    """Keep what a library in C++ tells of itself on being loaded away from the terminal."""
+    """Keep what a library in C++ tells of itself on being loaded away from the terminal.
+
+    Threads take turns; what others print meanwhile is lost too.
+    """
+    with _HUSHED:
+        yield from _away()
+
+
+def _away() -> Iterator[None]:
     flush = ctypes.CDLL(None).fflush
     sys.stdout.flush()
     kept = {stream: os.dup(stream) for stream in (1, 2)}

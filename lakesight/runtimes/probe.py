@@ -2,9 +2,11 @@
 
 import importlib
 import tempfile
+import warnings
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -12,8 +14,16 @@ from lakesight.models.base import RuntimeName
 from lakesight.runtimes.base import Network, RuntimeOptions
 from lakesight.runtimes.choose import open_network
 from lakesight.runtimes.engines import ENGINES, Engine
+from lakesight.runtimes.one_by_one import hushed
+from lakesight.runtimes.tiny_files import SIDE, WRITERS
 
-SIDE = 4
+COMPILED: dict[RuntimeName, str] = {
+    "executorch": "executorch.runtime",
+    "aotinductor": "torch._inductor",
+}
+"""Runtimes whose files only a compiler writes, and what loads them: it is imported, no more."""
+HALF = 0.5
+"""The right answer."""
 
 
 @dataclass(frozen=True)
@@ -25,20 +35,20 @@ class Probe:
     """None where it is not installed."""
     works: bool
     detail: str
-    """The device it ran on, or what is missing."""
+    """Where it ran, or that it was imported only; else what is missing."""
 
 
 def probe(runtime: RuntimeName) -> Probe:
-    """Run a picture through the runtime; the answer is known. Takes about a tenth of a second."""
+    """Run a picture through the runtime; the answer is known. Takes its import, and a moment."""
     found = _version(runtime)
     if found is None:
         return Probe(runtime, None, works=False, detail=_engines(runtime)[0].install)
     try:
-        device, mean = _mean(runtime)
+        where, mean = _mean(runtime)
     except Exception as error:  # whatever a broken installation raises is the answer
         return Probe(runtime, found, works=False, detail=str(error).partition("\n")[0])
-    works = bool(np.isclose(mean, 0.5, atol=1e-6))
-    return Probe(runtime, found, works=works, detail=device if works else f"{mean} for 0.5")
+    works = bool(np.isclose(mean, HALF, atol=1e-6))
+    return Probe(runtime, found, works=works, detail=where if works else f"{mean} for {HALF}")
 
 
 def _version(runtime: RuntimeName) -> str | None:
@@ -55,51 +65,46 @@ def _engines(runtime: RuntimeName) -> list[Engine]:
 
 
 def _mean(runtime: RuntimeName) -> tuple[str, float]:
-    """Return the device, and the mean of a grey picture; what reads no ONNX is only imported."""
-    if runtime == "torch":
-        return _torch_mean()
-    if any(".onnx" in engine.reads for engine in _engines(runtime)):
-        return _onnx_mean(runtime)
-    engine = _engines(runtime)[0]
-    importlib.import_module(engine.module)
-    return engine.device, 0.5
+    """Return where it ran, and the mean of a grey picture divided by twice its grey."""
+    engines = _engines(runtime)
+    endings = [ending for engine in engines for ending in engine.reads if ending in WRITERS]
+    if runtime in COMPILED:
+        return _imported(COMPILED[runtime])
+    if endings:
+        return _of_file(runtime, endings[0])
+    return _of_module(next((one for one in engines if one.here()), engines[-1]))
 
 
 def _picture() -> np.ndarray:
     return np.full((SIDE, SIDE, 3), 51, np.uint8)
 
 
-def _network() -> Network:
-    scale = (102.0, 102.0, 102.0)
-    return Network(width=SIDE, height=SIDE, layout="NCHW", scale=scale)
+def _network(ending: str) -> Network:
+    layout: Literal["NHWC", "NCHW"] = "NHWC" if ending == ".tflite" else "NCHW"
+    return Network(width=SIDE, height=SIDE, layout=layout, scale=(102.0,) * 3)
 
 
-def _onnx_mean(runtime: RuntimeName) -> tuple[str, float]:
-    """Return the device, and the mean of a grey picture divided by twice its grey."""
+def _of_file(runtime: RuntimeName, ending: str) -> tuple[str, float]:
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "mean.onnx"
-        path.write_bytes(_mean_graph())
-        opened = open_network(path, _network(), RuntimeOptions(num_threads=1), runtime)
-        return opened.device, float(opened.infer([_picture()])["mean"].ravel()[0])
+        path = Path(folder) / f"mean{ending}"
+        WRITERS[ending](path)
+        opened = open_network(path, _network(ending), RuntimeOptions(num_threads=1), runtime)
+        (mean,) = opened.infer([_picture()]).values()
+        return f"on {opened.device}", float(mean.ravel()[0])
 
 
-def _mean_graph() -> bytes:
-    from onnx import TensorProto, helper
-
-    node = helper.make_node("ReduceMean", ["pixels"], ["mean"], keepdims=0, axes=[1, 2, 3])
-    pixels = helper.make_tensor_value_info("pixels", TensorProto.FLOAT, [1, 3, SIDE, SIDE])
-    mean = helper.make_tensor_value_info("mean", TensorProto.FLOAT, [1])
-    graph = helper.make_graph([node], "mean", [pixels], [mean])
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-    data: bytes = model.SerializeToString()
-    return data
-
-
-def _torch_mean() -> tuple[str, float]:
+def _of_module(engine: Engine) -> tuple[str, float]:
     from torch import nn
 
     from lakesight.runtimes.torch import TorchModule
 
     module = nn.Sequential(nn.Flatten(), nn.AvgPool1d(3 * SIDE * SIDE))
-    opened = TorchModule(module.eval(), _network(), RuntimeOptions())
-    return opened.device, float(opened.infer([_picture()])["output_0"].ravel()[0])
+    opened = TorchModule(module.eval(), _network(".pt2"), RuntimeOptions(), engine.device)
+    return f"on {opened.device}", float(opened.infer([_picture()])["output_0"].ravel()[0])
+
+
+def _imported(module: str) -> tuple[str, float]:
+    with hushed(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        importlib.import_module(module)
+    return "imported, not run: that takes a compiler's ten seconds", HALF
