@@ -5,6 +5,7 @@ Shapes: B pictures, H and W of the view in pixels.
 
 import io
 import logging
+import threading
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
 
 INPUT = "images"
 """Name of an exported network's input: `(B, 3, H, W)` float32 in 0..1, RGB."""
+
+_QUIET = threading.RLock()
+"""Held by `quietly`: what it takes away is the process's, and two would not give it back."""
 
 
 @dataclass(frozen=True)
@@ -103,7 +107,12 @@ class Written:
 
 @contextmanager
 def quietly() -> Iterator[None]:
-    """Keep a converter's warnings, log lines and progress bars to itself."""
+    """Keep a converter's warnings, log lines and progress bars to itself; threads take turns."""
+    with _QUIET:
+        yield from _quiet()
+
+
+def _quiet() -> Iterator[None]:
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
