@@ -88,20 +88,28 @@ def _check_pose(spec: ModelSpec, specs: Sequence[ModelSpec], taken: Collection[s
         )
 
 
+def option(setting: str, wanted: str = "OPTION=VALUE") -> tuple[str, Any]:
+    """Return name and value of `OPTION=VALUE`, the value read as YAML; UserError for no such thing.
+
+    `wanted` is what the error asks for.
+    """
+    name, has_value, value = setting.partition("=")
+    if not has_value or not name:
+        raise UserError(f"--set wants {wanted}; got {setting!r}")
+    try:
+        return name, yaml.safe_load(value)
+    except yaml.YAMLError:
+        return name, value  # a text, such as a prompt with a colon in it
+
+
 def _options(settings: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """Return `WORD.OPTION=VALUE` as options by kind or column; values are read as YAML."""
+    """Return `WORD.OPTION=VALUE` as options by kind or column."""
+    wanted = f"KIND.OPTION=VALUE, KIND one of {', '.join(KINDS)}, or a column that you named"
     options: dict[str, dict[str, Any]] = {}
     for setting in settings:
-        name, has_value, value = setting.partition("=")
-        word, _, option = name.partition(".")
-        if not has_value or not option:
-            known = ", ".join(KINDS)
-            raise UserError(
-                f"--set wants KIND.OPTION=VALUE, KIND one of {known}, or a column that you named; "
-                f"got {setting!r}"
-            )
-        try:
-            options.setdefault(word, {})[option] = yaml.safe_load(value)
-        except yaml.YAMLError:
-            options[word][option] = value  # a text, such as a prompt with a colon in it
+        name, value = option(setting, wanted)
+        word, _, last = name.partition(".")
+        if not last:
+            raise UserError(f"--set wants {wanted}; got {setting!r}")
+        options.setdefault(word, {})[last] = value
     return options

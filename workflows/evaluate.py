@@ -2,11 +2,9 @@
 
 import json
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import Field
 from pydantic_settings import CliPositionalArg
 
@@ -25,13 +23,17 @@ from lakesight.lake.output import Output
 from lakesight.lake.reader import Lake
 from lakesight.metrics import Bootstrap
 from lakesight.models import catalog
-from lakesight.models.base import Frozen, RuntimeName
+from lakesight.models.base import Frozen, Model, RuntimeName
 from lakesight.models.look import BATCH
 from lakesight.plots import draw_evaluation, draw_samples
-from lakesight.training.datasets import Task
+from lakesight.training.datasets import Pictures, Task
 from lakesight.training.lake_truth import LakeLabels
 from lakesight.training.sources import Split, open_data
+from workflows.chosen import option
 from workflows.progress import progress
+
+OF_A_MODEL = ("set", "runtime", "allow_licence", "batch_size")
+"""Settings that mean nothing where an output is judged."""
 
 
 class Evaluate(Frozen):
@@ -82,16 +84,23 @@ class Evaluate(Frozen):
 
     def run(self) -> int:
         """Print the figures; return 0."""
+        if self.plots and self.plots.is_file():
+            raise UserError(f"expected a folder for the plots, got the file {self.plots}")
         lake = self._lake()
-        result, task = self._judge_rows(lake) if lake else self._judge_model()
+        model, data, result = self._judge_rows(lake) if lake else self._judge_model()
         for note in result.notes:
             print(f"note: {note}", file=sys.stderr)
         if self.json_output:
-            told = {"model": self.model, "data": self.data, "split": self.split, "task": task}
+            told = {"model": self.model, "data": self.data, "split": self.split}
+            told["task"] = data.task
             print(json.dumps(told | result.to_dict()))
         else:
             print(result.table())
-        if self.plots:
+        if self.plots:  # now: what cannot be drawn costs no figure
+            self.plots.mkdir(parents=True, exist_ok=True)
+            draw_evaluation(result.results, self.plots)
+            if model is not None:
+                draw_samples(model, data, self.plots)
             print(f"Wrote plots to {self.plots}", file=sys.stderr)
         return 0
 
@@ -100,26 +109,26 @@ class Evaluate(Frozen):
         is_output = self.model not in catalog.CARDS and Output.open(self.model).is_bound()
         if self.column is None and not is_output:
             return None
-        if self.set or self.allow_licence:
+        if unused := [name for name in OF_A_MODEL if name in self.model_fields_set]:
+            flags = " and ".join("--" + name.replace("_", "-") for name in unused)
             raise UserError(
-                f"{self.model} is judged by the rows that it holds: --set and --allow-licence are "
-                "for a model"
+                f"{self.model} is judged by the rows that it holds, and {flags} is for a model: "
+                "leave it out"
             )
         return lakesight.open(self.model)
 
-    def _judge_rows(self, lake: Lake) -> tuple[Evaluation, Task]:
+    def _judge_rows(self, lake: Lake) -> tuple[None, Pictures, Evaluation]:
         names = ("detections", "classes") if self.task != "classify" else ("classes",)
         known = [name for name in names if name in lake.dataset().schema.names]
         column = self.column or next(iter(known), names[0])
         task = self.task or task_of(field_of(lake, column))
         data = open_data(self.data, self.split, task, **self._how)
-        result = evaluate_output(lake, data, column, self._draws, self.slice)
-        self._draw(result)
-        return result, task
+        return None, data, evaluate_output(lake, data, column, self._draws, self.slice)
 
-    def _judge_model(self) -> tuple[Evaluation, Task]:
-        spec = catalog.spec(self.model, None, _options(self.set), self.runtime, self.allow_licence)
-        model = catalog.build(to_judge(spec, **_options(self.set)))
+    def _judge_model(self) -> tuple[Model, Pictures, Evaluation]:
+        options = dict(map(option, self.set))
+        spec = catalog.spec(self.model, None, options, self.runtime, self.allow_licence)
+        model = catalog.build(to_judge(spec, **options))
         data = data_for(model, self.data, self.split, self.task, **self._how)
         with progress(len(data)) as state:
 
@@ -129,10 +138,7 @@ class Evaluate(Frozen):
             result = evaluate(
                 model, data, self._draws, self.slice, batch_size=self.batch_size, told=told
             )
-        self._draw(result)
-        if self.plots and data.task != "classify":
-            draw_samples(model, data, self.plots)
-        return result, data.task
+        return model, data, result
 
     @property
     def _how(self) -> dict[str, Any]:
@@ -142,20 +148,3 @@ class Evaluate(Frozen):
     @property
     def _draws(self) -> Bootstrap | None:
         return Bootstrap() if self.bootstrap else None
-
-    def _draw(self, result: Evaluation) -> None:
-        """Write the plots of a result, if any were asked for."""
-        if self.plots:
-            self.plots.mkdir(parents=True, exist_ok=True)
-            draw_evaluation(result.results, self.plots)
-
-
-def _options(settings: Sequence[str]) -> dict[str, Any]:
-    """Return `OPTION=VALUE` as options; values are read as YAML."""
-    options = {}
-    for setting in settings:
-        name, has_value, value = setting.partition("=")
-        if not has_value:
-            raise UserError(f"--set wants OPTION=VALUE, got {setting!r}")
-        options[name] = yaml.safe_load(value)
-    return options

@@ -89,7 +89,8 @@ def test_a_classifier_and_its_plots(
     told = capsys.readouterr()
     assert "6 pictures: top-1" in told.out
     assert f"Wrote plots to {tmp_path / 'plots'}" in told.err
-    assert (tmp_path / "plots" / "classes_confusion.png").stat().st_size > 1000
+    for name in ("classes_confusion.png", "samples.png"):
+        assert (tmp_path / "plots" / name).stat().st_size > 1000
     assert main([*words, "--multi-label"]) == 0
     assert "6 pictures: mAP" in capsys.readouterr().out
 
@@ -161,7 +162,14 @@ def test_an_output_is_judged_by_what_it_holds(
         (["detect", "scenes", "--slice", "camera"], "no picture has the slice 'camera'"),
         (["detect", "scenes", "--set", "score"], "--set wants OPTION=VALUE"),
         (["detect", "scenes", "--set", "speed=9"], "option speed of tiny-detect"),
-        (["seen", "scenes", "--set", "top_k=9"], "is judged by the rows that it holds"),
+        (
+            ["detect", "scenes", "--set", "score_threshold=["],
+            "option score_threshold of tiny-detect",
+        ),
+        (["detect", "scenes", "--plots", "detect/card.json"], "expected a folder for the plots"),
+        (["seen", "scenes", "--set", "top_k=9"], "is judged by the rows that it holds, and --set"),
+        (["seen", "scenes", "--runtime", "torch"], "and --runtime is for a model"),
+        (["seen", "scenes", "--batch-size", "2"], "and --batch-size is for a model"),
         (["movenet-lightning", "scenes"], "looks at what a detector found"),
     ],
 )
