@@ -20,6 +20,7 @@ FAMILIES: dict[str, tuple[Kind, str]] = {
     "CLIPModel": ("embed", "image-text"),
     "SiglipModel": ("embed", "image-text"),
     "Siglip2Model": ("embed", "image-text"),
+    "BlipForImageTextRetrieval": ("embed", "image-text"),
     "Blip2ForImageTextRetrieval": ("embed", "image-text"),
     "BlipForConditionalGeneration": ("caption", "captioner"),
     "Blip2ForConditionalGeneration": ("caption", "captioner"),

@@ -1,8 +1,8 @@
-"""Image and text in one space through transformers: CLIP, SigLIP, SigLIP2, BLIP-2's ITC head."""
+"""Image and text in one space: CLIP, SigLIP, SigLIP2, BLIP, BLIP-2's first stage."""
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +14,7 @@ from torch.nn.functional import normalize
 from lakesight import schemas
 from lakesight.errors import UserError
 from lakesight.models.base import Image, ModelCard, RuntimeName
+from lakesight.models.blip2.towers import Blip2Towers, BlipTowers
 from lakesight.models.preprocessor import read_preprocessor
 from lakesight.models.pretrained import (
     Pixels,
@@ -22,9 +23,34 @@ from lakesight.models.pretrained import (
     require_finite,
     require_torch,
 )
-from lakesight.models.towers import load_towers
+from lakesight.models.towers import (
+    ClipTowers,
+    FusingTowers,
+    NaflexTowers,
+    SiglipTowers,
+    Towers,
+)
 
 TEXTS_PER_CALL = 256
+TOWERS: dict[str, Any] = {
+    "clip": ClipTowers,
+    "siglip": SiglipTowers,
+    "siglip2": NaflexTowers,
+    "blip": BlipTowers,
+    "blip-2": Blip2Towers,
+}
+"""By `model_type` of config.json."""
+
+Mode = Literal["image", "text", "multimodal"]
+Level = Literal["hidden", "projected"]
+
+
+class Features(NamedTuple):
+    """What `extract_features` returns; shapes are in its docstring."""
+
+    values: npt.NDArray[np.float32]
+    mask: npt.NDArray[np.bool_] | None
+    """`(T, S)`: where a token is, of tokens' states; else None."""
 
 
 class ImageTextOptions(TorchOptions):
@@ -51,7 +77,7 @@ class ImageText:
         self.card, self.options = card, options
         preprocessor = read_preprocessor(folder, card.family)
         self.view = preprocessor.view
-        self._towers = load_towers(read_config(folder)["model_type"], folder, options)
+        self._towers = _towers(folder, options)
         self._pixels = Pixels(preprocessor, options.torch_device(), options.torch_dtype())
         self.runs_on = f"torch on {self._pixels.device.type}"
         self.output = self._field()
@@ -83,22 +109,115 @@ class ImageText:
     @torch.inference_mode()
     def embed_images(self, views: Sequence[Image]) -> npt.NDArray[np.float32]:
         """Return `(len(views), Q, D)` L2-normalised vectors; Q is 1, or BLIP-2's queries."""
-        return _to_numpy(self._towers.images(self._pixels(views)))
+        return _to_numpy(self._towers.images(self._pixels(views)).vectors)
 
     @torch.inference_mode()
     def embed_text(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
         """Return `(len(texts), D)` L2-normalised vectors. Texts beyond the context are cut."""
         parts = [
-            _to_numpy(self._towers.texts(texts[start : start + TEXTS_PER_CALL]))
+            _to_numpy(self._towers.texts(texts[start : start + TEXTS_PER_CALL]).vectors)
             for start in range(0, len(texts), TEXTS_PER_CALL)
         ]
         return np.concatenate([np.empty((0, self._towers.dim), np.float32), *parts])
+
+    @torch.inference_mode()
+    def extract_features(
+        self,
+        images: Sequence[Image] = (),
+        texts: Sequence[str] = (),
+        mode: Mode = "image",
+        level: Level = "projected",
+    ) -> Features:
+        """Return what the model makes of B pictures, T texts, or B pairs of both.
+
+        ============  ==================================  ===================================
+        mode          level "projected": unit vectors     level "hidden": the last layer
+        ============  ==================================  ===================================
+        image         `(B, Q, D)`; Q is 1, or BLIP-2's    `(B, N, H)` patches; of BLIP-2 the
+                      queries                             queries, `(B, Q, H)`
+        text          `(T, D)`                            `(T, S, H)` tokens, with their mask
+        multimodal    -                                   `(B, S, H)` tokens of BLIP, `(B, Q,
+                                                          H)` queries of BLIP-2
+        ============  ==================================  ===================================
+
+        D is the space that pictures and texts share, H the model's width. Raises UserError where
+        the mode's input is missing, pairs are uneven, or the model has no such features.
+        """
+        if mode == "text":
+            _require(texts, "texts", mode)
+            read = self._towers.texts(texts)
+            if level == "projected":
+                return Features(_to_numpy(read.vectors), None)
+            return Features(_floats(read.states), _mask(read.seen))
+        _require(images, "images", mode)
+        found = self._towers.images(self._pixels(images))
+        if mode == "image":
+            projected = level == "projected"
+            values = _to_numpy(found.vectors) if projected else _floats(found.states)
+            return Features(values, None)
+        if level == "projected":
+            raise UserError("pairs have no projected features: ask for level='hidden'")
+        _require(texts, "texts", mode)
+        _even(images, texts)
+        states, mask = self._fusing().fuse(found.seen, texts)
+        return Features(_floats(states), None if mask is None else _mask(mask))
+
+    @torch.inference_mode()
+    def match(self, images: Sequence[Image], texts: Sequence[str]) -> npt.NDArray[np.float32]:
+        """Return the probability `(B,)` that each picture and its text belong together (ITM).
+
+        Raises UserError for a model without a matching head, and for uneven pairs.
+        """
+        _even(images, texts)
+        towers = self._fusing()
+        return _floats(towers.match(towers.images(self._pixels(images)).seen, texts))
+
+    def _fusing(self) -> FusingTowers:
+        """Return the towers, where they look at a picture and a text together."""
+        if not isinstance(self._towers, FusingTowers):
+            raise UserError(
+                f"{self.card.name} never looks at a picture and a text together: take a retrieval "
+                "checkpoint of BLIP or BLIP-2"
+            )
+        return self._towers
 
     def similarity(self, views: Sequence[Image], texts: Sequence[str]) -> npt.NDArray[np.float32]:
         """Return cosines `(len(views), len(texts))`; of BLIP-2 the best query's, its ITC score."""
         cosines = self.embed_images(views) @ self.embed_text(texts).T  # (B, Q, T)
         best: npt.NDArray[np.float32] = cosines.max(axis=1)
         return best
+
+
+def _towers(folder: Path, options: TorchOptions) -> Towers:
+    """Return the towers of a checkpoint. Raises `UserError` for a type that is none of these."""
+    model_type = read_config(folder)["model_type"]
+    if model_type not in TOWERS:
+        raise UserError(
+            f"{folder.name} is of type {model_type!r}: an image-text model is one of "
+            f"{', '.join(TOWERS)}"
+        )
+    towers: Towers = TOWERS[model_type](folder, options)
+    return towers
+
+
+def _require(given: Sequence[Any], name: str, mode: Mode) -> None:
+    if not len(given):
+        raise UserError(f"mode={mode!r} needs {name}, and got none")
+
+
+def _even(images: Sequence[Image], texts: Sequence[str]) -> None:
+    if len(images) != len(texts):
+        raise UserError(f"pairs want as many pictures as texts: got {len(images)} and {len(texts)}")
+
+
+def _floats(states: Tensor) -> npt.NDArray[np.float32]:
+    array: npt.NDArray[np.float32] = require_finite(states).cpu().numpy()
+    return array
+
+
+def _mask(mask: Tensor) -> npt.NDArray[np.bool_]:
+    array: npt.NDArray[np.bool_] = mask.bool().cpu().numpy()
+    return array
 
 
 def _to_numpy(vectors: Tensor) -> npt.NDArray[np.float32]:

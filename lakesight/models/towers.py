@@ -1,18 +1,29 @@
 """The two towers of an image-text model, one class per way of calling transformers.
 
-Shapes: B pictures, T texts, Q vectors a picture (1, or BLIP-2's queries), D dimensions. Vectors are
-not normalised here.
+Shapes: B pictures, T texts, S tokens, N states of H units (patches, tokens or queries), Q vectors a
+picture (1, or BLIP-2's queries) of D dimensions. Vectors are not normalised here.
 """
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
-from lakesight.errors import UserError
 from lakesight.models.pretrained import TorchOptions, load_tokenizer, load_weights
+
+
+class Encoded(NamedTuple):
+    """What a tower made of pictures or texts."""
+
+    states: Tensor
+    """`(B, N, H)` the last layer's; BLIP-2's queries for pictures. `(T, S, H)` for texts."""
+    vectors: Tensor
+    """`(B, Q, D)` of pictures, `(T, D)` of texts."""
+    seen: Tensor
+    """`(B, N, H)` the vision tower's last layer, which `fuse` and `match` start from; of texts, the
+    mask `(T, S)` of their tokens."""
 
 
 class Towers(Protocol):
@@ -21,12 +32,25 @@ class Towers(Protocol):
     dim: int
     num_queries: int
 
-    def images(self, pixels: Tensor) -> Tensor:
-        """Map pixels `(B, 3, H, W)` to `(B, Q, D)`."""
+    def images(self, pixels: Tensor) -> Encoded:
+        """Encode pixels `(B, 3, H, W)`."""
         ...
 
-    def texts(self, texts: Sequence[str]) -> Tensor:
-        """Map T texts to `(T, D)`; one longer than the model's context is cut."""
+    def texts(self, texts: Sequence[str]) -> Encoded:
+        """Encode T texts; one longer than the model's context is cut."""
+        ...
+
+
+@runtime_checkable
+class FusingTowers(Towers, Protocol):
+    """Towers that also look at a picture and a text together."""
+
+    def fuse(self, seen: Tensor, texts: Sequence[str]) -> tuple[Tensor, Tensor | None]:
+        """Return the states `(B, N, H)` of pairs, from what `images` saw, and which count."""
+        ...
+
+    def match(self, seen: Tensor, texts: Sequence[str]) -> Tensor:
+        """Return the probability `(B,)` that each pair belongs together (ITM)."""
         ...
 
 
@@ -46,13 +70,12 @@ class ClipTowers:
     def _dim(self, config: Any) -> int:
         return int(config.projection_dim)
 
-    def images(self, pixels: Tensor) -> Tensor:
-        """Map pixels `(B, 3, H, W)` to `(B, 1, D)`."""
-        features: Tensor = self._model.get_image_features(pixel_values=pixels).pooler_output
-        return features.unsqueeze(1)
+    def images(self, pixels: Tensor) -> Encoded:
+        """Encode pixels `(B, 3, H, W)`, one vector each."""
+        return _of_pictures(self._model.get_image_features(pixel_values=pixels))
 
-    def texts(self, texts: Sequence[str]) -> Tensor:
-        """Map T texts to `(T, D)`."""
+    def texts(self, texts: Sequence[str]) -> Encoded:
+        """Encode T texts."""
         tokens = self._tokenizer(
             list(texts),
             padding=True,
@@ -60,10 +83,9 @@ class ClipTowers:
             max_length=self._max_tokens,
             return_tensors="pt",
         ).to(self._model.device)
-        features: Tensor = self._model.get_text_features(
-            input_ids=tokens["input_ids"], attention_mask=tokens["attention_mask"]
-        ).pooler_output
-        return features
+        ids, mask = tokens["input_ids"], tokens["attention_mask"]
+        out = self._model.get_text_features(input_ids=ids, attention_mask=mask)
+        return Encoded(out.last_hidden_state, out.pooler_output, mask)
 
 
 class SiglipTowers(ClipTowers):
@@ -80,8 +102,8 @@ class SiglipTowers(ClipTowers):
     def _dim(self, config: Any) -> int:
         return int(config.vision_config.hidden_size)
 
-    def texts(self, texts: Sequence[str]) -> Tensor:
-        """Map T texts to `(T, D)`."""
+    def texts(self, texts: Sequence[str]) -> Encoded:
+        """Encode T texts; every one of the context's positions counts."""
         tokens = self._tokenizer(
             [text.lower() for text in texts] if self._lowers else list(texts),
             padding="max_length",
@@ -89,27 +111,26 @@ class SiglipTowers(ClipTowers):
             max_length=self._max_tokens,
             return_tensors="pt",
         ).to(self._model.device)
-        features: Tensor = self._model.get_text_features(
-            input_ids=tokens["input_ids"]
-        ).pooler_output
-        return features
+        ids = tokens["input_ids"]
+        out = self._model.get_text_features(input_ids=ids)
+        return Encoded(out.last_hidden_state, out.pooler_output, torch.ones_like(ids))
 
 
 class NaflexTowers(SiglipTowers):
     """SigLIP2 NaFlex on a square grid of patches, as transformers gives it for a square picture."""
 
-    def images(self, pixels: Tensor) -> Tensor:
-        """Map pixels `(B, 3, H, W)` to `(B, 1, D)`."""
+    def images(self, pixels: Tensor) -> Encoded:
+        """Encode pixels `(B, 3, H, W)`, one vector each."""
         side: int = self._model.config.vision_config.patch_size
         patches, grid = to_patches(pixels, side)
         num_pictures, num_patches = patches.shape[:2]
         whole = torch.ones(num_pictures, num_patches, dtype=torch.int32, device=pixels.device)
-        features: Tensor = self._model.get_image_features(
+        out = self._model.get_image_features(
             pixel_values=patches,
             pixel_attention_mask=whole,
             spatial_shapes=torch.tensor([grid] * num_pictures, device=pixels.device),
-        ).pooler_output
-        return features.unsqueeze(1)
+        )
+        return _of_pictures(out)
 
 
 def to_patches(pixels: Tensor, side: int) -> tuple[Tensor, tuple[int, int]]:
@@ -121,64 +142,7 @@ def to_patches(pixels: Tensor, side: int) -> tuple[Tensor, tuple[int, int]]:
     return patches, (rows, columns)
 
 
-class Blip2Towers:
-    """BLIP-2's contrastive (ITC) head: one vector per query token of the Q-Former."""
-
-    def __init__(self, folder: Path, options: TorchOptions) -> None:
-        from transformers import Blip2ForImageTextRetrieval
-
-        self._model = load_weights(Blip2ForImageTextRetrieval, folder, options)
-        self._tokenizer = load_tokenizer(folder)
-        config = self._model.config
-        self._max_tokens: int = config.qformer_config.max_position_embeddings
-        self.dim = int(config.image_text_hidden_size)
-        self.num_queries = int(config.num_query_tokens)
-
-    def images(self, pixels: Tensor) -> Tensor:
-        """Map pixels `(B, 3, H, W)` to `(B, Q, D)`."""
-        seen = self._model.vision_model(pixel_values=pixels).last_hidden_state
-        queries = self._model.query_tokens.expand(len(pixels), -1, -1)
-        states = self._model.qformer(
-            query_embeds=queries, encoder_hidden_states=seen
-        ).last_hidden_state
-        return self._project(self._model.vision_projection, states)
-
-    def texts(self, texts: Sequence[str]) -> Tensor:
-        """Map T texts to `(T, D)`: the state of the first token, [CLS]."""
-        tokens = self._tokenizer(
-            list(texts),
-            padding=True,
-            truncation=True,
-            max_length=self._max_tokens,
-            return_tensors="pt",
-        ).to(self._model.device)
-        states = self._model.qformer(
-            query_embeds=self._model.embeddings(input_ids=tokens["input_ids"]),
-            query_length=0,
-            attention_mask=tokens["attention_mask"],
-        ).last_hidden_state
-        return self._project(self._model.text_projection, states[:, 0])
-
-    def _project(self, projection: Any, states: Tensor) -> Tensor:
-        """Project; the Q-Former stays in float32 whatever the rest is in."""
-        projected: Tensor = projection(states.to(projection.weight.dtype))
-        return projected
-
-
-TOWERS: dict[str, type[ClipTowers] | type[Blip2Towers]] = {
-    "clip": ClipTowers,
-    "siglip": SiglipTowers,
-    "siglip2": NaflexTowers,
-    "blip-2": Blip2Towers,
-}
-"""By `model_type` of config.json."""
-
-
-def load_towers(model_type: str, folder: Path, options: TorchOptions) -> Towers:
-    """Return the towers of a checkpoint. Raises `UserError` for a type that is none of these."""
-    if model_type not in TOWERS:
-        raise UserError(
-            f"{folder.name} is of type {model_type!r}: an image-text model is one of "
-            f"{', '.join(TOWERS)}"
-        )
-    return TOWERS[model_type](folder, options)
+def _of_pictures(out: Any) -> Encoded:
+    """Return transformers' image features, with one vector a picture."""
+    states = out.last_hidden_state
+    return Encoded(states, out.pooler_output.unsqueeze(1), states)

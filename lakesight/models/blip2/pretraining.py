@@ -112,23 +112,40 @@ class Blip2ForPretraining(nn.Module):
         """Map features to the states of the queries, `(B, Q, D)`, without any text."""
         return self._run(self._queries(len(seen)), seen=seen)
 
+    def read(self, ids: Tensor, mask: Tensor) -> Tensor:
+        """Map tokens and their mask `(T, S)` to their states `(T, S, D)`, without any picture."""
+        return self._run(self._embed(ids), mask=mask, num_queries=0)
+
+    def image_projection(self, queries: Tensor) -> Tensor:
+        """Map what `query` gave to vectors `(B, Q, E)` of any length."""
+        return _projected(self.retrieval.vision_projection, queries)
+
+    def text_projection(self, states: Tensor) -> Tensor:
+        """Map what `read` gave to vectors `(T, E)` of any length: the first token's."""
+        return _projected(self.retrieval.text_projection, states[:, 0])
+
     def image_vectors(self, queries: Tensor) -> Tensor:
         """Map what `query` gave to unit vectors `(B, Q, E)`."""
-        return normalize(self.retrieval.vision_projection(queries), dim=-1)
+        return normalize(self.image_projection(queries), dim=-1)
 
     def text_vectors(self, ids: Tensor, mask: Tensor) -> Tensor:
-        """Map tokens and their mask `(T, S)` to unit vectors `(T, E)`: the first token's."""
-        states = self._run(self._embed(ids), mask=mask, num_queries=0)
-        return normalize(self.retrieval.text_projection(states[:, 0]), dim=-1)
+        """Map tokens and their mask `(T, S)` to unit vectors `(T, E)`."""
+        return normalize(self.text_projection(self.read(ids, mask)), dim=-1)
 
-    def match(self, seen: Tensor, ids: Tensor, mask: Tensor) -> Tensor:
-        """Map pairs, features `(B, N, D)` and tokens `(B, S)`, to logits `(B, 2)`: no, yes."""
+    def fuse(self, seen: Tensor, ids: Tensor, mask: Tensor) -> Tensor:
+        """Return the queries' states `(B, Q, D)` of pairs: features `(B, N, D)`, tokens `(B, S)`.
+
+        Queries and tokens see each other.
+        """
         both = torch.cat([self._queries(len(seen)), self._embed(ids)], dim=1)
         num_queries = both.shape[1] - ids.shape[1]
         whole = torch.cat([mask.new_ones(len(mask), num_queries), mask], dim=1)
         states = self._run(both, seen=seen, mask=whole, num_queries=num_queries)
-        logits: Tensor = self.retrieval.itm_head(states[:, :num_queries]).mean(dim=1)
-        return logits
+        return states[:, :num_queries]
+
+    def match(self, seen: Tensor, ids: Tensor, mask: Tensor) -> Tensor:
+        """Map pairs, features `(B, N, D)` and tokens `(B, S)`, to logits `(B, 2)`: no, yes."""
+        return _projected(self.retrieval.itm_head, self.fuse(seen, ids, mask)).mean(dim=1)
 
     def write(self, seen: Tensor, ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """Return the queries' states `(B, Q, D)` and the next token's logits `(B, S, vocabulary)`.
@@ -181,3 +198,9 @@ def causal_mask(num_queries: int, mask: Tensor) -> Tensor:
     both = allowed[None, None] & known[:, None, None, :]
     # what is padded attends to itself: a row without anything to attend to is not a number
     return both | torch.eye(size, dtype=torch.bool, device=mask.device)
+
+
+def _projected(projection: Any, states: Tensor) -> Tensor:
+    """Project; the Q-Former stays in float32 whatever the rest is in."""
+    projected: Tensor = projection(states.to(projection.weight.dtype))
+    return projected

@@ -29,7 +29,7 @@ CLASSES = {
     "siglip": (hf.SiglipImageProcessorPil, hf.SiglipModel),
     "siglip2": (hf.Siglip2ImageProcessorPil, hf.Siglip2Model),
 }
-EVERY = [*CLASSES, "blip2-itc"]
+EVERY = [*CLASSES, "blip-itm", "blip2-itc"]
 
 
 @pytest.fixture(scope="module")
@@ -229,5 +229,117 @@ def test_another_model_type_is_refused(checkpoint: Checkpoint, tmp_path: Path, l
     shutil.copytree(checkpoint("clip"), folder)
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({**config, "model_type": "altclip"}))
-    with pytest.raises(UserError, match="one of clip, siglip, siglip2, blip-2"):
+    with pytest.raises(UserError, match="one of clip, siglip, siglip2, blip, blip-2"):
         load(folder)
+
+
+PAIRS = {
+    "blip-itm": (hf.BlipForImageTextRetrieval, "use_itm_head"),
+    "blip2-itc": (hf.Blip2ForImageTextRetrieval, "use_image_text_matching_head"),
+}
+
+
+class Pairing:
+    """A retrieval checkpoint by transformers alone."""
+
+    def __init__(self, name: str, folder: Path, views: list[Image]) -> None:
+        kind, self.flag = PAIRS[name]
+        self.model = kind.from_pretrained(folder).eval()
+        images = hf.BlipImageProcessorPil.from_pretrained(folder)
+        tokenizer = hf.AutoTokenizer.from_pretrained(folder)
+        self.inputs = images(images=views, return_tensors="pt")
+        self.inputs |= tokenizer(TEXTS, padding=True, return_tensors="pt")
+        self.inputs.pop("token_type_ids", None)
+        self.model.config.image_token_index = None  # texts without placeholders
+
+    @torch.inference_mode()
+    def __call__(self, *, matching: bool) -> Any:
+        return self.model(**self.inputs, **{self.flag: matching})
+
+
+def matched(out: Any) -> Floats:
+    logits = out.itm_score if hasattr(out, "itm_score") else out.logits_per_image
+    return np.asarray(logits.softmax(dim=1)[:, 1])
+
+
+@pytest.mark.parametrize("name", PAIRS)
+def test_matching_is_that_of_transformers(
+    name: str, checkpoint: Checkpoint, load: Load, views: list[Image]
+) -> None:
+    own = Pairing(name, checkpoint(name), views)
+    found = load(checkpoint(name)).match(views, TEXTS)
+    np.testing.assert_allclose(found, matched(own(matching=True)), atol=1e-5)
+    assert found.std() > 1e-3
+
+
+def test_features_of_blip_are_those_of_transformers(
+    checkpoint: Checkpoint, load: Load, views: list[Image]
+) -> None:
+    model, own = load(checkpoint("blip-itm")), Pairing("blip-itm", checkpoint("blip-itm"), views)
+    apart, both = own(matching=False), own(matching=True)
+    patches = model.extract_features(views, level="hidden")
+    np.testing.assert_allclose(patches.values, apart.last_hidden_state, atol=1e-5)
+    tokens = model.extract_features(texts=TEXTS, mode="text", level="hidden")
+    mask = own.inputs["attention_mask"].bool().numpy()
+    np.testing.assert_array_equal(tokens.mask, mask)
+    np.testing.assert_allclose(tokens.values[mask], apart.question_embeds.numpy()[mask], atol=1e-5)
+    pairs = model.extract_features(views, TEXTS, mode="multimodal", level="hidden")
+    np.testing.assert_allclose(pairs.values[mask], both.question_embeds.numpy()[mask], atol=1e-5)
+    np.testing.assert_allclose(model.similarity(views, TEXTS), apart.itm_score, atol=1e-5)
+
+
+def test_features_of_blip2_are_those_of_transformers(
+    checkpoint: Checkpoint, load: Load, views: list[Image]
+) -> None:
+    folder = checkpoint("blip2-itc")
+    model, own = load(folder), Pairing("blip2-itc", folder, views)
+    apart, both = own(matching=False), own(matching=True)
+    queries = model.extract_features(views)
+    np.testing.assert_allclose(queries.values, apart.image_embeds, atol=1e-5)
+    assert model.extract_features(views, level="hidden").values.shape == (3, 6, 32)
+    words = model.extract_features(texts=TEXTS, mode="text")
+    np.testing.assert_allclose(words.values, apart.text_embeds, atol=1e-5)
+    tokens = model.extract_features(texts=TEXTS, mode="text", level="hidden")
+    np.testing.assert_allclose(tokens.values, apart.text_model_output.last_hidden_state, atol=1e-5)
+    pairs = model.extract_features(views, TEXTS, mode="multimodal", level="hidden")
+    wanted = both.text_model_output.last_hidden_state[:, :6]
+    np.testing.assert_allclose(pairs.values, wanted, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", CLASSES)
+def test_features_of_two_towers_are_those_of_transformers(
+    name: str, checkpoint: Checkpoint, load: Load, views: list[Image]
+) -> None:
+    folder = checkpoint(name)
+    model = load(folder)
+    found = model.extract_features(views)
+    assert found.values.shape[:2] == (3, 1)
+    np.testing.assert_allclose(found.values[:, 0], own_images(name, folder, views), atol=1e-5)
+    processor, own = (part.from_pretrained(folder) for part in CLASSES[name])
+    with torch.inference_mode():
+        inputs = processor(images=views, return_tensors="pt")
+        states = own.eval().get_image_features(**inputs).last_hidden_state
+    hidden = model.extract_features(views, level="hidden")
+    np.testing.assert_allclose(hidden.values, states, atol=1e-5)
+    with pytest.raises(UserError, match="never looks at a picture and a text together"):
+        model.extract_features(views, TEXTS, mode="multimodal", level="hidden")
+    with pytest.raises(UserError, match="never looks"):
+        model.match(views, TEXTS)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"mode": "text"}, "needs texts"),
+        ({"mode": "image", "texts": ["a"]}, "needs images"),
+        ({"mode": "multimodal"}, "no projected features"),
+        ({"mode": "multimodal", "level": "hidden"}, "needs texts"),
+        ({"mode": "multimodal", "level": "hidden", "texts": ["a"]}, "as many pictures as texts"),
+    ],
+)
+def test_features_that_cannot_be_had_are_refused(
+    given: dict[str, Any], message: str, checkpoint: Checkpoint, load: Load, views: list[Image]
+) -> None:
+    images = () if "needs images" in message else views
+    with pytest.raises(UserError, match=message):
+        load(checkpoint("blip2-itc")).extract_features(images, **given)

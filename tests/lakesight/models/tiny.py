@@ -230,6 +230,20 @@ def write_blip(folder: Path) -> Path:
     return _save(folder, model, _squash("BlipImageProcessor", 32), tokenizer)
 
 
+def write_blip_itm(folder: Path) -> Path:
+    tokenizer = tokenizers.bert_tokenizer()
+    text = {
+        **TEXT,
+        "vocab_size": len(tokenizer),
+        "max_position_embeddings": 40,
+        "encoder_hidden_size": 32,
+        "pad_token_id": tokenizer.pad_token_id,
+    }
+    config = hf.BlipConfig(text_config=text, vision_config=VISION, image_text_hidden_size=16)
+    model = hf.BlipForImageTextRetrieval(config)
+    return _save(folder, model, _squash("BlipImageProcessor", 32), tokenizer)
+
+
 def _detr() -> dict[str, object]:
     return {
         "d_model": 32,
@@ -298,6 +312,7 @@ WRITERS: dict[str, Callable[[Path], Path]] = {
     "siglip": write_siglip,
     "siglip2": write_siglip2,
     "blip2-itc": write_blip2_itc,
+    "blip-itm": write_blip_itm,
     "blip": write_blip,
     "blip2-opt": write_blip2_opt,
     "blip2-t5": write_blip2_t5,

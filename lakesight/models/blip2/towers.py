@@ -1,0 +1,109 @@
+"""BLIP and BLIP-2 as image-text models: two towers, and a look at both together.
+
+Shapes: see `lakesight.models.towers`.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lakesight.models.blip2.pretraining import Blip2ForPretraining
+from lakesight.models.pretrained import TorchOptions, load_tokenizer, load_weights
+from lakesight.models.towers import Encoded
+
+
+class Words:
+    """Texts to padded tokens, on the model's device."""
+
+    def __init__(self, folder: Path, max_tokens: int, device: torch.device) -> None:
+        self._tokenizer = load_tokenizer(folder)
+        self._max_tokens, self._device = max_tokens, device
+
+    def __call__(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """Return `(ids, mask)`, both `(T, S)`; a text beyond the context is cut."""
+        tokens = self._tokenizer(
+            list(texts),
+            padding=True,
+            truncation=True,
+            max_length=self._max_tokens,
+            return_tensors="pt",
+        ).to(self._device)
+        return tokens["input_ids"], tokens["attention_mask"]
+
+
+class Blip2Towers:
+    """BLIP-2's first stage: one vector per query token of the Q-Former."""
+
+    def __init__(self, folder: Path, options: TorchOptions) -> None:
+        from transformers import Blip2ForImageTextRetrieval
+
+        retrieval = load_weights(Blip2ForImageTextRetrieval, folder, options)
+        self._model = Blip2ForPretraining(retrieval).eval()
+        config = retrieval.config
+        self._words = Words(folder, config.qformer_config.max_position_embeddings, retrieval.device)
+        self.dim = int(config.image_text_hidden_size)
+        self.num_queries = int(config.num_query_tokens)
+
+    def images(self, pixels: Tensor) -> Encoded:
+        """Encode pixels `(B, 3, H, W)`: the queries' states and vectors."""
+        seen = self._model.see(pixels)
+        states = self._model.query(seen)
+        return Encoded(states, self._model.image_projection(states), seen)
+
+    def texts(self, texts: Sequence[str]) -> Encoded:
+        """Encode T texts: the vector is that of the first token, [CLS]."""
+        ids, mask = self._words(texts)
+        states = self._model.read(ids, mask)
+        return Encoded(states, self._model.text_projection(states), mask)
+
+    def fuse(self, seen: Tensor, texts: Sequence[str]) -> tuple[Tensor, None]:
+        """Return the queries' states `(B, Q, H)` of pairs; all of them count."""
+        return self._model.fuse(seen, *self._words(texts)), None
+
+    def match(self, seen: Tensor, texts: Sequence[str]) -> Tensor:
+        """Return the probability `(B,)` that each pair belongs together."""
+        return self._model.match(seen, *self._words(texts)).float().softmax(dim=1)[:, 1]
+
+
+class BlipTowers:
+    """BLIP: one vector a picture, and a text encoder that can look at the patches."""
+
+    num_queries = 1
+
+    def __init__(self, folder: Path, options: TorchOptions) -> None:
+        from transformers import BlipForImageTextRetrieval
+
+        self._model: Any = load_weights(BlipForImageTextRetrieval, folder, options)
+        config = self._model.config
+        self._words = Words(folder, config.text_config.max_position_embeddings, self._model.device)
+        self.dim = int(config.image_text_hidden_size)
+
+    def images(self, pixels: Tensor) -> Encoded:
+        """Encode pixels `(B, 3, H, W)`: the patches' states, and the vector of [CLS]."""
+        seen = self._model.vision_model(pixel_values=pixels).last_hidden_state
+        return Encoded(seen, self._model.vision_proj(seen[:, :1]), seen)
+
+    def texts(self, texts: Sequence[str]) -> Encoded:
+        """Encode T texts: the vector is that of [CLS]."""
+        ids, mask = self._words(texts)
+        states = self._model.text_encoder(input_ids=ids, attention_mask=mask).last_hidden_state
+        return Encoded(states, self._model.text_proj(states[:, 0]), mask)
+
+    def fuse(self, seen: Tensor, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """Return the tokens' states `(B, S, H)` of pairs, and their mask `(B, S)`."""
+        ids, mask = self._words(texts)
+        states: Tensor = self._model.text_encoder(
+            input_ids=ids,
+            attention_mask=mask,
+            encoder_hidden_states=seen,
+            encoder_attention_mask=seen.new_ones(seen.shape[:2], dtype=torch.long),
+        ).last_hidden_state
+        return states, mask
+
+    def match(self, seen: Tensor, texts: Sequence[str]) -> Tensor:
+        """Return the probability `(B,)` that each pair belongs together."""
+        logits: Tensor = self._model.itm_head(self.fuse(seen, texts)[0][:, 0])
+        return logits.float().softmax(dim=1)[:, 1]
