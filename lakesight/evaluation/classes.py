@@ -45,8 +45,7 @@ class ClassJudge:
             return
         self._num_blank += int(blank.sum())
         true_ids = np.array([int(one.class_ids[0]) for one in pictures])
-        scores[blank, true_ids[blank]] = -1  # who names no class names the wrong one
-        self._one_class.update(names, true_ids, scores, kinds)
+        self._one_class.update(names, true_ids, scores, kinds, named=~blank)
 
     def result(self, bootstrap: Bootstrap | None = None, slices: Sequence[str] = ()) -> Evaluation:
         """See `Judge`."""

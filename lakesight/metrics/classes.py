@@ -74,15 +74,22 @@ class ClassEvaluator:
         true_ids: npt.ArrayLike,
         scores: npt.ArrayLike,
         slices: Sequence[Mapping[str, str]] | None = None,
+        named: npt.ArrayLike = True,
     ) -> None:
         """Add pictures: their true classes `(N,)` and the scores `(N, classes)` of a model.
 
-        UserError where shapes differ, a score is not finite, or a picture was added before.
+        `named` says `(N,)` for which of them the model named any class: of others no class is
+        right, neither the best nor one of the best five. UserError where shapes differ, a score is
+        not finite, or a picture was added before.
         """
         table = checked_scores(pictures, scores, self.labels)
         truth = _checked_ids(pictures, true_ids, self.labels)
+        blank = np.flatnonzero(~np.broadcast_to(named, truth.shape))
+        table[blank, truth[blank]] = -np.inf  # another one is taken for named
+        ranks = _ranks(table, truth)
+        ranks[blank] = max(TOP, len(self.labels))
         self.pictures.add(pictures, slices)
-        self._rows.append(np.stack([truth, table.argmax(axis=1), _ranks(table, truth)], axis=1))
+        self._rows.append(np.stack([truth, table.argmax(axis=1), ranks], axis=1))
 
     def merge(self, other: "ClassEvaluator") -> None:
         """Add another's pictures; UserError where labels differ or a picture is in both."""
@@ -164,8 +171,8 @@ def _ranks(scores: Floats, truth: Ids) -> Ids:
 
 
 def checked_scores(pictures: Sequence[Key], scores: npt.ArrayLike, labels: Sequence[str]) -> Floats:
-    """Return scores `(N, classes)`; UserError where they are of another shape or not finite."""
-    table = np.asarray(scores, np.float64)
+    """Return a copy of scores `(N, classes)`; UserError for another shape, or one not finite."""
+    table = np.array(scores, np.float64)
     if table.shape != (len(pictures), len(labels)):
         raise UserError(
             f"scores must have the shape {(len(pictures), len(labels))} (pictures, classes), but "

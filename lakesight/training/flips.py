@@ -11,14 +11,17 @@ FlipIndices = tuple[int, ...]
 COCO_FLIP_INDICES: FlipIndices = (0, 2, 1, 4, 3, 6, 5, 8, 7, 10, 9, 12, 11, 14, 13, 16, 15)
 """Of COCO's 17 keypoints of a person: nose, then left and right in turn."""
 
+SIDES = r"(?i:(?<![a-z])(?:left|right))|(?<=[a-z])(?:Left|Right)"
+
 
 def flip_indices_of(names: Sequence[str]) -> FlipIndices | None:
     """Return the indices by keypoints' names, which differ by `left` and `right`.
 
-    None where no name has one of the words, or one has no partner: then nobody knows.
+    Either begins a word, as in `eye_left`, `lefteye` and `eyeLeft`, not in `bright`. None where no
+    name has one of them, or one has no partner: then nobody knows.
     """
     places = {name.lower(): place for place, name in enumerate(names)}
-    indices = tuple(places.get(_mirrored(name.lower()), -1) for name in names)
+    indices = tuple(places.get(_mirrored(name).lower(), -1) for name in names)
     if -1 in indices or indices == tuple(range(len(names))):
         return None
     return indices
@@ -36,4 +39,4 @@ def checked(indices: Sequence[int], count: int, where: str) -> FlipIndices:
 
 
 def _mirrored(name: str) -> str:
-    return re.sub("left|right", lambda word: "right" if word[0] == "left" else "left", name)
+    return re.sub(SIDES, lambda word: "right" if word[0].lower() == "left" else "left", name)

@@ -213,7 +213,9 @@ def test_who_names_no_class_is_wrong_and_it_is_said() -> None:
     cat = {"class_id": 0, "label": "cat", "score": 0.9}
     judge.update(dataset.pictures, pa.array([[cat], None, []], CLASSES))
     result = judge.result()
-    assert result.fitness == 1 / 3
+    classes = result.results["classes"]
+    assert isinstance(classes, ClassificationResult)
+    assert (result.fitness, classes.top5) == (1 / 3, 1 / 3)
     assert result.notes == ("2 pictures have no value, which counts as no class named",)
 
 

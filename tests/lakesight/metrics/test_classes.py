@@ -48,6 +48,16 @@ def test_of_equal_scores_the_lower_class_is_named() -> None:
     assert (result.top1, result.top5) == (0.5, 0.5)
 
 
+def test_who_names_no_class_is_not_among_the_best_five_of_three() -> None:
+    evaluator = ClassEvaluator("abc")
+    scores = np.zeros((3, 3))
+    evaluator.update(["x", "y", "z"], [0, 1, 2], scores, named=[True, False, False])
+    result = evaluator.result()
+    assert (result.top1, result.top5) == (1 / 3, 1 / 3)
+    assert result.mean_class_accuracy == 1 / 3
+    assert not scores.any(), "the caller's scores stay as they are"
+
+
 def test_shares_add_up_and_order_does_not_matter() -> None:
     pictures, truth, scores = data()
     parts = [ClassEvaluator(LABELS), ClassEvaluator(LABELS)]
