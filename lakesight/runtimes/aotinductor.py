@@ -8,9 +8,8 @@ from pathlib import Path
 
 import torch
 
-from lakesight.errors import UserError
 from lakesight.models.base import RuntimeName
-from lakesight.runtimes.base import Network, RuntimeOptions
+from lakesight.runtimes.base import CompiledElsewhereError, Network, RuntimeOptions
 from lakesight.runtimes.one_by_one import Floats, OneByOne
 
 
@@ -28,7 +27,7 @@ class AotInductor(OneByOne):
         try:
             self._net = aoti_load_package(io.BytesIO(path.read_bytes()))
         except RuntimeError as error:
-            raise UserError(
+            raise CompiledElsewhereError(
                 f"{path.name} does not load into torch {torch.__version__} on this CPU: export it "
                 "again, here"
             ) from error

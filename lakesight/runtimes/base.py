@@ -17,6 +17,10 @@ Tensors = dict[str, npt.NDArray[Any]]
 """Outputs by tensor name, stacked over the batch: the first axis is the picture."""
 
 
+class CompiledElsewhereError(UserError):
+    """A file that was compiled for another machine or library: another way may run here."""
+
+
 class Network(Frozen):
     """How pixels go into a file of weights, and which tensors come out of it."""
 

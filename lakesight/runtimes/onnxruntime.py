@@ -2,6 +2,7 @@
 
 import hashlib
 import importlib
+import os
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -106,9 +107,14 @@ def _session(model: bytes, providers: list[tuple[str, dict[str, Any]]]) -> Any:
 
 
 def _load_libraries(name: RuntimeName) -> None:
-    """Load CUDA's and TensorRT's libraries from their wheels, where no loader looks for them."""
+    """Load CUDA's and TensorRT's libraries from their wheels, where no loader looks for them.
+
+    TF32 is turned off in this process: it keeps 10 bits of each number, and f32 was asked for.
+    """
     import onnxruntime
 
+    # TensorRT's provider has no option for it; NVIDIA's libraries read this when they compile.
+    os.environ.setdefault("NVIDIA_TF32_OVERRIDE", "0")
     onnxruntime.preload_dlls()
     if name == "tensorrt":
         importlib.import_module("tensorrt")
@@ -117,12 +123,13 @@ def _load_libraries(name: RuntimeName) -> None:
 def _providers(
     name: RuntimeName, options: RuntimeOptions, model: bytes
 ) -> list[tuple[str, dict[str, Any]]]:
-    # TF32 keeps 10 bits of each number: f32 was asked for.
     cuda: tuple[str, dict[str, Any]] = ("CUDAExecutionProvider", {"use_tf32": "0"})
     if name != "tensorrt":
         return [cuda]
-    # ONNX Runtime names an engine by the graph alone: other weights must not find it.
-    cache = cache_folder(f"tensorrt/{hashlib.sha256(model).hexdigest()[:32]}")
+    # ONNX Runtime names an engine by the graph alone: what has other weights, or was compiled with
+    # TF32, must not be found.
+    key = hashlib.sha256(model + b" without TF32")
+    cache = cache_folder(f"tensorrt/{key.hexdigest()[:32]}")
     engine = {
         "trt_engine_cache_enable": "1",
         "trt_engine_cache_path": str(cache),

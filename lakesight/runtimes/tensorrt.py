@@ -9,9 +9,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lakesight.errors import UserError
 from lakesight.models.base import Image, RuntimeName
-from lakesight.runtimes.base import Network, RuntimeOptions, Tensors, check_images
+from lakesight.runtimes.base import (
+    CompiledElsewhereError,
+    Network,
+    RuntimeOptions,
+    Tensors,
+    check_images,
+)
 from lakesight.runtimes.torch import Pixels
 
 
@@ -31,7 +36,7 @@ class TensorRt:
         self._runtime = tensorrt.Runtime(self._logger)
         self._engine: Any = self._runtime.deserialize_cuda_engine(path.read_bytes())
         if self._engine is None:
-            raise UserError(
+            raise CompiledElsewhereError(
                 f"{path.name} was compiled for another GPU or another TensorRT: export it again "
                 "on this machine"
             )

@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from lakesight.models.artefact import read_labels
 from lakesight.models.base import Artefact, Image, ModelCard, RuntimeName
-from lakesight.models.exported import Way, choose_way, main_file, others, why
+from lakesight.models.exported import Way, able_ways, main_file, open_first, others, why
 from lakesight.models.yolo.folder import WEIGHTS, Contract
 from lakesight.models.yolo.reading import Reader, YoloOptions
 from lakesight.runtimes.base import Network, Runtime, RuntimeOptions, Tensors, place
@@ -45,15 +45,16 @@ class Yolo:
         self.view = card.view
         reader = reader_of(card, folder, options)
         self.output = reader.output
-        way = choose_way(card, runtime, options.precision)
+        able = able_ways(card, runtime, options.precision)
         if stale := others(card):
             log.warning(
                 "%s: %s left out, made of other weights or at another view: export again",
                 card.name,
                 ", ".join(stale),
             )
-        self._network = OnRuntime(reader, open_way(way, card, folder, options))
-        self.runs_on = place(self._network.runtime)
+        way, opened = open_first(able, lambda one: open_way(one, card, folder, options))
+        self._network = OnRuntime(reader, opened)
+        self.runs_on = place(opened)
         self.concurrent = way.engine.runtime != "torch"
         log.info(
             "%s runs as %s on %s (%s): %s",

@@ -19,8 +19,18 @@ from lakesight.models.base import (
     Precision,
     RuntimeName,
 )
-from lakesight.models.exported import choose_way, main_file, num_bytes, others, ways, why
-from lakesight.runtimes.engines import num_nvidia_gpus
+from lakesight.models.exported import (
+    Way,
+    choose_way,
+    main_file,
+    num_bytes,
+    open_first,
+    others,
+    ways,
+    why,
+)
+from lakesight.runtimes.base import CompiledElsewhereError, Network, Runtime, RuntimeOptions
+from lakesight.runtimes.engines import num_nvidia_gpus, readers
 
 from .onnx_files import write_convolution
 
@@ -126,7 +136,7 @@ def test_an_export_of_other_weights_is_left_out(change: dict[str, Any]) -> None:
     assert others(changed) == ["openvino"]
     with pytest.raises(UserError, match=r"on openvino .*exports: openvino of other weights\)"):
         choose_way(changed, "openvino")
-    with pytest.raises(UserError, match="openvino was made of other weights.*export it again"):
+    with pytest.raises(UserError, match=r"openvino was made of other weights.*export it again"):
         main_file(changed, changed.artefacts[0])
     renamed = whole.model_copy(update={"name": "other", "labels": ("a",), "provenance": "x"})
     assert renamed.owns(renamed.artefacts[0])
@@ -141,6 +151,30 @@ def test_a_gpu_is_for_the_machines_that_have_one() -> None:
     assert (there.engine.runtime, there.engine.device) == ("tensorrt", "cuda")
     on_gpu = [way for way in ways(card(ONNX), "f32") if way.engine.device == "cuda"]
     assert [way.engine.runtime for way in on_gpu] == ["tensorrt", "onnxruntime", "torch"]
+
+
+def test_what_was_compiled_elsewhere_is_passed_over(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """No GPU is needed to see it: a file of another machine is refused by AOTInductor, too."""
+    (tmp_path / "exports").mkdir()
+    (tmp_path / "exports" / "model.aoti").write_bytes(b"of another machine" * 30)
+    write_convolution(tmp_path / "exports" / "model.onnx", np.ones((1, 3, 3, 3), np.float32), 8)
+    network = Network(width=8, height=8, layout="NCHW")
+    able = [
+        Way(readers(f"model{ending}")[-1], artefact(f"model{ending}"))
+        for ending in (".aoti", ".onnx")
+    ]
+
+    def open_one(way: Way) -> Runtime:
+        assert way.artefact is not None
+        return way.engine.open(tmp_path / way.artefact.main, network, RuntimeOptions(num_threads=1))
+
+    way, opened = open_first(able, open_one)
+    assert (way, opened.name) == (able[1], "onnxruntime")
+    assert "export it again, here; taking the next way" in caplog.text
+    with pytest.raises(CompiledElsewhereError, match=r"model\.aoti does not load"):
+        open_first(able[:1], open_one)
 
 
 @without_gpu
