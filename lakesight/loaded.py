@@ -31,7 +31,7 @@ from lakesight.results import Results
 
 if TYPE_CHECKING:
     from lakesight.evaluation import Evaluation
-    from lakesight.exporting.run import Export
+    from lakesight.exporting.run import Done
     from lakesight.metrics import Bootstrap
     from lakesight.training.datasets import Task
     from lakesight.training.lake_truth import LakeLabels
@@ -132,7 +132,7 @@ class LoadedModel:
         }
         return train(data, output, callbacks=callbacks, **own | settings)
 
-    def export(self, format: str, output: str | None = None, **options: Any) -> "Export":  # noqa: A002
+    def export(self, format: str, output: str | None = None, **options: Any) -> "Done":  # noqa: A002
         """Write the weights in another engine's format into the model's folder, and judge them.
 
         `format` as `lakesight export --list` names it, such as `openvino-int8`; `output` becomes a
@@ -141,8 +141,7 @@ class LoadedModel:
         from lakesight.exporting.run import ExportOptions, export
 
         checked = validated(ExportOptions, options)
-        folder = None if output is None else Path(output)
-        (done,) = export(self.name, [format], folder, checked)
+        (done,) = export(self.name, [format], output, checked)
         return done
 
 

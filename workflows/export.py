@@ -3,65 +3,47 @@
 import json
 import logging
 import sys
-from pathlib import Path
-from typing import Any
 
 from pydantic import Field
 from pydantic_settings import CliPositionalArg
 
 from lakesight.errors import UserError
-from lakesight.exporting.formats import FORMATS, Wanted, parse
+from lakesight.exporting.formats import FORMATS, Wanted, all_here, parse
 from lakesight.exporting.judge import ExportError
-from lakesight.exporting.run import Export as Exported
-from lakesight.exporting.run import ExportOptions, open_exporter
-from lakesight.models.base import Frozen, Precision
-from lakesight.models.detection import NmsOptions
+from lakesight.exporting.run import Done, Exporter, ExportOptions, open_exporter
+from lakesight.exporting.source import check_yolo
+from lakesight.models import catalog
+from lakesight.models.base import Parity, Precision
 
 ALL = "all"
 
 
-class Export(Frozen):
+class Export(ExportOptions):
     """Write a YOLO model folder as files of other engines, each held against its weights.
 
     The exports and a parity report each lie in the model's folder (or in OUTPUT, a copy of it)
     under exports/, and its card names them: annotate and load then take the fastest that runs.
-    An export that is not as good as the weights fails with the number, and leaves nothing.
+    An export that is not as good as the weights fails with the number, and leaves nothing; the
+    others are written all the same.
 
     Examples:
       lakesight export my-model/ --format onnx --format openvino
       lakesight export my-model/ --format openvino-int8 --calibration photos/ --pictures data.yaml
       lakesight export starter-yolo-detect exported/ --format all
-      lakesight export my-model/ --list
+      lakesight export starter-yolo-detect s3://bucket/exported/ --format openvino
+      lakesight export --list
     """
 
-    model: CliPositionalArg[str]
+    model: CliPositionalArg[str | None] = None
     """A model folder, or a catalog name with an OUTPUT."""
-    output: CliPositionalArg[Path | None] = None
-    """A folder that becomes a copy of the model with the exports; the model's own unless given."""
+    output: CliPositionalArg[str | None] = None
+    """A folder or s3:// prefix that becomes a copy of the model with the exports; the model's own
+    folder unless given."""
     format: tuple[str, ...] = ()
     """A format by name, such as onnx, or with its precision, openvino-int8; repeat it. all: each
-    that what is installed here can write."""
+    that holds the model's task and that what is installed here can write."""
     precision: Precision | None = None
-    """Of formats that are named without one; each one's own default unless given."""
-    pictures: str | None = None
-    """Pictures to compare on: labelled data (its split val, for mAP too), a Lakesight output, or
-    a source as of annotate. Generated scenes unless given."""
-    calibration: str | None = None
-    """Pictures that int8 takes its ranges from; those of --pictures, else generated scenes."""
-    num_views: int = Field(default=16, ge=1)
-    """Pictures whose numbers are compared one by one."""
-    num_labelled: int = Field(default=200, ge=0)
-    """Generated scenes for mAP, where the model's classes are theirs; 0 leaves mAP out."""
-    num_calibration: int = Field(default=128, ge=1)
-    """Pictures that int8 takes its ranges from."""
-    max_map_loss: float = Field(default=0.01, ge=0)
-    """mAP50-95 (of a classifier, top-1) that an export may lose against the weights."""
-    score_threshold: float = Field(default=0.25, ge=0, le=1)
-    """Inside onnx-nms: objects that score less are left out."""
-    iou_threshold: float = Field(default=0.6, ge=0, le=1)
-    """Inside onnx-nms: of two boxes of a class that overlap by more, the lower score goes."""
-    max_detections: int = Field(default=300, ge=1)
-    """Inside onnx-nms: the most objects of a picture."""
+    """Of formats that are named without one, and of all; f32 unless given."""
     list_formats: bool = Field(default=False, alias="list")
     """Print what there is to export to, and what is missing here; export nothing."""
     json_output: bool = Field(default=False, alias="json")
@@ -71,55 +53,72 @@ class Export(Frozen):
         """Export format by format; return 0 if every one was written, else 1."""
         if self.list_formats:
             return _list(as_json=self.json_output)
-        wanted = self._wanted()
+        if self.model is None:
+            raise UserError("name a MODEL: a model folder, or a catalog name with an OUTPUT")
+        wanted = self._wanted(self.model)
         logging.getLogger("lakesight.exporting").setLevel(logging.INFO)
-        failed = []
-        with open_exporter(self.model, wanted, self.output, self._options()) as exporter:
-            for one in wanted:
-                try:
-                    self._print(exporter.export(one))
-                except ExportError as error:
-                    failed.append(one.name)
-                    print(f"lakesight: {error}", file=sys.stderr)
-            folder = exporter.folder
+        with open_exporter(self.model, wanted, self.output, self) as exporter:
+            written = [self._written(exporter, one) for one in wanted]
         if not self.json_output:
-            print(f"wrote {len(wanted) - len(failed)} of {len(wanted)} exports into {folder}")
-        return 1 if failed else 0
+            print(f"wrote {sum(written)} of {len(wanted)} exports into {exporter.where}")
+        return 0 if all(written) else 1
 
-    def _wanted(self) -> list[Wanted]:
+    def _wanted(self, model: str) -> list[Wanted]:
         """Return every format that was named, each once."""
         if not self.format:
             raise UserError(f"name at least one --format: {', '.join(FORMATS)}, or all")
+        found = [parse(name, self.precision) for name in self.format if name != ALL]
         if ALL in self.format:
-            return [parse(name) for name, one in FORMATS.items() if one.missing() is None]
-        found = [parse(name, self.precision) for name in self.format]
+            found = [*self._all(model), *found]
         return list({one.name: one for one in found}.values())
 
-    def _options(self) -> ExportOptions:
-        nms = NmsOptions(
-            score_threshold=self.score_threshold,
-            iou_threshold=self.iou_threshold,
-            max_detections=self.max_detections,
-        )
-        shared = ExportOptions.model_fields.keys() - {"nms"}
-        return ExportOptions(**{name: getattr(self, name) for name in shared}, nms=nms)
+    def _all(self, model: str) -> list[Wanted]:
+        """Return what `all` means for a model; tell what of it nobody could judge."""
+        every = all_here(check_yolo(catalog.resolve(model)).task, self.precision)
+        if not every:
+            raise UserError(f"no format that can be written here has {self.precision}")
+        if self.precision in (None, "f32") or self.max_map_loss >= 1:
+            return every
+        for one in every:
+            if not one.format.runs:
+                print(
+                    f"lakesight: {one.name} is left out: nothing runs it, so what it loses cannot "
+                    "be told (--max-map-loss 1)",
+                    file=sys.stderr,
+                )
+        return [one for one in every if one.format.runs]
 
-    def _print(self, done: Exported) -> None:
+    def _written(self, exporter: Exporter, wanted: Wanted) -> bool:
+        """Export to one format and tell how that went; return whether it is there."""
+        try:
+            self._print(exporter.export(wanted))
+        except ExportError as error:
+            if self.json_output:
+                print(json.dumps({"name": wanted.name, "error": str(error)}))
+            print(f"lakesight: {error}", file=sys.stderr)
+            return False
+        return True
+
+    def _print(self, done: Done) -> None:
         artefact, parity = done.artefact, done.artefact.parity
         if self.json_output:
-            row = {"name": artefact.name, "bytes": done.num_bytes, "report": str(done.report)}
+            row = {"name": artefact.name, "bytes": done.num_bytes, "report": done.report}
             told = parity.model_dump() if parity else None
-            print(json.dumps({**row, "main": artefact.main, "parity": told}))
+            print(json.dumps({**row, "main": artefact.main, "parity": told, "error": None}))
             return
-        print(f"{artefact.name:<16} {done.num_bytes / 1e6:6.1f} MB  {_verdict(artefact.parity)}")
+        print(f"{artefact.name:<16} {done.num_bytes / 1e6:6.1f} MB  {_verdict(parity)}")
 
 
-def _verdict(parity: Any) -> str:
+def _verdict(parity: Parity | None) -> str:
     """Return how an export compares with its weights, in a line."""
     if parity is None:
         return "converted; nothing on this machine runs it"
+    pictures = f"{parity.num_views} pictures"
+    if not parity.num_seen:
+        return f"no object seen on {pictures}: name some of yours with --pictures"
     parts = [] if parity.box_px is None else [f"boxes within {parity.box_px:.2g} px"]
-    parts.append(f"scores within {parity.score:.2g}")
+    seen = "" if parity.box_px is None else f" ({parity.num_seen} anchors of {pictures})"
+    parts.append(f"scores within {parity.score:.2g}{seen}")
     if parity.map_after is not None:
         parts.append(f"mAP {parity.map_before:.4f} to {parity.map_after:.4f}")
     return ", ".join(parts)

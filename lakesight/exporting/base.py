@@ -5,6 +5,7 @@ Shapes: B pictures, H and W of the view in pixels.
 
 import io
 import logging
+import subprocess
 import threading
 import warnings
 from collections.abc import Iterator, Sequence
@@ -74,19 +75,6 @@ class Source:
             raise UserError("int8 needs pictures to take ranges from: name some with --calibration")
         yield from map(as_input, self.calibration)
 
-    @property
-    def onnx(self) -> Path:
-        """Return the network as ONNX, static and simplified, for what converts from that.
-
-        Its input is `images`, its outputs are `outputs`. Made once, when first asked for.
-        """
-        from lakesight.exporting.onnx import write
-
-        path = self.scratch / "model.onnx"
-        if not path.exists():
-            write(self, path)
-        return path
-
 
 def as_input(view: Image) -> npt.NDArray[np.float32]:
     """Return one view as `(1, 3, H, W)` in 0..1: what the uint8 runtimes put before a network."""
@@ -103,6 +91,35 @@ class Written:
     """Of the input; its values are 0..1 in either."""
     suppressed: bool = False
     """Whether NMS is inside: `onnx_nms.SuppressedReader` reads it."""
+
+
+TOOL_S = 1800.0
+"""A converter in a process of its own may take so long: a network of size x takes minutes."""
+
+
+def run_tool(name: str, words: Sequence[str | Path], made: Path, timeout_s: float = TOOL_S) -> None:
+    """Run a converter as a process of its own; raise UserError unless it makes its file in time."""
+    try:
+        done = subprocess.run(
+            words,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=timeout_s,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise UserError(f"{name} was stopped: it was not done after {timeout_s:g} s") from error
+    if done.returncode != 0 or not made.exists():
+        said = (done.stderr or done.stdout).strip()[-300:]
+        raise UserError(f"{name} failed: {said or f'exit status {done.returncode}'}")
+
+
+def first_line(error: Exception) -> str:
+    """Return what an exception says in a line: of somebody else's its type, too."""
+    if isinstance(error, UserError):
+        return str(error)
+    return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
 
 
 @contextmanager
@@ -131,7 +148,8 @@ def _quiet() -> Iterator[None]:
 class Converter(Protocol):
     """A function that writes a network into an empty folder; all it leaves there is the export.
 
-    Raises UserError, with what to do, for a task or precision that it cannot convert.
+    It is asked for the tasks and precisions of its `formats.Format` only. Raises UserError, with
+    what to do, for what it cannot convert.
     """
 
     def __call__(self, source: Source, folder: Path) -> Written:

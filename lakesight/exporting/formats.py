@@ -7,7 +7,8 @@ from typing import cast
 
 from lakesight.errors import UserError
 from lakesight.exporting.base import Converter
-from lakesight.models.base import Precision
+from lakesight.models.base import Precision, export_name
+from lakesight.models.yolo.architecture import Task
 
 
 @dataclass(frozen=True)
@@ -20,15 +21,17 @@ class Format:
     about: str
     """One clause for the help and the table."""
     precisions: tuple[Precision, ...] = ("f32",)
-    """Those it can be written in, the default first."""
+    """Those it can be written in; the name alone means f32."""
     needs: tuple[str, ...] = ()
     """Modules that the converter imports and a plain installation lacks."""
     install: str = "pip install 'lakesight[export]'"
     """What brings them."""
     packages: tuple[str, ...] = ()
     """Distributions whose versions the report names."""
-    tasks: tuple[str, ...] = ("detect", "segment", "pose", "obb", "classify")
+    tasks: tuple[Task, ...] = ("detect", "segment", "pose", "obb", "classify")
     """The tasks that it can hold."""
+    runs: bool = True
+    """Whether some engine of `lakesight.runtimes` reads it, on this system or another."""
 
     def missing(self) -> str | None:
         """Return the first module that is not installed; None where all are."""
@@ -66,12 +69,14 @@ _ALL = (
         "lakesight.exporting.onnx:convert_dynamic",
         "ONNX, any batch, height and width",
         needs=("onnxscript",),
+        packages=("onnx", "onnxscript"),
     ),
     Format(
         "onnx-nms",
         "lakesight.exporting.onnx_nms:convert",
         "ONNX with NMS inside",
         needs=("onnxscript",),
+        packages=("onnx", "onnxscript"),
         tasks=("detect", "segment", "pose"),
     ),
     Format(
@@ -80,15 +85,16 @@ _ALL = (
         "OpenVINO IR",
         ("f32", "f16", "bf16", "int8"),
         needs=("onnxscript", "nncf"),
-        packages=("openvino", "nncf"),
+        packages=("onnx", "onnxscript", "openvino", "nncf"),
     ),
     Format(
         "tensorrt",
         "lakesight.exporting.tensorrt:convert",
         "a TensorRT engine for this machine's GPU",
-        ("f16", "int8", "f32"),
+        ("f32", "f16", "int8"),
         needs=("onnxscript", "tensorrt"),
         install="pip install 'lakesight[export,gpu]' on a machine with an NVIDIA GPU",
+        packages=("onnx", "onnxscript", "tensorrt"),
     ),
     Format(
         "ncnn",
@@ -104,7 +110,7 @@ _ALL = (
         "MNN, for phones",
         ("f32", "f16"),
         needs=("onnxscript", "MNN"),
-        packages=("MNN",),
+        packages=("onnx", "onnxscript", "MNN"),
     ),
     Format(
         "litert",
@@ -121,7 +127,7 @@ _ALL = (
         "a TensorFlow SavedModel, which OpenVINO reads too",
         needs=("onnxscript", "tensorflow"),
         install="pip install 'lakesight[export,tensorflow]'",
-        packages=("tensorflow",),
+        packages=("onnx", "onnxscript", "tensorflow"),
     ),
     Format(
         "executorch",
@@ -134,9 +140,10 @@ _ALL = (
         "coreml",
         "lakesight.exporting.coreml:convert",
         "a Core ML package, for Apple's systems; nothing here runs it",
-        ("f16", "f32"),
+        ("f32", "f16"),
         needs=("coremltools",),
         packages=("coremltools",),
+        runs=False,
     ),
     Format(
         "aotinductor",
@@ -158,28 +165,35 @@ class Wanted:
     @property
     def name(self) -> str:
         """Return what the export will be called, as `Artefact.name`."""
-        plain = self.precision == "f32"
-        return self.format.name if plain else f"{self.format.name}-{self.precision}"
+        return export_name(self.format.name, self.precision)
 
 
 def parse(name: str, precision: Precision | None = None) -> Wanted:
-    """Return what a name such as `onnx` or `openvino-int8` asks for.
+    """Return what a name such as `onnx`, `onnx-f32` or `openvino-int8` asks for.
 
-    `precision` is meant where the name says none. Raises UserError for what there is not.
+    `precision` is meant where the name says none, and f32 where it is None. Raises UserError for
+    what there is not.
     """
-    known = {
-        Wanted(one, each).name: Wanted(one, each)
-        for one in FORMATS.values()
-        for each in one.precisions
-    }
     if name in FORMATS:
-        kind = FORMATS[name]
-        chosen = precision or kind.precisions[0]
+        kind, chosen = FORMATS[name], precision or "f32"
         if chosen not in kind.precisions:
             raise UserError(
                 f"{name} is not written in {chosen}, only in {', '.join(kind.precisions)}"
             )
         return Wanted(kind, chosen)
-    if name not in known:
-        raise UserError(f"no format is called {name!r}; expected one of {', '.join(known)}")
-    return known[name]
+    every = [Wanted(one, each) for one in FORMATS.values() for each in one.precisions]
+    for one in every:
+        if name == f"{one.format.name}-{one.precision}":
+            return one
+    known = ", ".join(one.name for one in every)
+    raise UserError(f"no format is called {name!r}; expected one of {known}")
+
+
+def all_here(task: Task, precision: Precision | None = None) -> list[Wanted]:
+    """Return the formats that hold a task and that what is installed here writes."""
+    chosen = precision or "f32"
+    return [
+        Wanted(one, chosen)
+        for one in FORMATS.values()
+        if task in one.tasks and chosen in one.precisions and one.missing() is None
+    ]

@@ -1,13 +1,16 @@
 """Whether an export is as good as its weights: on every engine of this machine that reads it."""
 
+import copy
+import logging
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from lakesight.errors import UserError
 from lakesight.evaluation import OPTIONS, evaluate
 from lakesight.exporting import onnx_nms, parity
-from lakesight.exporting.base import Source
+from lakesight.exporting.base import Source, first_line
 from lakesight.exporting.parity import Differences
 from lakesight.exporting.pictures import Samples
 from lakesight.models.base import Artefact, Frozen, ModelCard, Parity
@@ -16,9 +19,11 @@ from lakesight.models.yolo.reading import Reader, YoloOptions
 from lakesight.runtimes.base import Runtime, RuntimeOptions, Tensors, place
 from lakesight.runtimes.engines import Engine, readers
 
+log = logging.getLogger(__name__)
 
-class ExportError(Exception):
-    """An export that is not what its weights are; the message says by how much."""
+
+class ExportError(UserError):
+    """A format that cannot be had, or is not what its weights are; the message says by how much."""
 
 
 class Measured(Frozen):
@@ -48,15 +53,34 @@ class Judge:
         """Return the verdict on an export in `folder`, and by engine all that was measured.
 
         None where no engine of this machine reads it. Raises ExportError where an export in f32
-        differs by more than `parity` allows, where its objects are others, and where mAP falls by
-        more than `max_map_loss`.
+        differs by more than `parity` allows, where its objects are others, where mAP falls by more
+        than `max_map_loss` or nobody could tell, and for whatever an engine fails with.
         """
         engines = [engine for engine in readers(artefact.main) if engine.here()]
-        found = dict(self._on(engine, artefact, folder) for engine in engines)
+        found = dict(self._tried(engine, artefact, folder) for engine in engines)
         if not found:
+            self._check_lossless(artefact)
             return None, {}
         told = {name: measured.model_dump(exclude_none=True) for name, measured in found.items()}
         return self._worst(list(found.values())), told
+
+    def _check_lossless(self, artefact: Artefact) -> None:
+        if artefact.precision != "f32" and self.max_map_loss < 1:
+            raise ExportError(
+                f"nothing on this machine runs {artefact.name}, so what it loses cannot be told: "
+                "take it as it is with --max-map-loss 1"
+            )
+
+    def _tried(self, engine: Engine, artefact: Artefact, folder: Path) -> tuple[str, Measured]:
+        try:
+            return self._on(engine, artefact, folder)
+        except ExportError:
+            raise
+        except Exception as error:  # every engine has its own exceptions
+            log.debug("%s on %s", artefact.name, engine.runtime, exc_info=True)
+            raise ExportError(
+                f"{artefact.name} fails on {engine.runtime} on {engine.device}: {first_line(error)}"
+            ) from error
 
     def _on(self, engine: Engine, artefact: Artefact, folder: Path) -> tuple[str, Measured]:
         options = RuntimeOptions(precision=artefact.precision)
@@ -95,7 +119,7 @@ class Judge:
         options = self._options(suppressed=True)
         kept = self._reader(options).kept(raw)
         found = self._reader(options, suppressed=True).kept(tensors["output_0"])
-        if beyond := parity.of_objects(kept, found).beyond():
+        if beyond := parity.of_objects(self.source.contract, kept, found).beyond():
             raise ValueError(beyond)
 
     def _map(
@@ -106,6 +130,12 @@ class Judge:
             return None, None
         options = self._options(suppressed=artefact.suppressed)
         before = self._map_before(options)
+        if before == 0 and artefact.precision != "f32" and self.max_map_loss < 1:
+            raise ExportError(
+                f"the weights find nothing of what is labelled in {self.samples.what}, so what "
+                f"{artefact.name} loses cannot be told: label them by the model's classes, "
+                f"{', '.join(self.source.labels[:5])}"
+            )
         reader = self._reader(options, suppressed=artefact.suppressed)
         after = evaluate(OnRuntime(reader, runtime), self.samples.labelled).fitness
         if before - after > self.max_map_loss:
@@ -137,14 +167,14 @@ class Judge:
     def _worst(self, found: Sequence[Measured]) -> Parity:
         """Return what the engine that is farthest off gives."""
         boxes = [one.largest.box_px for one in found]
-        others = [one.largest.extra for one in found]
+        others = [one.largest.other for one in found]
         maps = [one.map_after for one in found if one.map_after is not None]
         return Parity(
             num_views=len(self.samples.views),
             num_seen=found[0].num_seen,
             box_px=max((one.absolute for one in boxes if one is not None), default=None),
             score=max(one.largest.score.absolute for one in found),
-            other=max((one.relative for one in others if one is not None), default=None),
+            other=max((one for one in others if one is not None), default=None),
             map_before=found[0].map_before,
             map_after=min(maps, default=None),
         )
@@ -153,7 +183,10 @@ class Judge:
     def _weights(self) -> Runtime:
         from lakesight.runtimes.torch import TorchModule
 
-        return TorchModule(self.source.module, network_of(self.card), RuntimeOptions())
+        # a runtime may move its module to a GPU: what is exported stays where it is
+        return TorchModule(
+            copy.deepcopy(self.source.module), network_of(self.card), RuntimeOptions()
+        )
 
     @cached_property
     def _wanted(self) -> Tensors:

@@ -3,14 +3,12 @@
 The converter works in a process of its own, because it brings JAX, which must not be forked.
 """
 
-import subprocess
 import sys
 from pathlib import Path
 
 import torch
 
-from lakesight.errors import UserError
-from lakesight.exporting.base import Source, Written, quietly
+from lakesight.exporting.base import Source, Written, quietly, run_tool
 
 MAIN = "model.tflite"
 CONVERT = """
@@ -28,12 +26,6 @@ def convert(source: Source, folder: Path) -> Written:
     program = source.scratch / "litert.pt2"
     with quietly():
         torch.export.save(torch.export.export(source.module, (source.example(),)), program)
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", CONVERT, program, folder / MAIN],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode != 0:
-        raise UserError(f"litert-torch failed: {done.stderr.strip()[-300:]}")
+    words = [sys.executable, "-W", "ignore", "-c", CONVERT]
+    run_tool("litert-torch", [*words, program, folder / MAIN], folder / MAIN)
     return Written(MAIN)

@@ -1,11 +1,10 @@
 """MNN, from ONNX: for phones."""
 
-import subprocess
 import sys
 from pathlib import Path
 
-from lakesight.errors import UserError
-from lakesight.exporting.base import Source, Written
+from lakesight.exporting.base import Source, Written, run_tool
+from lakesight.exporting.onnx import static
 
 MAIN = "model.mnn"
 
@@ -16,13 +15,7 @@ CONVERT = "import sys, _tools; _tools.mnnconvert(sys.argv)"
 def convert(source: Source, folder: Path) -> Written:
     """Write `model.mnn`, weights in `source.precision`; for the view's size."""
     half = ("--fp16",) if source.precision == "f16" else ()
-    files = ("--modelFile", source.onnx, "--MNNModel", folder / MAIN)
-    done = subprocess.run(
-        [sys.executable, "-c", CONVERT, "-f", "ONNX", *files, "--bizCode", "lakesight", *half],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode != 0 or not (folder / MAIN).exists():
-        raise UserError(f"MNN's converter failed: {(done.stderr or done.stdout).strip()[-300:]}")
+    files = ("--modelFile", static(source), "--MNNModel", folder / MAIN)
+    words = ["-f", "ONNX", *files, "--bizCode", "lakesight", *half]
+    run_tool("MNN's converter", [sys.executable, "-c", CONVERT, *words], folder / MAIN)
     return Written(MAIN)

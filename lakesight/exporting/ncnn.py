@@ -1,14 +1,12 @@
 """ncnn, by way of TorchScript and pnnx: for phones and small boards."""
 
-import subprocess
 import warnings
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from lakesight.errors import UserError
-from lakesight.exporting.base import Source, Written
+from lakesight.exporting.base import Source, Written, run_tool
 
 MAIN = "model.param"
 
@@ -32,12 +30,6 @@ def convert(source: Source, folder: Path) -> Written:
         **spare,
         **scripts,
     }
-    done = subprocess.run(
-        [pnnx.EXEC_PATH, traced, *(f"{name}={value}" for name, value in settings.items())],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode != 0 or not (folder / MAIN).exists():
-        raise UserError(f"pnnx failed: {(done.stderr or done.stdout).strip()[-300:]}")
+    words = [f"{name}={value}" for name, value in settings.items()]
+    run_tool("pnnx", [pnnx.EXEC_PATH, traced, *words], folder / MAIN)
     return Written(MAIN)

@@ -1,7 +1,8 @@
 """ONNX: one picture, or any batch, height and width; in f32, or with convolutions in int8."""
 
+import shutil
 from collections.abc import Iterator
-from itertools import islice
+from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,9 @@ MAIN = "model.onnx"
 def convert(source: Source, folder: Path) -> Written:
     """Write a file that takes one picture of the view's size."""
     if source.precision == "int8":
-        quantise(source, source.onnx, folder / MAIN)
+        quantise(source, static(source), folder / MAIN)
     else:
-        write(source, folder / MAIN)
+        shutil.copyfile(static(source), folder / MAIN)
     return Written(MAIN)
 
 
@@ -28,6 +29,20 @@ def convert_dynamic(source: Source, folder: Path) -> Written:
     """Write a file that takes any number of pictures, of any sides that 32 divides."""
     write(source, folder / MAIN, dynamic=True)
     return Written(MAIN)
+
+
+def static(source: Source) -> Path:
+    """Return the network as ONNX for one picture of the view's size, constants folded.
+
+    Its input is `images`, its outputs are `source.outputs`. Written into `source.scratch` when
+    first asked for.
+    """
+    path = source.scratch / MAIN
+    if not path.exists():
+        part = path.with_suffix(".part")
+        write(source, part)
+        part.replace(path)
+    return path
 
 
 def write(source: Source, path: Path, *, batch: int = 1, dynamic: bool = False) -> None:
@@ -68,7 +83,7 @@ def quantise(
         quantize_static(
             str(path),
             str(to),
-            _Inputs(source.calibration_inputs(), batch),
+            Batches(source.calibration_inputs(), batch),
             quant_format=QuantFormat.QDQ,
             per_channel=True,
             activation_type=QuantType.QInt8 if symmetric else QuantType.QUInt8,
@@ -79,16 +94,18 @@ def quantise(
         )
 
 
-class _Inputs:
+class Batches:
     """Calibration batches, one after another, as ONNX Runtime asks for them."""
 
     def __init__(self, inputs: Iterator[npt.NDArray[np.float32]], batch: int) -> None:
         self.inputs, self.batch = inputs, batch
 
     def get_next(self) -> dict[str, npt.NDArray[np.float32]] | None:
-        """Return the next whole batch; None where there is none."""
+        """Return the next batch, the last one filled up with its own; None where there is none."""
         found = list(islice(self.inputs, self.batch))
-        return {INPUT: np.concatenate(found)} if len(found) == self.batch else None
+        if not found:
+            return None
+        return {INPUT: np.concatenate(list(islice(cycle(found), self.batch)))}
 
 
 def last_convolutions(path: Path) -> list[str]:

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from lakesight.errors import UserError
 from lakesight.exporting.base import Source, Written
+from lakesight.exporting.onnx import static
 from lakesight.models.detection import NmsOptions
 from lakesight.models.yolo.decode import Candidates
 from lakesight.models.yolo.reading import Reader
@@ -27,11 +27,7 @@ def convert(source: Source, folder: Path) -> Written:
     """Write a file that takes one picture of the view's size, its thresholds those of `source`."""
     import onnx
 
-    if source.contract.task in ("obb", "classify"):
-        raise UserError(
-            f"ONNX has no NMS for {source.contract.task}: export it as onnx, and read its output"
-        )
-    model = onnx.load(source.onnx)
+    model = onnx.load(static(source))
     _suppress(model.graph, source.contract.num_classes, source.nms)
     onnx.checker.check_model(model)
     onnx.save(model, folder / MAIN)
@@ -108,7 +104,8 @@ def _rows(
     label = nodes.add("ArgMax", scores, axis=1, keepdims=1)
     # an anchor is one object at most: of its likeliest class
     numbers = nodes.constant(np.arange(num_classes).reshape(1, -1, 1))
-    own = nodes.add("Where", nodes.add("Equal", numbers, label), scores, _zero(nodes))
+    below_any = nodes.constant(-1, np.float32)
+    own = nodes.add("Where", nodes.add("Equal", numbers, label), scores, below_any)
     kept = _kept_scores(nodes, boxes, own, best, options)
     top, places = nodes.add(
         "TopK", kept, nodes.constant([num_rows]), num_outputs=2, axis=0, sorted=1

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from lakesight.exporting.base import Source, Written, quietly
+from lakesight.exporting.onnx import static
 
 MAIN = "model.xml"
 WEIGHING = ("Convolution", "ConvolutionBackpropData", "MatMul")
@@ -17,7 +18,7 @@ def convert(source: Source, folder: Path) -> Written:
     """Write `model.xml` and `model.bin` in `source.precision`."""
     import openvino
 
-    model = openvino.Core().read_model(source.onnx)
+    model = openvino.Core().read_model(static(source))
     if source.precision == "int8":
         model = _quantised(model, source)
     if source.precision == "bf16":

@@ -19,8 +19,8 @@ SEEN = 0.25
 """Anchors of this score are objects: what the figures of an export are told of."""
 
 BOX_PX, SCORE, OTHER = 0.1, 1e-3, 1e-3
-"""What an export in f32 may differ by: a side in pixels of the view, a score, and the rest as a
-part of its range; over all anchors, objects or not."""
+"""What an export in f32 may differ by: a side or a keypoint in pixels of the view, a score (of a
+keypoint too), and the rest as a part of its range; over all anchors, objects or not."""
 
 
 class Difference(Frozen):
@@ -37,25 +37,34 @@ class Differences(Frozen):
     box_px: Difference | None = None
     """Of centres and sides, in pixels of the view; None for a classifier."""
     score: Difference
+    keypoint_px: Difference | None = None
+    """Of x and y of keypoints, in pixels of the view."""
+    keypoint_score: Difference | None = None
     extra: Difference | None = None
-    """Of mask coefficients, keypoints or angles."""
+    """Of mask coefficients or angles."""
     prototypes: Difference | None = None
 
     @property
     def other(self) -> float | None:
         """Return the largest relative difference of what is neither box nor score."""
-        parts = [part.relative for part in (self.extra, self.prototypes) if part is not None]
-        return max(parts) if parts else None
+        every = (self.keypoint_px, self.keypoint_score, self.extra, self.prototypes)
+        return max((part.relative for part in every if part is not None), default=None)
 
     def beyond(self) -> str | None:
         """Return what is more than an export in f32 may differ by, in words; None where nothing."""
+        absolute = [
+            ("a box", self.box_px, BOX_PX, " px"),
+            ("a score", self.score, SCORE, ""),
+            ("a keypoint", self.keypoint_px, BOX_PX, " px"),
+            ("a keypoint's score", self.keypoint_score, SCORE, ""),
+        ]
         # what is not a number is not below a limit either
-        if self.box_px is not None and not self.box_px.absolute <= BOX_PX:
-            return f"a box differs by {self.box_px.absolute:.3g} px (allowed: {BOX_PX})"
-        if not self.score.absolute <= SCORE:
-            return f"a score differs by {self.score.absolute:.3g} (allowed: {SCORE})"
-        if self.other is not None and not self.other <= OTHER:
-            return f"the rest differs by {self.other:.3g} of its range (allowed: {OTHER})"
+        for what, part, limit, unit in absolute:
+            if part is not None and not part.absolute <= limit:
+                return f"{what} differs by {part.absolute:.3g}{unit} (allowed: {limit})"
+        for part in (self.extra, self.prototypes):
+            if part is not None and not part.relative <= OTHER:
+                return f"the rest differs by {part.relative:.3g} of its range (allowed: {OTHER})"
         return None
 
 
@@ -94,15 +103,30 @@ def of_seen(contract: Contract, wanted: Tensors, found: Tensors) -> tuple[int, D
 def _of_rows(contract: Contract, wanted: Floats, found: Floats) -> Differences:
     """Return the differences of `(..., 4 + C + E)` anchors."""
     end = 4 + contract.num_classes
-    has_more = wanted.shape[-1] > end
     return Differences(
         box_px=_difference(wanted[..., :4], found[..., :4]),
         score=_difference(wanted[..., 4:end], found[..., 4:end]),
-        extra=_difference(wanted[..., end:], found[..., end:]) if has_more else None,
+        **_of_extras(contract, wanted[..., end:], found[..., end:]),
     )
 
 
-def of_objects(wanted: Sequence[Candidates], found: Sequence[Candidates]) -> Differences:
+def _of_extras(contract: Contract, wanted: Floats, found: Floats) -> dict[str, Difference]:
+    """Return the differences of `(..., E)` values after the scores, by field of `Differences`."""
+    if not wanted.shape[-1]:
+        return {}
+    if contract.task != "pose":
+        return {"extra": _difference(wanted, found)}
+    dims = contract.keypoint_dims
+    points = [one.reshape(*one.shape[:-1], -1, dims) for one in (wanted, found)]
+    parts = {"keypoint_px": _difference(points[0][..., :2], points[1][..., :2])}
+    if dims == 3:
+        parts["keypoint_score"] = _difference(points[0][..., 2], points[1][..., 2])
+    return parts
+
+
+def of_objects(
+    contract: Contract, wanted: Sequence[Candidates], found: Sequence[Candidates]
+) -> Differences:
     """Return the differences of what is left after NMS, picture by picture.
 
     Objects of one score may come in any order. Raises ValueError where a picture has other objects.
@@ -121,9 +145,8 @@ def of_objects(wanted: Sequence[Candidates], found: Sequence[Candidates]) -> Dif
         )
         for name in ("boxes", "scores", "extras")
     ]
-    boxes, scores, extras = (_difference(*part) for part in parts)
-    has_more = parts[2][0].shape[1] > 0
-    return Differences(box_px=boxes, score=scores, extra=extras if has_more else None)
+    boxes, scores = (_difference(*part) for part in parts[:2])
+    return Differences(box_px=boxes, score=scores, **_of_extras(contract, *parts[2]))
 
 
 def _ordered(found: Candidates) -> Candidates:

@@ -1,5 +1,6 @@
 """The pictures that an export is calibrated and judged by: the user's own, or generated scenes."""
 
+import logging
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +26,9 @@ from lakesight.scenes import LABELS, generate
 from lakesight.scenes.folder import SceneFolder
 from lakesight.scenes.plan import Plan
 from lakesight.training.datasets import Pictures
-from lakesight.training.sources import open_data
+from lakesight.training.sources import Split, open_data
+
+log = logging.getLogger(__name__)
 
 LISTED_PER_VIEW = 20
 """Of a long listing so many rows are read for each picture that is taken from them."""
@@ -43,18 +46,18 @@ class Samples:
     """The same pictures, and more, with what is on them, where that is known."""
 
 
-def given(uri: str, view: ImageView, contract: Contract, count: int) -> Samples:
+def given(
+    uri: str, view: ImageView, contract: Contract, count: int, *, split: Split = "val"
+) -> Samples:
     """Return views of what a user names: labelled data, a Lakesight output, or a source.
 
-    Labelled data is what `open_data` opens (split val); a source is what `annotate` takes. Raises
-    UserError where no picture can be read.
+    Labelled data is what `open_data` opens; a source is what `annotate` takes. Raises UserError
+    where no picture can be read; those that cannot are left out with a line in the log.
     """
-    labelled = _labelled(uri, contract)
+    labelled = _labelled(uri, contract, split)
     if labelled is not None:
         return _first_of(labelled, uri, view, count)
-    views = list(_decoded(_spread(_listed(uri, count), count), view))
-    if not views:
-        raise UserError(f"no picture in {uri} can be read: name a folder that holds some")
+    views = _decoded(_spread(_listed(uri, count), count), view, uri)
     return Samples(f"{len(views)} pictures of {uri}", views)
 
 
@@ -65,15 +68,24 @@ def scenes(source: Source, counts: tuple[int, int], seed: int) -> Samples:
     """
     num_views, num_labelled = counts
     view = source.view
-    side = max(64, min(view.width, view.height))
     if source.labels != LABELS or not num_labelled:
-        views = [_drawn(generate(seed, index, side).pixels, view) for index in range(num_views)]
-        return Samples(f"{num_views} generated scenes", views)
+        return Samples(f"{num_views} generated scenes", scene_views(view, num_views, seed))
     folder = source.scratch / f"scenes-{seed}"
-    _draw_all(SceneFolder(folder), _plan(seed, num_labelled, side))
+    _draw_all(SceneFolder(folder), _plan(seed, num_labelled, _side(view)))
     contract = source.contract
     labelled = open_data(str(folder), "val", contract.task, multi_label=contract.multi_label)
     return _first_of(labelled, "generated scenes", view, num_views)
+
+
+def scene_views(view: ImageView, count: int, seed: int) -> list[Image]:
+    """Return generated scenes as a view."""
+    side = _side(view)
+    return [_drawn(generate(seed, index, side).pixels, view) for index in range(count)]
+
+
+def _side(view: ImageView) -> int:
+    """Return the side of the scenes for a view, in pixels."""
+    return max(64, min(view.width, view.height))
 
 
 def _plan(seed: int, num_pictures: int, side: int) -> Plan:
@@ -96,21 +108,21 @@ def _draw_all(folder: SceneFolder, plan: Plan) -> None:
             folder.finish(plan, split)
 
 
-def _labelled(uri: str, contract: Contract) -> Pictures | None:
+def _labelled(uri: str, contract: Contract, split: Split) -> Pictures | None:
     """Return labelled data; None for what has another form, such as pictures alone."""
     path = Path(uri)
     known = path.suffix in (".yaml", ".yml", ".json") or (path / "scenes.json").is_file()
-    classes = contract.task == "classify" and (path / "val").is_dir()
+    classes = contract.task == "classify" and (path / split).is_dir()
     if not known and not classes:
         return None
-    return open_data(uri, "val", contract.task, multi_label=contract.multi_label)
+    return open_data(uri, split, contract.task, multi_label=contract.multi_label)
 
 
 def _first_of(labelled: Pictures, what: str, view: ImageView, count: int) -> Samples:
     paths = [str(one.path) for one in labelled.pictures]
     listing = pa.table({"uri": paths, "etag": pa.nulls(len(paths), pa.string())})
     rows = _spread(listing, count)
-    views = list(_decoded(rows, view))
+    views = _decoded(rows, view, what)
     return Samples(f"{len(labelled)} labelled pictures of {what}", views, labelled)
 
 
@@ -142,17 +154,21 @@ def _spread(rows: pa.Table, count: int) -> pa.Table:
     return rows.take(np.linspace(0, rows.num_rows - 1, count).round().astype(np.int64))
 
 
-def _decoded(rows: pa.Table, view: ImageView) -> Iterator[Image]:
-    """Yield the views of those pictures that can be had, in the order of the rows."""
+def _decoded(rows: pa.Table, view: ImageView, what: str) -> list[Image]:
+    """Return the views of those pictures that can be had, in the order of the rows."""
     limits = Limits()
     sized = rows.append_column("size", pa.nulls(rows.num_rows, pa.int64()))
     data = fetch(sized, max_object_bytes=limits.max_bytes, **IN_FLIGHT)
     encoded = ((row, found) for row, found in data if not isinstance(found, FetchError))
     with DecodePool([view], limits, num_processes=1) as pool:
         found = dict(pool.decode(encoded))
-    for _, one in sorted(found.items()):
-        if isinstance(one, Decoded):
-            yield one.views[0]
+    views = [one.views[0] for _, one in sorted(found.items()) if isinstance(one, Decoded)]
+    if not views:
+        raise UserError(f"no picture in {what} can be read: name a folder that holds some")
+    if len(views) < rows.num_rows:
+        lost = rows.num_rows - len(views)
+        log.warning("%d of %d pictures of %s cannot be read", lost, rows.num_rows, what)
+    return views
 
 
 def _drawn(pixels: Image, view: ImageView) -> Image:

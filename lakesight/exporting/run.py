@@ -18,19 +18,19 @@ from pydantic import Field
 
 from lakesight.errors import UserError
 from lakesight.exporting import pictures
-from lakesight.exporting.base import Source
+from lakesight.exporting.base import Source, first_line
 from lakesight.exporting.formats import Wanted, parse
 from lakesight.exporting.judge import ExportError, Judge
-from lakesight.exporting.place import FOLDER, held, place
-from lakesight.exporting.source import open_source
+from lakesight.exporting.place import FOLDER, REPORT, held, put, writing
+from lakesight.exporting.source import check_yolo, open_source
+from lakesight.lake.uris import is_s3
 from lakesight.models import catalog
 from lakesight.models.artefact import sha256_of
-from lakesight.models.base import Artefact, Frozen, Image
+from lakesight.models.base import Artefact, Frozen, Image, ModelCard
 from lakesight.models.detection import NmsOptions
 
 log = logging.getLogger(__name__)
 
-REPORT = "report.json"
 VIEWS_SEED, CALIBRATION_SEED = 1_000_001, 1_000_002
 """Of generated scenes; unlike those that anybody trains on."""
 
@@ -39,29 +39,46 @@ class ExportOptions(Frozen):
     """What exports are held against, and what is allowed."""
 
     pictures: str | None = None
-    """Pictures to compare on, labelled or not; generated scenes unless given."""
+    """Pictures to compare on: labelled data (its split val, for mAP too), a Lakesight output, or
+    a source as of annotate. Generated scenes unless given."""
     calibration: str | None = None
-    """Pictures that int8 takes its ranges from; `pictures`, or else generated scenes."""
+    """Pictures that int8 takes its ranges from (of labelled data the split train); those of
+    --pictures, else generated scenes."""
     num_views: int = Field(default=16, ge=1)
-    """Pictures whose tensors are compared."""
+    """Pictures whose numbers are compared one by one."""
     num_labelled: int = Field(default=200, ge=0)
-    """Generated scenes that mAP is measured on, where the classes are theirs; 0: it is not."""
+    """Generated scenes for mAP, where the model's classes are theirs; 0 leaves mAP out."""
     num_calibration: int = Field(default=128, ge=1)
     """Pictures that int8 takes its ranges from."""
     max_map_loss: float = Field(default=0.01, ge=0)
-    """mAP50-95 (or top-1) that an export may lose."""
-    nms: NmsOptions = Field(default_factory=NmsOptions)
-    """Thresholds of formats with NMS inside."""
+    """mAP50-95 (of a classifier, top-1) that an export may lose against the weights; 1 takes it
+    whatever it loses."""
+    score_threshold: float = Field(default=0.25, ge=0, le=1)
+    """Inside onnx-nms: objects that score less are left out."""
+    iou_threshold: float = Field(default=0.6, ge=0, le=1)
+    """Inside onnx-nms: of two boxes of a class that overlap by more, the lower score goes."""
+    max_detections: int = Field(default=300, ge=1)
+    """Inside onnx-nms: the most objects of a picture."""
+
+    @property
+    def nms(self) -> NmsOptions:
+        """Return the thresholds of formats with NMS inside."""
+        return NmsOptions(
+            score_threshold=self.score_threshold,
+            iou_threshold=self.iou_threshold,
+            max_detections=self.max_detections,
+        )
 
 
 @dataclass(frozen=True)
-class Export:
+class Done:
     """An export that is in the model's folder now."""
 
     artefact: Artefact
     num_bytes: int
     seconds: float
-    report: Path
+    report: str
+    """Path, or URI, of its report."""
 
 
 @dataclass(frozen=True)
@@ -69,17 +86,20 @@ class Exporter:
     """A model folder that is held to be exported into; `open_exporter` makes it."""
 
     folder: Path
+    where: str
+    """What the user calls the folder: a path, or the URI that it is published to in the end."""
     judge: Judge
     options: ExportOptions
 
-    def export(self, wanted: Wanted) -> Export:
+    def export(self, wanted: Wanted) -> Done:
         """Write one export beside its place, judge it, put it there, and name it in the card.
 
         It is there, whole, or nothing of it is. Raises ExportError where it cannot be converted,
         or is not as good as the weights.
         """
         part = self.folder / FOLDER / f".{wanted.name}.{uuid4().hex}"
-        part.mkdir(parents=True)
+        with writing(self.folder):
+            part.mkdir(parents=True)
         start = time.perf_counter()
         try:
             artefact = _converted(wanted, self.judge.source, self.judge.card.network, part)
@@ -87,12 +107,15 @@ class Exporter:
             found, measured = self.judge.judge(artefact, part)
             artefact = artefact.model_copy(update={"parity": found})
             report = self._report(wanted, artefact, measured) | {"convert_s": round(seconds, 2)}
-            (part / REPORT).write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
-            placed = place(artefact, part, self.folder)
+            with writing(self.folder):
+                text = json.dumps(report, indent=2) + "\n"
+                (part / REPORT).write_text(text, encoding="utf-8")
+                placed = put(artefact, part, self.folder)
         finally:
             shutil.rmtree(part, ignore_errors=True)
         size = sum((self.folder / name).stat().st_size for name in placed.files)
-        return Export(placed, size, seconds, self.folder / FOLDER / wanted.name / REPORT)
+        home = "/".join(placed.main.split("/")[:2])
+        return Done(placed, size, seconds, f"{self.where}/{home}/{REPORT}")
 
     def _report(
         self, wanted: Wanted, artefact: Artefact, measured: dict[str, Any]
@@ -119,49 +142,53 @@ class Exporter:
 
 @contextmanager
 def open_exporter(
-    model: str, wanted: Sequence[Wanted], output: Path | None, options: ExportOptions
+    model: str, wanted: Sequence[Wanted], output: str | None, options: ExportOptions
 ) -> Iterator[Exporter]:
     """Yield what exports a model folder, or a copy of it in `output`, to these formats.
 
-    Raises UserError for what is known to be impossible before the first one.
+    `output` may be an s3:// prefix: it is published when the context ends well. Raises UserError
+    for what is known to be impossible before the first one.
     """
+    card = catalog.resolve(model)
+    _check_tasks(card, wanted)
     for one in wanted:
         one.format.load()
     with (
-        held(catalog.resolve(model), output) as folder,
+        held(card, output) as folder,
         tempfile.TemporaryDirectory(prefix="lakesight-export-") as work,
     ):
-        card = catalog.resolve(str(folder))
         source = replace(open_source(card, Path(work)), nms=options.nms)
-        _check_tasks(source, wanted)
         source = replace(source, calibration=_calibration(source, wanted, options))
         samples = _samples(source, options)
         _check_can_be_told(samples, wanted, options)
         judge = Judge(card, source, samples, options.max_map_loss)
-        yield Exporter(folder, judge, options)
+        where = output.rstrip("/") if output is not None and is_s3(output) else str(folder)
+        yield Exporter(folder, where, judge, options)
 
 
 def export(
     model: str,
     formats: Sequence[str],
-    output: Path | None = None,
+    output: str | Path | None = None,
     options: ExportOptions | None = None,
-) -> list[Export]:
+) -> list[Done]:
     """Export a model to formats by name, such as `onnx` and `openvino-int8`; the Python API.
 
     Raises UserError for what cannot be, and ExportError for the first export that is not as good
     as the weights.
     """
     wanted = [parse(name) for name in formats]
-    with open_exporter(model, wanted, output, options or ExportOptions()) as exporter:
+    place = None if output is None else str(output)
+    with open_exporter(model, wanted, place, options or ExportOptions()) as exporter:
         return [exporter.export(one) for one in wanted]
 
 
-def _check_tasks(source: Source, wanted: Sequence[Wanted]) -> None:
+def _check_tasks(card: ModelCard, wanted: Sequence[Wanted]) -> None:
+    task = check_yolo(card).task
     for one in wanted:
-        if source.contract.task not in one.format.tasks:
+        if task not in one.format.tasks:
             raise UserError(
-                f"{one.format.name} cannot hold a network of the task {source.contract.task}, only "
+                f"{one.format.name} cannot hold a network of the task {task}, only "
                 f"{', '.join(one.format.tasks)}"
             )
 
@@ -170,11 +197,20 @@ def _check_can_be_told(
     samples: pictures.Samples, wanted: Sequence[Wanted], options: ExportOptions
 ) -> None:
     """Raise UserError where an export would lose something, and nobody could tell how much."""
-    lossy = [one.name for one in wanted if one.precision != "f32"]
-    if lossy and samples.labelled is None and options.max_map_loss < 1:
+    lossy = [one for one in wanted if one.precision != "f32"]
+    if not lossy or options.max_map_loss >= 1:
+        return
+    anyway = "take it as it is with --max-map-loss 1"
+    for one in lossy:
+        if not one.format.runs:
+            raise UserError(
+                f"what {one.name} loses cannot be told, for nothing that Lakesight knows runs it: "
+                f"{anyway}, or export to {one.format.name}"
+            )
+    if samples.labelled is None:
         raise UserError(
-            f"what {lossy[0]} loses cannot be told without labels: name labelled pictures with "
-            "--pictures, or take it as it is with --max-map-loss 1"
+            f"what {lossy[0].name} loses cannot be told without labels: name labelled pictures "
+            f"with --pictures, or {anyway}"
         )
 
 
@@ -193,7 +229,9 @@ def _calibration(
         return ()
     uri = options.calibration or options.pictures
     if uri is not None:
-        return pictures.given(uri, source.view, source.contract, options.num_calibration).views
+        return pictures.given(
+            uri, source.view, source.contract, options.num_calibration, split="train"
+        ).views
     log.warning("int8 takes its ranges from generated scenes: --calibration names your pictures")
     return pictures.scenes(source, (options.num_calibration, 0), CALIBRATION_SEED).views
 
@@ -206,9 +244,7 @@ def _converted(wanted: Wanted, source: Source, of: str, part: Path) -> Artefact:
         raise ExportError(str(error)) from error
     except Exception as error:  # every converter has its own exceptions
         log.debug("%s", wanted.name, exc_info=True)
-        first = str(error).strip().partition("\n")[0]
-        what = f"{type(error).__name__}: {first}"
-        raise ExportError(f"{wanted.name} could not be converted: {what}") from error
+        raise ExportError(f"{wanted.name} could not be converted: {first_line(error)}") from error
     files = sorted(path for path in part.rglob("*") if path.is_file())
     return Artefact(
         format=wanted.format.name,

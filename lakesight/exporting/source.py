@@ -10,20 +10,27 @@ from lakesight.models.yolo.folder import WEIGHTS, Contract
 from lakesight.models.yolo.network import check_size, for_inference, load_network
 
 
-def open_source(card: ModelCard, scratch: Path) -> Source:
-    """Return a card's network with its weights checked, loaded and folded, in f32.
-
-    `scratch` is a folder for intermediate files. Raises UserError for a card of another family.
-    """
+def check_yolo(card: ModelCard) -> Contract:
+    """Return what a YOLO's card says of its weights; raise UserError for any other card."""
     if card.family != "yolo":
         raise UserError(
             f"{card.name} is of the family {card.family!r}; expected a YOLO's model folder, as "
             "`lakesight train` or `lakesight models import FILE.pt` writes it"
         )
-    assert card.view is not None
+    if card.view is None:
+        raise UserError(f"the card of {card.name} says no view: add the pixels that it wants")
     check_size(card.view.height, card.view.width)
+    return Contract.model_validate(card.contract)
+
+
+def open_source(card: ModelCard, scratch: Path) -> Source:
+    """Return a card's network with its weights checked, loaded and folded, in f32.
+
+    `scratch` is a folder for intermediate files. Raises UserError for a card of another family.
+    """
+    contract = check_yolo(card)
+    assert card.view is not None
     folder = stage(card)
-    contract = Contract.model_validate(card.contract)
     return Source(
         module=for_inference(load_network(contract, folder / WEIGHTS)),
         contract=contract,

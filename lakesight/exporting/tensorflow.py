@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 from lakesight.exporting.base import INPUT, Source, Written, quietly
+from lakesight.exporting.onnx import static
 from lakesight.runtimes.one_by_one import hushed
 
 MAIN = "model.savedmodel"
@@ -18,7 +19,7 @@ def convert(source: Source, folder: Path) -> Written:
 
         from lakesight.exporting.tf_graph import run
 
-        graph = onnx.load(source.onnx).graph
+        graph = onnx.load(static(source)).graph
         _, channels, height, width = source.shape
         taken = tf.TensorSpec((1, height, width, channels), tf.float32, INPUT)
         module = tf.Module()

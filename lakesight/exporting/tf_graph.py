@@ -66,16 +66,27 @@ def _done(node: Any, inputs: Sequence[Value]) -> list[Value]:
 
 
 def _conv(x: Any, constants: Constants, attributes: Attributes) -> Any:
+    _check_plain(attributes)
     weights, bias = constants
-    padding = [[0, 0], *_sides(attributes["pads"]), [0, 0]]
+    padding = [[0, 0], *_sides(attributes.get("pads", (0, 0, 0, 0))), [0, 0]]
     kernel = weights.transpose(2, 3, 1, 0)
-    return tf.nn.conv2d(x, kernel, attributes["strides"], padding) + bias
+    return tf.nn.conv2d(x, kernel, attributes.get("strides", (1, 1)), padding) + bias
+
+
+def _check_plain(attributes: Attributes) -> None:
+    """Raise UserError for a convolution or pooling that is computed otherwise than here."""
+    plain = {"dilations": (1, 1), "group": 1, "auto_pad": b"NOTSET", "ceil_mode": 0}
+    for name, wanted in plain.items():
+        found = attributes.get(name, wanted)
+        if (tuple(found) if isinstance(wanted, tuple) else found) != wanted:
+            raise UserError(f"a {name} of {found} is not known here: export to ONNX instead")
 
 
 def _conv_transpose(x: Any, constants: Constants, attributes: Attributes) -> Any:
+    _check_plain(attributes)
     weights, bias = constants
     strides = attributes["strides"]
-    if any(attributes["pads"]) or list(attributes["kernel_shape"]) != list(strides):
+    if any(attributes.get("pads", ())) or list(attributes["kernel_shape"]) != list(strides):
         raise UserError("only transposed convolutions without overlap are known here")
     height, width = (side * step for side, step in zip(x.shape[1:3], strides, strict=True))
     kernel = weights.transpose(2, 3, 1, 0)
@@ -84,7 +95,8 @@ def _conv_transpose(x: Any, constants: Constants, attributes: Attributes) -> Any
 
 
 def _max_pool(x: Any, _: Constants, attributes: Attributes) -> Any:
-    padding = [[0, 0], *_sides(attributes["pads"]), [0, 0]]
+    _check_plain(attributes)
+    padding = [[0, 0], *_sides(attributes.get("pads", (0, 0, 0, 0))), [0, 0]]
     padded = tf.pad(x, padding, constant_values=float(np.finfo(np.float32).min))
     return tf.nn.max_pool2d(padded, attributes["kernel_shape"], attributes["strides"], "VALID")
 

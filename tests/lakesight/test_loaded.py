@@ -187,7 +187,7 @@ def test_wrong_settings_are_said(
 def test_an_export_is_run_by_the_next_load(folder: Path, tmp_path: Path) -> None:
     output = str(tmp_path / "exported")
     done = lakesight.load(str(folder)).export("torchscript", output, num_views=2, num_labelled=0)
-    assert done.report.is_file()
+    assert Path(done.report).is_file()
     assert done.artefact.name == "torchscript"
     assert [one.name for one in lakesight.load(output).card.artefacts] == ["torchscript"]
     with pytest.raises(UserError, match="num_view: Extra inputs are not permitted"):

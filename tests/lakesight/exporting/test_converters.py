@@ -59,8 +59,8 @@ def check_engines(source: Source, path: Path, runtimes: set[str]) -> None:
 @pytest.mark.parametrize("task", ["detect", "segment", "pose", "obb", "classify"])
 def test_every_task_goes_through_onnx(task: Task, tiny_source: Sources) -> None:
     source = tiny_source(task)
-    check_engines(source, source.onnx, {"openvino", "onnxruntime"})
-    model = onnx.load(source.onnx)
+    check_engines(source, onnx_format.static(source), {"openvino", "onnxruntime"})
+    model = onnx.load(onnx_format.static(source))
     assert [one.name for one in model.graph.input] == ["images"]
     assert [one.name for one in model.graph.output] == list(source.outputs)
 
@@ -124,7 +124,7 @@ def test_int8_onnx_leaves_the_last_convolutions(tiny_source: Sources, tmp_path: 
     makers = {name: node.op_type for node in graph.node for name in node.output}
     convolutions = [node for node in graph.node if node.op_type == "Conv"]
     plain = [one.name for one in convolutions if makers.get(one.input[1]) != "DequantizeLinear"]
-    last = onnx_format.last_convolutions(source.onnx)
+    last = onnx_format.last_convolutions(onnx_format.static(source))
     assert sorted(plain) == sorted(last)
     assert len(last) == 6, "boxes and classes on three levels"
     assert len(convolutions) > 50
@@ -177,7 +177,9 @@ def test_int8_wants_pictures(tiny_source: Sources, tmp_path: Path) -> None:
         ("openvino-int8", "bf16", ("openvino", "int8")),
         ("openvino", "bf16", ("openvino", "bf16")),
         ("onnx-nms", None, ("onnx-nms", "f32")),
-        ("tensorrt", None, ("tensorrt", "f16")),
+        ("tensorrt", None, ("tensorrt", "f32")),
+        ("coreml-f32", None, ("coreml", "f32")),
+        ("tensorrt-f16", "int8", ("tensorrt", "f16")),
     ],
 )
 def test_names_of_formats(name: str, precision: Any, wanted: tuple[str, str]) -> None:
@@ -194,7 +196,10 @@ def test_a_name_or_precision_that_there_is_not_is_refused() -> None:
 
 def test_the_name_is_that_of_the_artefact() -> None:
     assert Wanted(FORMATS["openvino"], "int8").name == "openvino-int8"
-    assert Wanted(FORMATS["onnx"], "f32").name == "onnx"
+    for one in FORMATS.values():
+        for precision in one.precisions:
+            wanted = Wanted(one, precision)
+            assert parse(wanted.name) == wanted
 
 
 @pytest.mark.skipif(num_nvidia_gpus() > 0, reason="this machine has a GPU")

@@ -72,6 +72,36 @@ def test_prototypes_count_by_their_range() -> None:
     assert of_tensors(contract("segment"), wanted, found).other == 0.25
 
 
+@pytest.mark.parametrize(
+    ("place", "words"),
+    [
+        ((6, 0, 0.2), "a keypoint differs by 0.2 px"),
+        ((8, 0, 0.5), "a keypoint's score differs by 0.5 "),
+        ((8, 1, 2e-3), "a keypoint's score differs by 0.002 "),
+        ((11, 1, 5e-4), None),
+        ((9, 2, 0.05), None),
+    ],
+)
+def test_scores_of_keypoints_are_no_pixels(
+    place: tuple[int, int, float], words: str | None
+) -> None:
+    """Two points of x, y in 0..640 and a score in 0..1."""
+    wanted = dense(12)
+    wanted["output_0"][0, [6, 7, 9, 10]] = 640
+    wanted["output_0"][0, [8, 11]] = 0.5
+    kind = contract("pose").model_copy(update={"num_keypoints": 2})
+    found = of_tensors(kind, wanted, changed(wanted, place))
+    assert found.extra is None
+    told = found.beyond()
+    assert (told is None) == (words is None)
+    assert words is None or words in str(told)
+    rows = [
+        Candidates(each[0, :4].T, each[0, 4], np.zeros(3, np.int32), each[0, 6:].T)
+        for each in (wanted["output_0"], changed(wanted, place)["output_0"])
+    ]
+    assert (of_objects(kind, rows[:1], rows[1:]).beyond() is None) == (words is None)
+
+
 def test_a_classifier_has_scores_only() -> None:
     wanted = {"output_0": np.array([[0.7, 0.3], [0.5, 0.5]], np.float32)}
     found = {"output_0": np.array([[0.7, 0.3], [0.25, 0.75]], np.float32)}
@@ -102,13 +132,13 @@ def candidates(order: list[int], class_ids: tuple[int, ...] = (0, 1, 1)) -> Cand
 
 
 def test_objects_of_one_score_may_change_places() -> None:
-    found = of_objects([candidates([0, 1, 2])], [candidates([0, 2, 1])])
+    found = of_objects(contract("detect"), [candidates([0, 1, 2])], [candidates([0, 2, 1])])
     assert found.box_px is not None
     assert found.box_px.absolute == 0
 
 
 def test_other_objects_are_no_parity() -> None:
     with pytest.raises(ValueError, match="picture 0 has 3 objects by the weights, and 2"):
-        of_objects([candidates([0, 1, 2])], [candidates([0, 1])])
+        of_objects(contract("detect"), [candidates([0, 1, 2])], [candidates([0, 1])])
     with pytest.raises(ValueError, match="picture 0 has 3"):
-        of_objects([candidates([0, 1, 2])], [candidates([0, 1, 2], (1, 1, 1))])
+        of_objects(contract("detect"), [candidates([0, 1, 2])], [candidates([0, 1, 2], (1, 1, 1))])

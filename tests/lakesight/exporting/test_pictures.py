@@ -79,3 +79,29 @@ def test_labelled_scenes(tiny_source: Sources, tmp_path: Path) -> None:
     assert same.labelled is not None
     assert all(map(np.array_equal, found.views, same.views))
     assert "4 labelled pictures of" in same.what
+
+
+def test_pictures_that_cannot_be_read_are_told(
+    tiny_source: Sources, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    source = tiny_source("detect")
+    (greys(tmp_path / "greys", 3) / "99.png").write_bytes(b"nothing")
+    found = given(str(tmp_path / "greys"), source.view, source.contract, 5)
+    assert len(found.views) == 3
+    assert "1 of 4 pictures of" in caplog.text
+
+
+def test_ranges_come_from_other_pictures_than_the_verdict(
+    tiny_source: Sources, tmp_path: Path
+) -> None:
+    source = tiny_source("classify")
+    for split, level in (("train", 40), ("val", 90)):
+        for label in source.labels:
+            folder = tmp_path / split / label
+            folder.mkdir(parents=True)
+            Image.new("RGB", (SIDE, SIDE), (level,) * 3).save(folder / "one.png")
+    told = (str(tmp_path), source.view, source.contract, 9)
+    for found, level in ((given(*told), 90), (given(*told, split="train"), 40)):
+        assert found.labelled is not None
+        assert {int(view.mean()) for view in found.views} == {level}
+        assert len(found.views) == 3

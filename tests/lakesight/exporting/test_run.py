@@ -9,12 +9,13 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from PIL import Image
 
 from lakesight.errors import UserError
-from lakesight.exporting import torchscript
+from lakesight.exporting import openvino, torchscript
 from lakesight.exporting.base import Source, Written
 from lakesight.exporting.formats import Format, Wanted, parse
 from lakesight.exporting.judge import ExportError
@@ -50,10 +51,15 @@ def bad(source: Source, folder: Path) -> Written:
         else:
             branch[-1].bias.data = branch[-1].bias.data.roll(1)
             branch[-1].weight.data = branch[-1].weight.data.roll(1, 0)
-    return torchscript.convert(replace(source, module=module), folder)
+    if source.precision == "f32":
+        return torchscript.convert(replace(source, module=module), folder)
+    scratch = source.scratch / uuid4().hex
+    scratch.mkdir()
+    changed = replace(source, module=module, scratch=scratch, precision="f32")
+    return openvino.convert(changed, folder)
 
 
-BAD = Format("bad", f"{__name__}:bad", "torchscript with wrong scores", ("f32", "int8"))
+BAD = Format("bad", f"{__name__}:bad", "a network with wrong scores", ("f32", "int8"))
 
 
 def test_a_copy_holds_the_export_and_the_original_stays(tiny: TinyFolder, tmp_path: Path) -> None:
@@ -75,7 +81,7 @@ def test_a_copy_holds_the_export_and_the_original_stays(tiny: TinyFolder, tmp_pa
     assert artefact.parity.num_views == 3
     assert artefact.parity.num_seen > 10
     assert artefact.parity.box_px == pytest.approx(0, abs=1e-3)
-    report = json.loads(done.report.read_text())
+    report = json.loads(Path(done.report).read_text())
     assert report["weights"] == card.sha256
     assert report["engines"]["torch on cpu"]["num_seen"] == artefact.parity.num_seen
     assert report["engines"]["torch on cpu"]["largest_anywhere"]["prototypes"]["absolute"] < 1e-3
@@ -105,11 +111,18 @@ def test_auto_takes_the_export_and_gives_the_same(tiny: TinyFolder, tmp_path: Pa
 def test_again_takes_the_place_of_the_first(tiny: TinyFolder, tmp_path: Path) -> None:
     for _ in range(2):
         export(str(tiny("classify")), ["torchscript"], tmp_path / "copy", FEW)
-        (tmp_path / "copy/exports/torchscript/old").touch()
+        (tmp_path / "copy" / home(tmp_path / "copy") / "old").touch()
     export(str(tiny("classify")), ["torchscript"], tmp_path / "copy", FEW)
     card = catalog.resolve(str(tmp_path / "copy"))
     assert [one.name for one in card.artefacts] == ["torchscript"]
-    assert not (tmp_path / "copy/exports/torchscript/old").exists()
+    assert not (tmp_path / "copy" / home(tmp_path / "copy") / "old").exists()
+    assert len(list((tmp_path / "copy/exports").iterdir())) == 1
+
+
+def home(folder: Path) -> str:
+    """Return the folder of the one export."""
+    (artefact,) = catalog.resolve(str(folder)).artefacts
+    return artefact.main.rpartition("/")[0]
 
 
 @pytest.mark.parametrize(
@@ -121,7 +134,7 @@ def test_again_takes_the_place_of_the_first(tiny: TinyFolder, tmp_path: Path) ->
         ),
         (
             "int8",
-            r"bad-int8 on torch on cpu loses 0\.\d+ of mAP50-95 \(\d\.\d+ to .*more than 0.01",
+            r"bad-int8 on openvino on cpu loses 0\.\d+ of mAP50-95 \(\d\.\d+ to .*more than 0.01",
         ),
     ],
 )
@@ -174,6 +187,60 @@ def _xywh(box: list[float]) -> list[float]:
     return [left, top, right - left, bottom - top]
 
 
+def test_nothing_found_before_tells_no_loss(tiny: TinyFolder, tmp_path: Path) -> None:
+    data = Path(labelled_as_seen(tiny("detect"), tmp_path / "data"))
+    truth = json.loads(data.read_text())
+    for one in truth["annotations"]:
+        one["bbox"] = [0, 0, 2, 2]
+    data.write_text(json.dumps(truth))
+    options = ExportOptions(pictures=str(data), num_views=1)
+    wanted = Wanted(BAD, "int8")
+    with (
+        open_exporter(str(tiny("detect")), [wanted], str(tmp_path / "copy"), options) as exporter,
+        pytest.raises(ExportError, match=r"find nothing of what is labelled in .*cat, dog, bird"),
+    ):
+        exporter.export(wanted)
+
+
+def unread(source: Source, folder: Path) -> Written:
+    """Write what no engine reads; in f32 what one reads but cannot open."""
+    name = "model.onnx" if source.precision == "f32" else "model.unheard"
+    (folder / name).write_bytes(b"nothing of the kind")
+    return Written(name)
+
+
+UNREAD = Format("unread", f"{__name__}:unread", "no network", ("f32", "int8"))
+
+
+def test_what_an_engine_fails_with_is_of_that_format_alone(
+    tiny: TinyFolder, tmp_path: Path
+) -> None:
+    folder, wanted = tmp_path / "mine", Wanted(UNREAD, "f32")
+    shutil.copytree(tiny("classify"), folder)
+    with open_exporter(str(folder), [wanted], None, FEW) as exporter:
+        with pytest.raises(ExportError, match="unread fails on openvino on cpu: "):
+            exporter.export(wanted)
+        exporter.export(parse("torchscript"))
+    assert [one.name for one in catalog.resolve(str(folder)).artefacts] == ["torchscript"]
+
+
+def test_what_nothing_here_runs_proves_nothing(tiny: TinyFolder, tmp_path: Path) -> None:
+    wanted = Wanted(UNREAD, "int8")
+    told = {"num_views": 1, "pictures": labelled_as_seen(tiny("detect"), tmp_path / "data")}
+    with (
+        open_exporter(
+            str(tiny("detect")), [wanted], str(tmp_path / "copy"), ExportOptions(**told)
+        ) as exporter,
+        pytest.raises(ExportError, match=r"nothing .* runs unread-int8.*--max-map-loss 1"),
+    ):
+        exporter.export(wanted)
+    taken = ExportOptions(**told, max_map_loss=1)
+    with open_exporter(str(tiny("detect")), [wanted], str(tmp_path / "copy"), taken) as exporter:
+        assert exporter.export(wanted).artefact.parity is None
+    with pytest.raises(UserError, match=r"nothing that Lakesight knows runs it.*export to coreml"):
+        export(str(tiny("detect")), ["coreml-f16"], tmp_path / "copy", ExportOptions(**told))
+
+
 def test_what_nobody_could_judge_is_refused(tiny: TinyFolder, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"what openvino-bf16 loses cannot be told.*--pictures"):
         export(str(tiny("pose")), ["openvino-bf16"], tmp_path / "copy")
@@ -194,8 +261,9 @@ def test_two_exports_do_not_write_at_once(tiny: TinyFolder, tmp_path: Path) -> N
 def test_a_place_that_does_not_fit_is_refused(tiny: TinyFolder, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="family 'tf-detection'; expected a YOLO's model folder"):
         export("ssd-mobilenet-v2-coco", ["torchscript"], tmp_path / "ssd", FEW)
+    assert not (tmp_path / "ssd").exists()
     with pytest.raises(UserError, match="name an OUTPUT folder"):
-        export("ssd-mobilenet-v2-coco", ["torchscript"], None, FEW)
+        export("starter-yolo-detect", ["torchscript"], None, FEW)
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "notes.txt").touch()
     with pytest.raises(UserError, match="is not empty, and no copy of tiny-pose"):
@@ -205,3 +273,4 @@ def test_a_place_that_does_not_fit_is_refused(tiny: TinyFolder, tmp_path: Path) 
         export(str(tiny("pose")), ["torchscript"], tmp_path / "other", FEW)
     with pytest.raises(UserError, match="onnx-nms cannot hold a network of the task obb"):
         export(str(tiny("obb")), ["onnx-nms"], tmp_path / "obb", FEW)
+    assert not (tmp_path / "obb").exists()
