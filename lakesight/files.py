@@ -39,19 +39,19 @@ def write_whole(path: Path, text: str) -> None:
 
 
 @contextmanager
-def locked(folder: Path, busy: str) -> Iterator[None]:
+def locked(folder: Path, busy: str | None) -> Iterator[None]:
     """Keep other processes from a folder, which is made where there is none.
 
-    Raises UserError, with the sentence `busy`, where another one holds it. The lock is on a
-    file, as NFS wants it, and ends with the process, however that ends. Where the file system knows
-    no locks, that is a warning.
+    Where another one holds it, raises UserError with the sentence `busy`, or waits without one.
+    The lock is on a file, as NFS wants it, and ends with the process, however that ends. Where the
+    file system knows no locks, that is a warning.
     """
     if folder.exists() and not folder.is_dir():
         raise UserError(f"expected a folder, got the file {folder}")
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / LOCK).open("w") as file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, fcntl.LOCK_EX | (fcntl.LOCK_NB if busy else 0))
         except BlockingIOError as error:
             raise UserError(busy) from error
         except OSError as error:

@@ -3,11 +3,11 @@
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from uuid import uuid4
 
 import pyarrow as pa
 
 from lakesight.errors import UserError
+from lakesight.files import PART, locked, whole
 from lakesight.lake.fetch import FetchError, fetch
 from lakesight.lake.local import LocalStore
 from lakesight.lake.uris import is_s3, local_path
@@ -29,8 +29,9 @@ def local_files(rows: Sequence[Row], folder: Path) -> list[Path]:
     """Return a file for every row: a local picture where it lies, others fetched into the folder.
 
     There a file is named by the row's id, that is by uri and etag, and is whole or absent: it is
-    fetched once, whoever trains. Raises UserError that names the pictures that are gone, were
-    changed since they were annotated, or cannot be read; StoreError for what may pass.
+    fetched once, whoever trains, since one process at a time fetches into a folder. Raises
+    UserError that names the pictures that are gone, were changed since they were annotated, or
+    cannot be read; StoreError for what may pass.
     """
     paths = {
         row["id"]: folder / row["id"][:2] / row["id"]
@@ -39,8 +40,11 @@ def local_files(rows: Sequence[Row], folder: Path) -> list[Path]:
         for row in rows
     }
     remote = [row for row in rows if is_s3(row["uri"])]
-    missing = [row for row in remote if not paths[row["id"]].exists()]
-    failed = [*_unlike(row for row in rows if not is_s3(row["uri"])), *_fetched(missing, paths)]
+    failed = list(_unlike(row for row in rows if not is_s3(row["uri"])))
+    if _missing(remote, paths):
+        with locked(folder, busy=None):
+            _sweep(folder)
+            failed += _fetched(_missing(remote, paths), paths)
     if failed:
         more = len(failed) - MAX_NAMED
         named = "; ".join(failed[:MAX_NAMED]) + (f"; and {more:,} more" if more > 0 else "")
@@ -62,6 +66,16 @@ def _unlike(rows: Iterator[Row]) -> Iterator[str]:
             yield f"{row['uri']} was changed since it was annotated"
 
 
+def _missing(rows: Sequence[Row], paths: Mapping[str, Path]) -> list[Row]:
+    return [row for row in rows if not paths[row["id"]].exists()]
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what killed processes have left half-written; nobody else writes here now."""
+    for part in folder.glob(f"*/.*{PART}"):
+        part.unlink(missing_ok=True)
+
+
 def _fetched(rows: Sequence[Row], paths: Mapping[str, Path]) -> Iterator[str]:
     """Fetch pictures into their files; yield a phrase for every one that cannot be had."""
     if rows:
@@ -79,12 +93,7 @@ def _fetched(rows: Sequence[Row], paths: Mapping[str, Path]) -> Iterator[str]:
         if isinstance(answer, FetchError):
             yield f"{row['uri']} {answer}"
         else:
-            _write(paths[row["id"]], answer)
-
-
-def _write(path: Path, data: bytes) -> None:
-    """Write a file that is whole whenever it is there, whoever else writes it too."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.{uuid4().hex}.part")
-    part.write_bytes(data)
-    part.replace(path)
+            path = paths[row["id"]]
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with whole(path) as part:
+                part.write_bytes(answer)

@@ -125,7 +125,7 @@ def _labelled(row: Row, one: Objects, path: Path, task: Task, choice: LakeLabels
         boxes_xyxy=clipped(boxes, size, row["uri"]),
         class_ids=one.class_ids,
         shapes=_shapes(one, row) if task == "segment" else (),
-        keypoints=_keypoints(one, row, choice.min_keypoint_score) if task == "pose" else None,
+        keypoints=_keypoints(one, choice.min_keypoint_score) if task == "pose" else None,
         quads=quads,
         uri=row["uri"],
     )
@@ -160,12 +160,10 @@ def _shapes(one: Objects, row: Row) -> tuple[Mapping[str, Any], ...]:
     return tuple(rle.as_coco() for rle in one.masks)
 
 
-def _keypoints(one: Objects, row: Row, min_score: float) -> Floats | None:
+def _keypoints(one: Objects, min_score: float) -> Floats | None:
     """Return keypoints whose third number says 2, there, or 0, not there."""
     if one.keypoints is None or not len(one):
         return None
     points: Floats = one.keypoints.astype(np.float32)
-    if not np.isfinite(points).all():
-        raise UserError(f"{row['uri']}: a keypoint is NaN or infinite: correct it")
     points[..., 2] = np.where(points[..., 2] >= min_score, 2, 0)
     return points

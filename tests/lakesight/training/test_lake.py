@@ -1,6 +1,8 @@
 """Real outputs, committed on disk and in a bucket, opened as labelled pictures."""
 
+import math
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ import pytest
 
 from lakesight import masks
 from lakesight.errors import UserError
+from lakesight.files import LOCK
 from lakesight.lake.store import Store
 from lakesight.schemas import detection_type, output_schema
 from lakesight.training.datasets import Pictures
@@ -204,6 +207,7 @@ BOX = {"label": "bus", "box": [1.0, 2.0, 30.0, 40.0]}
         ({"detections": [BOX | {"label": None}]}, "has no label"),
         ({"detections": [BOX | {"box": [1.0, 2.0, 30.0]}]}, "must be of type"),
         ({"detections": [BOX | {"box": [1.0, 2.0, 300.0, 40.0]}]}, "0.jpg: box 0 is .*outside"),
+        ({"detections": [BOX | {"box": [1.0, math.nan, 30.0, 40.0]}]}, "boxes_xyxy must be finite"),
         ({"detections": None}, "corrects .* twice"),
         ({"detections": "renamed"}, "needs a column id or uri"),
     ],
@@ -276,8 +280,7 @@ def test_a_bucket_is_fetched_once(new_bucket: Callable[[], str], tmp_path: Path)
     pictures = open_output(f"{bucket}/out", "detect", cache=cache)
     assert len(pictures) == 6
     assert pictures[3].image.shape == (64, 96, 3)
-    files = sorted(each for each in cache.rglob("*") if each.is_file())
-    assert files == sorted(each.path for each in pictures.pictures)
+    assert files_of(cache) == sorted(each.path for each in pictures.pictures)
 
     store, prefix = Store.open(f"{bucket}/lake")
     store.put(f"{prefix}/1.jpg", b"another picture")
@@ -288,3 +291,28 @@ def test_a_bucket_is_fetched_once(new_bucket: Callable[[], str], tmp_path: Path)
         open_output(f"{bucket}/out", "detect", cache=tmp_path / "empty")
     assert f"{bucket}/lake/1.jpg was overwritten" in str(caught.value)
     assert f"{bucket}/lake/2.jpg does not exist any more" in str(caught.value)
+
+
+def files_of(cache: Path) -> list[Path]:
+    """Return the files of a cache, but its lock."""
+    return sorted(each for each in cache.rglob("*") if each.is_file() and each.name != LOCK)
+
+
+def test_workers_of_one_machine_fetch_once(
+    new_bucket: Callable[[], str], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "lakesight.training.downloads")
+    bucket = f"s3://{new_bucket()}"
+    write_pictures(f"{bucket}/lake", NAMES)
+    write_output(f"{bucket}/lake", f"{bucket}/out", schema=SCHEMA)
+    left = tmp_path / "ab" / ".abcdef.0123.part"
+    left.parent.mkdir()
+    left.write_bytes(b"half of a pict")
+    with ThreadPoolExecutor(3) as workers:
+        opened = [
+            workers.submit(open_output, f"{bucket}/out", "detect", cache=tmp_path) for _ in range(3)
+        ]
+        pictures = [one.result() for one in opened]
+    assert [each.path for each in pictures[0].pictures] == [p.path for p in pictures[1].pictures]
+    assert files_of(tmp_path) == sorted(each.path for each in pictures[2].pictures)
+    assert caplog.messages == ["fetching 6 pictures"]
