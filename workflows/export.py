@@ -106,11 +106,11 @@ class Export(ExportOptions):
             told = parity.model_dump() if parity else None
             print(json.dumps({**row, "main": artefact.main, "parity": told, "error": None}))
             return
-        print(f"{artefact.name:<16} {done.num_bytes / 1e6:6.1f} MB  {_verdict(parity)}")
+        print(f"{artefact.name:<16} {done.num_bytes / 1e6:6.1f} MB  {verdict(parity)}")
 
 
-def _verdict(parity: Parity | None) -> str:
-    """Return how an export compares with its weights, in a line."""
+def verdict(parity: Parity | None) -> str:
+    """Return how an export compares with its weights, in a clause."""
     if parity is None:
         return "converted; nothing on this machine runs it"
     pictures = f"{parity.num_views} pictures"

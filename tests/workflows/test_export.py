@@ -7,14 +7,17 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 from lakesight.errors import UserError
+from lakesight.exporting.formats import all_here
 from lakesight.lake.store import Store
 from lakesight.models import catalog
 from lakesight.models.artefact import sha256_of
+from lakesight.models.base import Parity
+from lakesight.models.exported import main_file
 from lakesight.models.look import look
 from lakesight.scenes import generate
 from tests import yolo_folders
 from workflows.__main__ import main
-from workflows.export import Export
+from workflows.export import Export, verdict
 
 
 @pytest.fixture(scope="module")
@@ -72,6 +75,7 @@ def damage(folder: Path) -> None:
     ("words", "message"),
     [
         ([], "name at least one --format: torchscript, "),
+        (["--format", "all", "--precision", "int8"], "what onnx-int8 loses cannot be told without"),
         (["--format", "onix"], "no format is called 'onix'"),
         (["--format", "openvino-int8"], "what openvino-int8 loses cannot be told without labels"),
         (["--format", "onnx-nms"], "onnx-nms cannot hold a network of the task classify"),
@@ -85,11 +89,11 @@ def test_a_mistake_is_told_in_one_line(
 
 
 def test_the_formats_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["export", "any", "--list", "--json"]) == 0
+    assert main(["export", "--list", "--json"]) == 0
     rows = {row["name"]: row for row in map(json.loads, capsys.readouterr().out.splitlines())}
     assert rows["onnx"]["missing"] is None
     assert rows["openvino"]["precisions"] == ["f32", "f16", "bf16", "int8"]
-    assert main(["export", "any", "--list"]) == 0
+    assert main(["export", "--list"]) == 0
     assert "OpenVINO IR; can be written here" in capsys.readouterr().out
 
 
@@ -107,11 +111,64 @@ def test_a_folder_in_a_bucket_runs_its_exports(folder: Path, shared_bucket: str)
         Export(model=uri, format=("torchscript",)).run()
 
 
+def test_a_bucket_takes_the_exports(
+    folder: Path, shared_bucket: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    uri = f"s3://{shared_bucket}/exported/here"
+    words = ["export", str(folder), uri, "--format", "torchscript", "--num-views", "1"]
+    assert main(words) == 0
+    assert f"wrote 1 of 1 exports into {uri}" in capsys.readouterr().out
+    assert not Path("s3:").exists()
+    model = catalog.build(catalog.spec(uri, runtime="torch"))
+    (artefact,) = model.card.artefacts
+    assert artefact.name == "torchscript"
+    assert main_file(model.card, artefact).is_file()
+    assert len(look(model, [generate(0, 0, 96).pixels])) == 1
+
+
+def test_all_is_every_format_of_the_task_and_precision(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Beside the formats that are named."""
+    for task in ("obb", "pose"):
+        names = [one.name for one in all_here(task)]
+        assert ("onnx-nms" in names) == (task == "pose")
+        assert {"torchscript", "openvino", "coreml"} <= set(names)
+        assert all("-f16" not in name for name in names)
+    words = ["export", str(folder), str(tmp_path / "copy"), "--precision", "bf16"]
+    words += ["--format", "all", "--format", "torchscript-f32"]
+    assert main([*words, "--num-views", "1", "--max-map-loss", "1"]) == 0
+    told = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in told] == ["openvino-bf16", "torchscript", "wrote"]
+
+
+def test_a_format_that_cannot_be_had_does_not_end_the_others(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setenv("PATH", "")  # no compiler
+    words = ["export", str(folder), str(tmp_path / "copy"), "--num-views", "1", "--json"]
+    assert main([*words, "--format", "aotinductor", "--format", "torchscript"]) == 1
+    told = capsys.readouterr()
+    rows = list(map(json.loads, told.out.splitlines()))
+    assert [row["name"] for row in rows] == ["aotinductor", "torchscript"]
+    assert "needs a C++ compiler" in rows[0]["error"]
+    assert "needs a C++ compiler" in told.err
+    assert rows[1]["error"] is None
+
+
+def test_what_saw_nothing_is_no_verdict() -> None:
+    seen = Parity(num_views=16, num_seen=0, box_px=0, score=0)
+    assert verdict(seen) == "no object seen on 16 pictures: name some of yours with --pictures"
+    told = verdict(seen.model_copy(update={"num_seen": 7, "box_px": 0.01}))
+    assert told == "boxes within 0.01 px, scores within 0 (7 anchors of 16 pictures)"
+
+
 def test_the_benchmark_tells_what_auto_takes(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = ["benchmark", str(folder), "--seconds", "0.01"]
-    assert main([*words, "--json"]) == 0
+    assert main([*words, "--run-code", "--json"]) == 0
     rows = list(map(json.loads, capsys.readouterr().out.splitlines()))
     by_way = {(row["export"], row["precision"], row["runtime"]): row for row in rows}
     assert set(by_way) == {
