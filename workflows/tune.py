@@ -181,17 +181,24 @@ class Tune(TrainJob):
         return tuning.asha(job.epochs, self._min_epochs(job), self.reduction, trials.over())
 
     def shares(self, nodes: Sequence[Node], *, can_grow: bool) -> tuple[int, dict[str, float]]:
-        """Return how many trials run at a time, and what each of them has."""
-        all_gpus, all_cpus = sum(one.gpus for one in nodes), sum(one.cpus for one in nodes)
-        most = max(nodes, key=lambda one: one.cpus)
+        """Return how many trials run at a time, and what each of them has on one machine.
+
+        Where no machine has that, another may be added to a cluster: a line says what is awaited.
+        """
+        all_gpus = sum(one.gpus for one in nodes)
         gpus = float(all_gpus >= 1) if self.gpus_per_trial is None else self.gpus_per_trial
+        able = [one.cpus for one in nodes if one.gpus >= gpus] or [one.cpus for one in nodes]
         num_parallel = self.num_parallel or (max(1, int(all_gpus / gpus)) if gpus else 1)
-        cpus = self.cpus_per_trial or max(1, int(min(all_cpus / num_parallel, most.cpus)))
-        if not can_grow and (cpus > all_cpus or gpus > all_gpus):
+        cpus = self.cpus_per_trial or max(1, int(min(sum(able) / num_parallel, max(able))))
+        if any(one.cpus >= cpus and one.gpus >= gpus for one in nodes):
+            return num_parallel, {"CPU": cpus, "GPU": gpus}
+        wanted = f"a trial is to have {cpus} CPUs and {gpus:g} GPUs"
+        if not can_grow:
             raise UserError(
-                f"a trial is to have {cpus} CPUs and {gpus:g} GPUs, but this machine has "
-                f"{all_cpus:g} and {all_gpus:g}: lower --cpus-per-trial or --gpus-per-trial"
+                f"{wanted}, but this machine has {sum(able):g} and {all_gpus:g}: lower "
+                "--cpus-per-trial or --gpus-per-trial"
             )
+        _say(f"{wanted}, which no machine of the cluster has: waiting for one to be added")
         return num_parallel, {"CPU": cpus, "GPU": gpus}
 
     def _ends(self, trials: Trials, num_done: int, num_left: int, seconds: float) -> Iterator[str]:

@@ -15,6 +15,7 @@ from PIL import Image
 
 from actors.pools import Node
 from lakesight.errors import UserError
+from lakesight.files import LOCK
 from lakesight.models import catalog
 from lakesight.training.job import STATE, TrainJob
 from lakesight.training.loop import CHECKPOINT
@@ -147,7 +148,8 @@ def test_a_killed_search_goes_on_and_ends_with_a_model(
 
 def assert_written(out: Path, words: list[str], best: dict[str, float]) -> None:
     names = {one.name for one in out.iterdir()}
-    assert names == {"tuning.yaml", "trials", "trials.csv", "trials.png", "best.yaml", "best"}
+    written = {"tuning.yaml", "trials", "trials.csv", "trials.png", "best.yaml", "best"}
+    assert names == {*written, LOCK}
     assert (out / "trials.png").read_bytes().startswith(b"\x89PNG")
     with (out / "trials.csv").open() as file:
         rows = list(csv.DictReader(file))
@@ -219,6 +221,7 @@ def test_a_mistake_is_one_line(
         ({"gpus_per_trial": 0}, [node(16, 2)], (1, {"CPU": 16, "GPU": 0})),
         ({"cpus_per_trial": 2, "num_parallel": 2}, [node(16, 0)], (2, {"CPU": 2, "GPU": 0})),
         ({}, [node(0, 0)], (1, {"CPU": 1, "GPU": 0})),
+        ({}, [node(32, 0), node(4, 1)], (1, {"CPU": 4, "GPU": 1})),
     ],
 )
 def test_trials_share_what_is_there(flags: Any, nodes: list[Node], shares: Any) -> None:
@@ -229,6 +232,19 @@ def test_more_than_this_machine_has_is_refused() -> None:
     tune = Tune(data="data", output="out", gpus_per_trial=2)
     with pytest.raises(UserError, match="2 GPUs, but this machine has 4 and 1: lower"):
         tune.shares([node(4, 1)], can_grow=False)
+
+
+def test_more_than_a_machine_of_a_cluster_has_is_waited_for_aloud(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    nodes = [node(16, 1), node(16, 1)]
+    assert Tune(data="data", output="out").shares(nodes, can_grow=True)[0] == 2
+    assert capsys.readouterr().err == ""
+    Tune(data="data", output="out", gpus_per_trial=2).shares(nodes, can_grow=True)
+    Tune(data="data", output="out", cpus_per_trial=32).shares(nodes, can_grow=True)
+    first, second = capsys.readouterr().err.splitlines()
+    assert "16 CPUs and 2 GPUs, which no machine of the cluster has: waiting" in first
+    assert "32 CPUs and 1 GPUs, which no machine of the cluster has: waiting" in second
 
 
 def test_the_default_space_is_that_of_the_task() -> None:
