@@ -53,11 +53,11 @@ class Figure:
         return np.roll(points, -int(first), axis=0)
 
     def rotated_box(self) -> RotatedBox:
-        """Return the rectangle of minimum area around the whole shape, in the `le90` convention.
+        """Return the rectangle of minimum area around the whole shape, as `schemas.OBB` wants it.
 
-        Width is the longer side; the angle, in [-pi/2, pi/2), is the width's, clockwise from the
+        Width is the longer side; the angle, in [-pi/4, 3/4 pi), is the width's, clockwise from the
         x axis. A square one is given the angle in [-pi/4, pi/4). Of several rectangles as small (a
-        pentagon has five) it is the one whose angle is nearest to 0, of two as near the positive.
+        pentagon has five) it is the one that is turned least, of two as much clockwise.
         """
         boxes = []
         for x, y, *sides in self.shape.rectangles.tolist():
@@ -65,11 +65,12 @@ class Figure:
             width, height, angle = _long_side_first(sides[0], sides[1], sides[2] + self.turn)
             sides_px = width * self.scale_px, height * self.scale_px
             boxes.append((centre_x, centre_y, *sides_px, angle))
-        return min(boxes, key=lambda box: (round(abs(box[4]), 6), -box[4]))
+        *box, angle = min(boxes, key=lambda box: (round(abs(box[4]), 6), -box[4]))
+        return (*box, angle + math.pi if angle < -math.pi / 4 else angle)
 
 
 def _long_side_first(width: float, height: float, angle: float) -> tuple[float, float, float]:
-    """Return width, height and angle of the same rectangle in the `le90` convention."""
+    """Return width, height and the width's angle, nearest to 0, of the same rectangle."""
     is_square = math.isclose(width, height, rel_tol=1e-6)
     period = math.pi / 2 if is_square else math.pi
     if width < height:

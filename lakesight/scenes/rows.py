@@ -22,8 +22,8 @@ OBJECT = [
     pa.field("area", pa.int32()),
     pa.field("visible_fraction", pa.float32()),
 ]
-"""`mask` holds the visible pixels, `keypoints` have COCO's visibility for a score, and `obb` is in
-the `le90` convention of `Figure.rotated_box`."""
+"""`mask` holds the visible pixels, `keypoints` have COCO's visibility for a score, and of `obb` the
+width is the longer side: see `Figure.rotated_box`."""
 
 QUESTION = pa.struct([(name, pa.string()) for name in ("kind", "question", "answer")])
 PICTURE = pa.schema(
