@@ -8,12 +8,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from lakesight.models.base import Licences, ModelCard
+from lakesight.exporting.base import Source, as_input
+from lakesight.models.base import Image, Licences, ModelCard
 from lakesight.models.yolo.architecture import Task
 from lakesight.models.yolo.folder import Contract, save, view_of
 from lakesight.models.yolo.heads import Classify, Detect
 from lakesight.models.yolo.network import Network, build_network
 from lakesight.models.yolo.outputs import Raw
+from lakesight.runtimes.base import Tensors
 
 SIDE = 96
 LABELS = ("cat", "dog", "bird")
@@ -65,6 +67,14 @@ def write(folder: Path, task: Task, **more: Any) -> ModelCard:
         licences=Licences(weights="Apache-2.0", data="CC0-1.0"),
         provenance="Random weights, made by a test.",
     )
+
+
+def by_torch(source: Source, images: Sequence[Image]) -> Tensors:
+    """Return what the weights give for `(H, W, 3)` uint8 pictures, as `Reader` wants it called."""
+    pixels = torch.from_numpy(np.concatenate([as_input(image) for image in images]))
+    with torch.inference_mode():
+        found = source.module(pixels)
+    return {name: one.numpy() for name, one in zip(source.outputs, found, strict=True)}
 
 
 def check_same_objects(

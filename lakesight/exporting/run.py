@@ -229,6 +229,8 @@ def _calibration(
         return ()
     uri = options.calibration or options.pictures
     if uri is not None:
+        if uri == options.pictures and uri.endswith(".json"):
+            log.warning("int8 takes its ranges from the pictures that judge it: --calibration")
         return pictures.given(
             uri, source.view, source.contract, options.num_calibration, split="train"
         ).views

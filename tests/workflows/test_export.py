@@ -1,6 +1,7 @@
-"""`lakesight export` and `lakesight benchmark`, as they are typed."""
+"""`lakesight export`, as it is typed."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -126,6 +127,21 @@ def test_a_bucket_takes_the_exports(
     assert len(look(model, [generate(0, 0, 96).pixels])) == 1
 
 
+def test_an_export_of_other_weights_is_told(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
+    shutil.copytree(folder, tmp_path / "mine")
+    card = json.loads((tmp_path / "mine/card.json").read_text())
+    card["view"] |= {"width": 64, "height": 64}
+    (tmp_path / "mine/card.json").write_text(json.dumps(card))
+    assert main(["models", "show", str(tmp_path / "mine")]) == 0
+    assert "openvino (of other weights: export it again)" in capsys.readouterr().out
+    model = catalog.build(catalog.spec(str(tmp_path / "mine")))
+    assert model.runs_on.startswith("torch on ")
+    assert "openvino, torchscript left out, made of other weights" in caplog.text
+
+
 def test_all_is_every_format_of_the_task_and_precision(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -162,23 +178,3 @@ def test_what_saw_nothing_is_no_verdict() -> None:
     assert verdict(seen) == "no object seen on 16 pictures: name some of yours with --pictures"
     told = verdict(seen.model_copy(update={"num_seen": 7, "box_px": 0.01}))
     assert told == "boxes within 0.01 px, scores within 0 (7 anchors of 16 pictures)"
-
-
-def test_the_benchmark_tells_what_auto_takes(
-    folder: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    words = ["benchmark", str(folder), "--seconds", "0.01"]
-    assert main([*words, "--run-code", "--json"]) == 0
-    rows = list(map(json.loads, capsys.readouterr().out.splitlines()))
-    by_way = {(row["export"], row["precision"], row["runtime"]): row for row in rows}
-    assert set(by_way) == {
-        ("weights", "f32", "torch"),
-        ("weights", "bf16", "torch"),
-        ("openvino", "f32", "openvino"),
-        ("torchscript", "f32", "torch"),
-    }
-    assert all(row["images_s"] > 0 and row["images_s_in_eights"] > 0 for row in rows)
-    assert [way for way, row in by_way.items() if row["auto"]] == [("openvino", "f32", "openvino")]
-    assert by_way["openvino", "f32", "openvino"]["parity"]["score"] < 1e-3
-    assert main(words) == 0
-    assert "auto takes openvino on openvino: it keeps every core busy" in capsys.readouterr().out

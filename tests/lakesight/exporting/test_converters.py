@@ -17,27 +17,21 @@ import torch
 from lakesight.errors import UserError
 from lakesight.exporting import onnx as onnx_format
 from lakesight.exporting import parity
-from lakesight.exporting.base import Source, as_input
+from lakesight.exporting.base import Source
 from lakesight.exporting.formats import FORMATS, Wanted, parse
 from lakesight.models.base import Image
 from lakesight.models.yolo.architecture import Task
 from lakesight.models.yolo.model import in_order
-from lakesight.runtimes.base import Network, RuntimeOptions, Tensors
+from lakesight.runtimes.base import Network, RuntimeOptions
 from lakesight.runtimes.engines import num_nvidia_gpus, readers
 from lakesight.scenes import generate
+from tests.yolo_folders import by_torch
 
 Sources = Callable[[Task], Source]
 
 
 def views(source: Source, count: int = 3) -> list[Image]:
     return [generate(5, index, source.view.width).pixels for index in range(count)]
-
-
-def by_torch(source: Source, images: list[Image]) -> Tensors:
-    pixels = torch.from_numpy(np.concatenate([as_input(image) for image in images]))
-    with torch.inference_mode():
-        found = source.module(pixels)
-    return {name: one.numpy() for name, one in zip(source.outputs, found, strict=True)}
 
 
 def network(source: Source) -> Network:

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from lakesight.exporting import parity
 from lakesight.exporting.base import Source
@@ -18,6 +17,7 @@ from lakesight.models.yolo.model import in_order
 from lakesight.runtimes.base import Network, RuntimeOptions, Tensors
 from lakesight.runtimes.engines import readers
 from tests import yolo_folders
+from tests.yolo_folders import by_torch
 
 Sources = Callable[[Task], Source]
 
@@ -44,13 +44,6 @@ def pictures() -> list[Image]:
     rng = np.random.default_rng(0)
     blocks = rng.integers(0, 256, (3, 3, 3, 3), np.uint8)
     return list(blocks.repeat(yolo_folders.SIDE // 3, 1).repeat(yolo_folders.SIDE // 3, 2))
-
-
-def by_torch(source: Source, images: list[Image]) -> Tensors:
-    pixels = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).contiguous() / 255
-    with torch.inference_mode():
-        found = source.module(pixels)
-    return {name: one.numpy() for name, one in zip(source.outputs, found, strict=True)}
 
 
 def by_engines(source: Source, name: str, folder: Path, images: list[Image]) -> list[Tensors]:
