@@ -1,11 +1,11 @@
-"""Images a second of a YOLO on every engine of this machine, beside the floor that FLOPs set.
+"""Images a second of a YOLO on every engine of this machine, beside the ceiling that FLOPs set.
 
     python -m benchmarks.runtimes [--model starter-yolo-detect] [--side 640] [--formats …]
 
 Exports the model in every format that can be written here, without measuring what it loses, and
-times the networks alone, by turns. The floor is what the multiplications of the network would take
-at the rate of a large 3 x 3 convolution, one a core. Takes about ten minutes, and wants the machine
-to itself.
+times the networks alone, one after the other. The ceiling are the pictures a second if all of the
+network ran at the rate of a large 3 x 3 convolution, one on each CPU at once. Takes about ten
+minutes, and wants the machine to itself.
 """
 
 import argparse
@@ -13,6 +13,7 @@ import json
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -23,8 +24,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from lakesight.exporting.formats import FORMATS, Wanted, parse
-from lakesight.exporting.judge import ExportError
-from lakesight.exporting.run import ExportOptions, open_exporter
+from lakesight.exporting.source import check_yolo
 from lakesight.models import catalog
 from lakesight.models.artefact import stage
 from lakesight.models.base import Image, ModelCard
@@ -35,10 +35,10 @@ from lakesight.models.yolo.reading import YoloOptions
 from lakesight.runtimes.base import RuntimeOptions, usable_cpus
 from lakesight.runtimes.speed import ROUNDS, seconds_of
 from lakesight.scenes import generate
-from workflows.benchmark import BATCHES, Row, measured, plain, print_table
+from workflows.benchmark import plain, print_table, with_exports
+from workflows.timing import LARGE, Row, Verdict, measured, verdicts
 
 CHANNELS, MAP_SIDE, CONVOLUTIONS = 256, 64, 20
-LARGE = max(BATCHES)
 
 
 def main() -> None:
@@ -54,6 +54,7 @@ def main() -> None:
         rows = measured(card, views, options.seconds, run_code=True)
         print_table(card, rows)
         shares = [post_processing(card, row, views) for row in rows]
+        found = verdicts(rows)
     flops, peaks = num_flops(card), {kind: peak_flops(kind) for kind in ("f32", "bf16")}
     figures = {
         "model": card.name,
@@ -61,11 +62,11 @@ def main() -> None:
         "cpus": usable_cpus(),
         "gflops_a_picture": round(flops / 1e9, 2),
         "peak_gflops_s": {kind: round(peak / 1e9, 1) for kind, peak in peaks.items()},
-        "floor_images_s": {kind: round(peak / flops, 1) for kind, peak in peaks.items()},
+        "ceiling_images_s": {kind: round(peak / flops, 1) for kind, peak in peaks.items()},
         "ways": [
             plain(row) | {"post_share": share} for row, share in zip(rows, shares, strict=True)
         ],
-        "auto_is_fastest": auto_is_fastest(rows),
+        "auto_is_fastest": {name: as_json(one) for name, one in found.items()},
     }
     print(json.dumps(figures))
 
@@ -82,6 +83,7 @@ def wanted(names: Sequence[str] | None) -> list[Wanted]:
 def exported(model: str, side: int, formats: Sequence[Wanted]) -> Iterator[ModelCard]:
     """Yield the card of a copy of the model that takes pictures of that side, with its exports."""
     given = catalog.resolve(model)
+    task = check_yolo(given).task
     assert given.view is not None
     view = given.view.model_copy(update={"width": side, "height": side})
     with tempfile.TemporaryDirectory(prefix="lakesight-runtimes-") as name:
@@ -89,16 +91,8 @@ def exported(model: str, side: int, formats: Sequence[Wanted]) -> Iterator[Model
         for file in given.sha256:
             (folder / file).write_bytes((stage(given) / file).read_bytes())
         write_card(folder, given.model_copy(update={"view": view, "artefacts": ()}))
-        taken = ExportOptions(num_views=2, num_labelled=0, num_calibration=16, max_map_loss=1)
-        fitting = [one for one in formats if given.contract["task"] in one.format.tasks]
-        with open_exporter(name, fitting, None, taken) as exporter:
-            for one in fitting:
-                try:
-                    exporter.export(one)
-                    print(f"exported {one.name}", flush=True)
-                except ExportError as error:
-                    print(f"not exported: {error}", flush=True)
-        yield catalog.resolve(name)
+        with with_exports(name, [one for one in formats if task in one.format.tasks]) as card:
+            yield card
 
 
 def num_flops(card: ModelCard) -> int:
@@ -113,24 +107,32 @@ def num_flops(card: ModelCard) -> int:
 
 
 def peak_flops(kind: str) -> float:
-    """Return the operations a second of a large convolution on one core, times the cores.
+    """Return the operations a second of a large convolution on every CPU at once.
 
-    By the time that the core really worked: what else runs does not lower it.
+    By the time that each CPU really worked: what else runs does not lower it, but what they share
+    does, as in a network.
     """
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    with ThreadPoolExecutor(usable_cpus()) as threads:
+        seconds = list(threads.map(seconds_of_convolution, [kind] * usable_cpus()))
+    torch.set_num_threads(before)
+    return sum(2 * 9 * CHANNELS**2 * MAP_SIDE**2 / best for best in seconds)
+
+
+def seconds_of_convolution(kind: str) -> float:
+    """Return the least time that this thread works on one, in seconds."""
     dtype = {"f32": torch.float32, "bf16": torch.bfloat16}[kind]
     last: Any = {"memory_format": torch.channels_last}
     layer = nn.Conv2d(CHANNELS, CHANNELS, 3, padding=1, bias=False).to(dtype).to(**last)
     pixels = torch.rand(1, CHANNELS, MAP_SIDE, MAP_SIDE).to(dtype).to(**last)
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
     best = float("inf")
     for _ in range(CONVOLUTIONS):
         start = time.thread_time()
         with torch.inference_mode():
             layer(pixels)
         best = min(best, time.thread_time() - start)
-    torch.set_num_threads(before)
-    return usable_cpus() * 2 * 9 * CHANNELS**2 * MAP_SIDE**2 / best
+    return best
 
 
 def post_processing(card: ModelCard, row: Row, views: Sequence[Image]) -> float | None:
@@ -147,25 +149,13 @@ def post_processing(card: ModelCard, row: Row, views: Sequence[Image]) -> float 
     return round(best / (row.seconds[LARGE] * LARGE), 4)
 
 
-def auto_is_fastest(rows: Sequence[Row]) -> dict[str, Any]:
-    """Return by precision what auto takes, which runtime was fastest, and the ratio of their times.
-
-    A runtime's time is that of the export that it runs best.
-    """
-    found: dict[str, Any] = {}
-    for precision in dict.fromkeys(row.precision for row in rows):
-        timed = [row for row in rows if row.precision == precision and row.seconds]
-        best: dict[str, float] = {}
-        for row in timed:
-            assert row.way is not None
-            name = row.way.engine.runtime
-            best[name] = min(best.get(name, float("inf")), row.seconds[LARGE])
-        taken = [row.way.engine.runtime for row in timed if row.auto and row.way]
-        if taken:
-            fastest = min(best, key=lambda name: best[name])
-            ratio = round(best[taken[0]] / best[fastest], 3)
-            found[precision] = {"auto": taken[0], "fastest": fastest, "ratio": ratio}
-    return found
+def as_json(verdict: Verdict) -> dict[str, Any]:
+    """Return what auto takes, which runtime was the fastest, and the ratio of their times."""
+    taken, fastest = verdict.taken.way, verdict.fastest.way
+    assert taken is not None
+    assert fastest is not None
+    ratio = round(verdict.ratio, 3)
+    return {"auto": taken.engine.runtime, "fastest": fastest.engine.runtime, "ratio": ratio}
 
 
 if __name__ == "__main__":

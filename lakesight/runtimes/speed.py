@@ -1,14 +1,13 @@
-"""How fast runtimes are: rounds of all of them by turns, so that a busy moment hits each alike."""
+"""How fast a runtime is: the best of some rounds, after calls that do not count."""
 
 import time
-from collections.abc import Callable, Hashable, Mapping, Sequence
-from typing import TypeVar
+from collections.abc import Callable, Sequence
 
 from lakesight.models.base import Image
 from lakesight.runtimes.base import Runtime
 
-ROUNDS = 3
-Key = TypeVar("Key", bound=Hashable)
+ROUNDS, WARM_UPS = 3, 4
+"""The first calls of an engine allocate, choose their kernels, and start threads."""
 
 
 def seconds_of(work: Callable[[], object], at_least_s: float) -> float:
@@ -22,18 +21,15 @@ def seconds_of(work: Callable[[], object], at_least_s: float) -> float:
 
 
 def seconds_per_picture(
-    runtimes: Mapping[Key, Runtime], views: Sequence[Image], batch: int, round_s: float
-) -> dict[Key, float]:
-    """Return the best round's seconds a picture of each runtime, in batches of that size.
+    runtime: Runtime, views: Sequence[Image], batch: int, round_s: float
+) -> float:
+    """Return the best round's seconds a picture, in batches of that size.
 
-    Takes about `ROUNDS * round_s` a runtime; the first call of each is not counted.
+    Takes about `ROUNDS * round_s`. Other runtimes should be closed: their threads wait for more
+    work by spinning.
     """
     pictures = [views[number % len(views)] for number in range(batch)]
-    for runtime in runtimes.values():
+    for _ in range(WARM_UPS):
         runtime.infer(pictures)
-    best = dict.fromkeys(runtimes, float("inf"))
-    for _ in range(ROUNDS):
-        for name, runtime in runtimes.items():
-            taken = seconds_of(lambda one=runtime: one.infer(pictures), round_s)  # type: ignore[misc]
-            best[name] = min(best[name], taken / batch)
-    return best
+    rounds = (seconds_of(lambda: runtime.infer(pictures), round_s) for _ in range(ROUNDS))
+    return min(rounds) / batch
