@@ -164,7 +164,7 @@ def _storage() -> list[Finding]:
 
 def _models() -> list[Finding]:
     findings = []
-    for card in catalog.CARDS.values():
+    for card in catalog.built_in().values():
         here = availability(card)
         needed = card.name in DEFAULT_JOB
         findings.append(Finding("models", card.name, here.runs, here.how, needed))

@@ -106,7 +106,7 @@ class Evaluate(Frozen):
 
     def _lake(self) -> Lake | None:
         """Return the output that is judged; None where a model is."""
-        is_output = self.model not in catalog.CARDS and Output.open(self.model).is_bound()
+        is_output = self.model not in catalog.built_in() and Output.open(self.model).is_bound()
         if self.column is None and not is_output:
             return None
         if unused := [name for name in OF_A_MODEL if name in self.model_fields_set]:

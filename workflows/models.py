@@ -31,7 +31,7 @@ class List(Frozen):
 
     def run(self) -> int:
         """Print the table; return 0."""
-        rows = [_row(card) for card in catalog.CARDS.values()]
+        rows = [_row(card) for card in catalog.built_in().values()]
         if self.json_output:
             tables.write_json_lines(rows, sys.stdout)
             return 0

@@ -4,6 +4,7 @@ import difflib
 import importlib
 import json
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -42,15 +43,17 @@ FAMILIES: dict[str, str] = {
 }
 """Family name to `module:class`, imported when a model is built."""
 
-CARDS: dict[str, ModelCard] = {card.name: card for card in (*PACKAGED, *starter.cards())}
-"""The built-in models by name."""
-
-
 ON_TORCH = frozenset({"detr", "image-text", "captioner"})
 """Families that only torch runs, on a GPU where there is one."""
 
 ON_ONE_NETWORK = frozenset({"classifier", "image-embedder"})
 """Families that look at the same network: see `build_all`."""
+
+
+@cache
+def built_in() -> dict[str, ModelCard]:
+    """Return the cards of the built-in models by name."""
+    return {card.name: card for card in (*PACKAGED, *starter.cards())}
 
 
 def resolve(name: str, kind: Kind | None = None) -> ModelCard:
@@ -60,13 +63,13 @@ def resolve(name: str, kind: Kind | None = None) -> ModelCard:
     is an embedder too: ask with kind `embed`. Raises UserError for an unknown name, with near ones,
     and for a model of another kind.
     """
-    card = CARDS.get(name) or _from_folder(name) or hub.card_for(name)
+    card = built_in().get(name) or _from_folder(name) or hub.card_for(name)
     if card is None:
         raise UserError(_unknown(name))
     if kind == "embed" and card.family == "classifier" and "features" in card.contract:
         return card.model_copy(update={"kind": "embed", "family": "image-embedder"})
     if kind is not None and card.kind != kind:
-        fitting = ", ".join(other for other in CARDS if CARDS[other].kind == kind) or "none"
+        fitting = ", ".join(one.name for one in built_in().values() if one.kind == kind) or "none"
         raise UserError(
             f"expected a model of kind {kind}, but {name} is of kind {card.kind}. "
             f"Built-in models of kind {kind}: {fitting}."
@@ -225,8 +228,8 @@ def parse_card(text: bytes, uri: str) -> ModelCard:
 
 
 def _unknown(name: str) -> str:
-    near = difflib.get_close_matches(name, CARDS, n=3, cutoff=0.4)
-    hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(CARDS)}."
+    near = difflib.get_close_matches(name, built_in(), n=3, cutoff=0.4)
+    hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(built_in())}."
     return (
         f"no model is called {name!r}, and it is no folder with a card.json or config.json: {hint}"
     )

@@ -3,6 +3,7 @@
 Each folder is a model folder with the settings of its training; `make starter` trains them again.
 """
 
+import json
 from pathlib import Path
 
 from lakesight.models.base import ModelCard, PackageSource
@@ -15,8 +16,6 @@ def cards() -> tuple[ModelCard, ...]:
 
 
 def _card(path: Path) -> ModelCard:
-    import json
-
     source = PackageSource(
         package="lakesight.starter", folder=path.parent.name, install="pip install lakesight"
     )

@@ -29,7 +29,7 @@ def heldout(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_there_are_some_and_they_are_small() -> None:
-    assert "starter-yolo-detect" in catalog.CARDS
+    assert "starter-yolo-detect" in catalog.built_in()
     assert sum(path.stat().st_size for path in FOLDER.rglob("*")) < 25 << 20
 
 

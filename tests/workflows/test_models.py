@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from lakesight.models.catalog import CARDS
+from lakesight.models.catalog import built_in
 from tests.lakesight.models.onnx_files import COLOURS, write_yolo
 from workflows.__main__ import main
 
@@ -14,7 +14,7 @@ def test_the_list_names_every_model(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["models", "list"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].split() == ["name", "kinds", "weights", "data", "size", "here"]
-    assert [line.split()[0] for line in lines[2:]] == list(CARDS)
+    assert [line.split()[0] for line in lines[2:]] == list(built_in())
     assert main(["models"]) == 0
     assert capsys.readouterr().out.splitlines() == lines
 
@@ -38,7 +38,7 @@ def test_show_tells_the_licence_the_options_and_where_it_is_from(
     assert "num_threads" not in text
     assert main(["models", "show", "efficientnet-lite3", "--json"]) == 0
     shown = json.loads(capsys.readouterr().out)
-    assert shown["card"]["sha256"] == CARDS["efficientnet-lite3"].sha256
+    assert shown["card"]["sha256"] == built_in()["efficientnet-lite3"].sha256
     assert [option["name"] for option in shown["options"]] == ["precision", "top_k"]
 
 

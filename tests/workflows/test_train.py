@@ -178,7 +178,7 @@ def test_weights_of_other_classes_give_a_new_head(scenes: Path, tmp_path: Path) 
         name="old",
         labels=data.train.labels,
         view=model_folder.view_of(network.architecture, SIDE),
-        licences=catalog.CARDS["ssd-mobilenet-v2-coco"].licences,
+        licences=catalog.built_in()["ssd-mobilenet-v2-coco"].licences,
         provenance="A test.",
     )
     again = job(scenes, weights=str(tmp_path / "old"), seed=8, width=None)
@@ -217,7 +217,7 @@ def test_a_licence_that_is_not_accepted_stops_a_training(scenes: Path, tmp_path:
         name="theirs",
         labels=open_job_data(first).train.labels,
         view=model_folder.view_of(network.architecture, SIDE),
-        licences=catalog.CARDS["ssd-mobilenet-v2-coco"].licences.model_copy(
+        licences=catalog.built_in()["ssd-mobilenet-v2-coco"].licences.model_copy(
             update={"weights": "AGPL-3.0-only"}
         ),
         provenance="A test.",

@@ -2,6 +2,8 @@
 
 import json
 import pickle
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -90,7 +92,7 @@ def test_a_runtime_that_does_not_fit_is_refused() -> None:
 
 def test_every_family_is_a_class_with_options() -> None:
     for name in catalog.FAMILIES:
-        card = catalog.CARDS["efficientnet-lite3"].model_copy(update={"family": name})
+        card = catalog.built_in()["efficientnet-lite3"].model_copy(update={"family": name})
         assert catalog.options_of(card).model_config["extra"] == "forbid"
 
 
@@ -125,7 +127,7 @@ def test_consent_travels_in_the_spec(tmp_path: Path, monkeypatch: pytest.MonkeyP
 def test_a_broken_card_is_the_users_mistake(
     change: dict[str, Any], message: str, tmp_path: Path
 ) -> None:
-    card = json.loads(catalog.CARDS["movenet-lightning"].model_dump_json()) | change
+    card = json.loads(catalog.built_in()["movenet-lightning"].model_dump_json()) | change
     (tmp_path / "card.json").write_text(json.dumps(card))
     with pytest.raises(UserError, match=message):
         catalog.spec(str(tmp_path))
@@ -135,3 +137,17 @@ def test_a_card_that_is_no_json_is_the_users_mistake(tmp_path: Path) -> None:
     (tmp_path / "card.json").write_text("{")
     with pytest.raises(UserError, match=r"card\.json is not a model card"):
         catalog.resolve(str(tmp_path))
+
+
+def test_no_card_is_read_before_one_is_asked_for() -> None:
+    """A card that came to harm breaks what needs it, not every command."""
+    code = """
+import sys
+opened = []
+sys.addaudithook(lambda event, told: opened.append(str(told[0])) if event == "open" else None)
+from lakesight.models import catalog
+assert not [name for name in opened if name.endswith("card.json")]
+catalog.built_in()
+assert [name for name in opened if name.endswith("card.json")]
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -16,7 +16,7 @@ from lakesight.models.guard import see
 class Brightness:
     """The simplest model: the mean of each picture, unless `fails` raises for the batch."""
 
-    card = catalog.CARDS["efficientnet-lite3"]
+    card = catalog.built_in()["efficientnet-lite3"]
     view = ImageView(width=1, height=1)
     output = pa.field("brightness", pa.float32())
     runs_on = "numpy on cpu"
