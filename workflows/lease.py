@@ -6,7 +6,7 @@ import os
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from uuid import uuid4
 
@@ -45,8 +45,9 @@ def leased(
     finally:
         stop.set()
         beat.join()
-        if _read(store, key) == mine:
-            store.delete(key)
+        with suppress(StoreError):  # then it ends by its age
+            if _read(store, key) == mine:
+                store.delete(key)
 
 
 def _take_over(store: Store, key: str, mine: bytes, dead_s: float) -> None:

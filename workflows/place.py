@@ -2,6 +2,8 @@
 
 import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -9,11 +11,14 @@ from typing import Any, Self
 from lakesight.errors import UserError
 from lakesight.lake.store import Store
 from lakesight.lake.uris import is_s3
-from lakesight.training.job import SETTINGS, STATE, TrainJob, bind
+from lakesight.training.job import SETTINGS, STATE, TrainJob, bind, held
 from lakesight.training.loop import CHECKPOINT, Callback, Progress
+from workflows.lease import leased
 
 RAY = "ray"
 """Folder of the state that Ray Train keeps its own files in, while it trains."""
+LEASE = f"{STATE}/lease.json"
+"""Of an `s3://` prefix: who trains there."""
 
 
 class Place:
@@ -44,6 +49,16 @@ class Place:
     ) -> None:
         if self._copy:
             self._copy.cleanup()
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Keep other trainings out of the output; UserError where one is in it, or else what."""
+        if self._copy:
+            with leased(self._store, self._key(LEASE)):
+                yield
+        else:
+            with held(self.folder, self.output):
+                yield
 
     def pull(self, *names: str) -> None:
         """Bring those of the files that are there."""
@@ -94,12 +109,13 @@ class Place:
         return {"storage_path": f"{root}/{self._key(STATE)}", "storage_filesystem": filesystem}
 
     def _kept(self, folder: str) -> list[str]:
-        """Return the names of all files of a folder of the prefix; of a local output none."""
+        """Return the names of a folder's files, but the lease; of a local output none."""
         if not self._copy:
             return []
         pages = self._store.list(self._key(folder).rstrip("/"))
         start = len(self._key(""))
-        return [key[start:] for page in pages for key in page["key"].to_pylist()]
+        names = (key[start:] for page in pages for key in page["key"].to_pylist())
+        return [name for name in names if name != LEASE]
 
     def _key(self, name: str) -> str:
         return f"{self._prefix}/{name}".lstrip("/")

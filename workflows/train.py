@@ -5,7 +5,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -14,23 +14,44 @@ import ray
 import yaml
 from pydantic import Field, ValidationError
 from pydantic_settings import CliPositionalArg
-from ray.train import RunConfig, ScalingConfig, WorkerGroupError
-from ray.train.torch import TorchTrainer, get_device
+from ray.exceptions import RayActorError, RayError
+from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
+from ray.train.torch import TorchConfig, TorchTrainer, get_device
 
 from actors.board import Board, Told
 from actors.pools import Node
 from lakesight.errors import UserError
 from lakesight.lake.uris import is_s3
 from lakesight.training import callbacks as trackers
-from lakesight.training.job import STATE, Data, TrainJob, finish, fit, open_job_data, start
+from lakesight.training.job import (
+    SETTINGS,
+    STATE,
+    Data,
+    TrainJob,
+    finish,
+    fit,
+    followers,
+    model_name,
+    open_job_data,
+    start,
+)
 from lakesight.training.loop import BEST, Callback
 from workflows.cluster import check_reachable, cluster
 from workflows.place import RAY, Place, Pushed
 from workflows.progress import Progress, duration, progress
+from workflows.workers import check_lost, cpus_per_worker, last_line, uses_gpus
 
 RETRIES = 3
 """How often a training goes on from its last epoch after a worker was lost."""
-TRACKERS = {"tensorboard": trackers.TensorBoard, "mlflow": trackers.MLflow}
+STARTS = 30
+"""How often Ray waits a minute for machines that are to come, before the training ends."""
+PATIENCE_S = 7 * 24 * 3600
+"""How long a worker waits for the others, of which the first one also validates."""
+TRACKERS: dict[str, Callable[[str], Callback]] = {
+    "tensorboard": lambda _: trackers.TensorBoard(),
+    "mlflow": lambda name: trackers.MLflow(run_name=name),
+}
+"""By what is tracked, what tracks a training, which is called as its model."""
 
 
 class Train(TrainJob):
@@ -70,14 +91,14 @@ class Train(TrainJob):
         unknown = [one for one in self.track if one not in TRACKERS]
         if unknown:
             raise UserError(f"--track takes {' or '.join(TRACKERS)}, but got {unknown[0]!r}")
-        _trackers(self.track)  # what one of them lacks is said before Ray starts
+        _trackers(self.track, "")  # what one of them lacks is said before Ray starts
         data = open_job_data(job)
         note = start(job, data.train).note
         address = self.address or os.environ.get("RAY_ADDRESS")
         if address:
             check_reachable(address)
         began = time.perf_counter()
-        with Place(self.output) as place:
+        with Place(self.output) as place, place.held():
             if place.bind(job):
                 print(f"Nothing to do: {self.output} is trained")
                 return 0
@@ -107,9 +128,12 @@ class Train(TrainJob):
             return TrainJob(**given)
         try:
             written = yaml.safe_load(self.config.read_text(encoding="utf-8")) or {}
-            return TrainJob(**_merged(written, given))
-        except (OSError, yaml.YAMLError, TypeError, AttributeError) as error:
+        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
             raise UserError(f"cannot read the settings in {self.config}: {error}") from error
+        if not isinstance(written, Mapping):
+            raise UserError(f"{self.config}: expected `NAME: VALUE` on every line")
+        try:
+            return TrainJob.model_validate(_merged(written, given))
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(map(str, first["loc"]))
@@ -126,79 +150,72 @@ class Train(TrainJob):
                 "here": str(Path.cwd()),
                 "track": self.track,
                 "board": board,
-                "environment": {
-                    name: value for name, value in os.environ.items() if name.startswith("MLFLOW_")
-                },
             },
+            torch_config=TorchConfig(timeout_s=PATIENCE_S),
             scaling_config=ScalingConfig(
                 num_workers=self.num_workers,
                 use_gpu=uses_gpus(self.num_workers, self.gpus, nodes),
                 resources_per_worker={"CPU": cpus_per_worker(self.num_workers, nodes)},
             ),
-            run_config=RunConfig(name=RAY, **place.ray_storage()),
+            # mypy sees the classes of Ray Train's first version
+            run_config=RunConfig(  # type: ignore[call-arg]
+                name=RAY,
+                failure_config=FailureConfig(controller_failure_limit=STARTS),  # type: ignore[call-arg]
+                worker_runtime_env={"env_vars": _mlflow_settings()},
+                **place.ray_storage(),
+            ),
         )
         with progress(job.epochs * len(data.train)) as line, _following(board, line, job.epochs):
-            for trial in range(RETRIES + 1):
-                try:
-                    trainer.fit()
-                    break
-                except WorkerGroupError as error:
-                    _raise_mistake(error)
-                    if trial == RETRIES:
-                        raise UserError(
-                            f"workers ended {RETRIES + 1} times, last with: {_last_line(error)}; "
-                            "what is trained stays, run it again"
-                        ) from error
-                    _say(f"a worker was lost ({_last_line(error)}); going on from the last epoch")
+            _fit(trainer, verbose=self.verbose)
         place.forget(f"{STATE}/{RAY}")
 
 
-def cpus_per_worker(num_workers: int, nodes: Sequence[Node]) -> int:
-    """Return the most CPUs that every worker can have; UserError where they do not fit at all.
-
-    A worker that fits nowhere would wait for ever.
-    """
-    most = int(max((node.cpus for node in nodes), default=0))
-    for cpus in range(most, 0, -1):
-        if sum(int(node.cpus // cpus) for node in nodes) >= num_workers:
-            return cpus
-    total = int(sum(node.cpus for node in nodes))
-    raise UserError(f"{num_workers} workers want a CPU each, and there are {total}")
-
-
-def uses_gpus(num_workers: int, wanted: int | None, nodes: Sequence[Node]) -> bool:
-    """Return whether every worker has a GPU; UserError where only some would."""
-    gpus = sum(node.gpus for node in nodes) if wanted is None else wanted
-    if 0 < gpus < num_workers:
-        raise UserError(
-            f"{num_workers} workers want a GPU each, and there are {int(gpus)}: give "
-            f"--num-workers {int(gpus)}, or --gpus 0 to train on CPUs"
-        )
-    return gpus > 0
+def _fit(trainer: TorchTrainer, *, verbose: bool) -> None:
+    """Run the workers, again where one was lost."""
+    for trial in range(RETRIES + 1):
+        try:
+            trainer.fit()
+            return
+        except (TrainingFailedError, RayActorError) as error:
+            check_lost(error, verbose=verbose)
+            if trial == RETRIES:
+                raise UserError(
+                    f"workers were lost {RETRIES + 1} times, last with: {last_line(error)}; "
+                    "what is trained stays, run it again"
+                ) from error
+            _say(f"a worker was lost ({last_line(error)}); going on from the last epoch")
 
 
 def _work(config: dict[str, Any]) -> None:
     """Train in one worker."""
     with suppress(FileNotFoundError):
         os.chdir(config["here"])
-    os.environ.update(config["environment"])
-    job = TrainJob.model_validate(config["job"])
-    with Place(config["output"]) as place:
+    job, output = TrainJob.model_validate(config["job"]), config["output"]
+    with Place(output) as place:
         place.pull_state()
+        if not (place.folder / STATE / SETTINGS).is_file():
+            raise UserError(
+                f"{output} is not there on all machines: name a folder that they share, or an "
+                "s3:// prefix"
+            )
         data = open_job_data(job)
-        followers = [
-            trackers.CsvLog(),
-            trackers.Plots(data.train, multi_label=job.multi_label),
-            *_trackers(config["track"]),
+        everybody = [
+            *followers(job, data),
+            *_trackers(config["track"], job.name or model_name(output)),
             Told(config["board"]),
             Pushed(place),
         ]
-        fit(job, data, place.folder, followers, get_device())
+        fit(job, data, place.folder, everybody, get_device())
 
 
-def _trackers(names: Sequence[str]) -> list[Callback]:
-    """Return the trackers; UserError where one lacks something."""
-    return [TRACKERS[name]() for name in names]
+def _trackers(names: Sequence[str], model: str) -> list[Callback]:
+    """Return the trackers of a model's training; UserError where one lacks something."""
+    return [TRACKERS[name](model) for name in names]
+
+
+def _mlflow_settings() -> dict[str, str]:
+    """Return what the workers are to know of MLflow, passwords too: no part of any config."""
+    return {name: value for name, value in os.environ.items() if name.startswith("MLFLOW_")}
 
 
 @contextmanager
@@ -206,15 +223,21 @@ def _following(board: Any, line: Progress, epochs: int) -> Iterator[None]:
     """Show what the workers tell: every epoch a line, and the pictures as progress."""
     stop = threading.Event()
 
+    def look(shown: int) -> int:
+        """Show what is new after so many rows; return how many there are now."""
+        with suppress(RayError):
+            done, rows = ray.get(board.told.remote(shown), timeout=10)
+            line.done = round(done * line.total / epochs)
+            for row in rows:
+                _say(_epoch_line(row, epochs))
+            return shown + len(rows)
+        return shown
+
     def show() -> None:
         shown = 0
         while not stop.wait(1):
-            with suppress(ray.exceptions.RayError):
-                done, rows = ray.get(board.told.remote(shown))
-                line.done = round(done * line.total / epochs)
-                for row in rows:
-                    _say(_epoch_line(row, epochs))
-                shown += len(rows)
+            shown = look(shown)
+        look(shown)  # the last epoch is told at the end
 
     thread = threading.Thread(target=show, name="following", daemon=True)
     thread.start()
@@ -228,20 +251,6 @@ def _following(board: Any, line: Progress, epochs: int) -> Iterator[None]:
 def _epoch_line(row: Mapping[str, float], epochs: int) -> str:
     parts = [f"{name} {value:.3f}" for name, value in row.items() if "/" in name]
     return f"epoch {int(row['epoch'])}/{epochs}: {', '.join(parts)}"
-
-
-def _raise_mistake(error: WorkerGroupError) -> None:
-    """Raise the UserError that ended a worker, if one did."""
-    for failure in error.worker_failures.values():
-        cause: BaseException | None = failure
-        while cause is not None:
-            if isinstance(cause, UserError):
-                raise UserError(str(cause).splitlines()[0]) from error
-            cause = getattr(cause, "cause", None) or cause.__cause__
-
-
-def _last_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[-1]
 
 
 def _merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:

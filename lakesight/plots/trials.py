@@ -9,7 +9,7 @@ from matplotlib.ticker import MaxNLocator
 
 from lakesight.plots.style import GREY, colour, named, new_figure
 from lakesight.training.search import Space
-from lakesight.training.trials import Trial
+from lakesight.training.trials import Trial, ranked
 
 COLUMNS = 4
 LOOKS = {"done": ("o", colour(0)), "stopped": ("o", GREY), "failed": ("x", colour(1))}
@@ -44,7 +44,7 @@ def _by_trial(axes: Axes, found: Sequence[Trial]) -> None:
 
 def _dots(axes: Axes, found: Sequence[Trial], name: str | None) -> None:
     """Draw every trial at its value under a name, or its number."""
-    best = max(found, key=lambda one: one.fitness, default=None)
+    best = next((one for one in ranked(found) if one.status != "failed"), None)
     for one in found:
         marker, ink = LOOKS[one.status]
         x = one.number if name is None else one.values[name]

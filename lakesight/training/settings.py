@@ -13,7 +13,8 @@ class TrainSettings(Frozen):
     """How long, how fast, and with what pictures to train."""
 
     epochs: int = Field(default=100, ge=1)
-    """Times that every picture is looked at."""
+    """Times that the pictures are looked at; the few that fill no whole batch of a worker are left
+    out, others in every epoch."""
     batch_size: int = Field(default=16, ge=1)
     """Pictures of one step of one worker."""
     nominal_batch: int = Field(default=64, ge=1)
@@ -30,7 +31,7 @@ class TrainSettings(Frozen):
     weight_decay: float = Field(default=5e-4, ge=0)
     """Of convolutions and matrices; biases and normalisations have none."""
     warmup_epochs: float = Field(default=3.0, ge=0)
-    """In which learning rates rise from 0 (those of biases fall from a tenth)."""
+    """In which learning rates rise from 0 (with sgd those of biases fall from a tenth)."""
     close_mosaic: int = Field(default=10, ge=0)
     """So many last epochs show whole pictures only: no mosaic, mixup or copy-paste."""
     patience: int = Field(default=100, ge=1)

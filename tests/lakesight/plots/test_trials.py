@@ -1,4 +1,5 @@
 import numpy as np
+from matplotlib.collections import PathCollection
 
 from lakesight.plots.trials import trials
 from lakesight.training.search import Range
@@ -33,6 +34,16 @@ def test_the_best_so_far_never_falls() -> None:
     (line,) = trials(FOUND, SPACE).axes[0].lines
     assert np.asarray(line.get_xdata()).tolist() == [1, 2, 3, 4]
     assert np.asarray(line.get_ydata()).tolist() == [0.25, 0.25, 0.75, 0.75]
+
+
+def num_stars(found: list[Trial]) -> int:
+    dots = trials(found, SPACE).axes[0].collections
+    return sum(isinstance(dot, PathCollection) and dot.get_sizes()[0] > 100 for dot in dots)
+
+
+def test_the_best_has_a_star_unless_all_have_failed() -> None:
+    assert num_stars(FOUND) == 1
+    assert num_stars(FOUND[1:2]) == 0
 
 
 def test_no_trial_is_an_empty_drawing() -> None:
