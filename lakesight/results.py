@@ -12,6 +12,7 @@ from lakesight.errors import UserError
 from lakesight.media.view import ImageView
 from lakesight.models.look import Picture, draw_view, name_of
 from lakesight.paint import paint, write
+from lakesight.schemas import object_fields
 
 if TYPE_CHECKING:
     from supervision import Classifications, Detections, KeyPoints
@@ -63,11 +64,9 @@ class Result:
         return for_supervision.key_points(self.value or ())
 
     @property
-    def _names(self) -> set[str]:
+    def _names(self) -> frozenset[str]:
         """Return the fields of each object or class; none of a text or a vector."""
-        kind = self.field.type
-        is_objects = pa.types.is_list(kind) and pa.types.is_struct(kind.value_type)
-        return {field.name for field in kind.value_type} if is_objects else set()
+        return object_fields(self.field.type)
 
     def _lines(self) -> list[str]:
         """Return a text, classes with their scores, or texts with theirs."""

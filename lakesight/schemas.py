@@ -77,6 +77,12 @@ def detection_type(
     return pa.list_(pa.struct(fields))
 
 
+def object_fields(kind: pa.DataType) -> frozenset[str]:
+    """Return the names of what each object of a column has; none where it holds no objects."""
+    is_objects = pa.types.is_list(kind) and pa.types.is_struct(kind.value_type)
+    return frozenset(field.name for field in kind.value_type) if is_objects else frozenset()
+
+
 CLASSES = pa.list_(
     pa.struct([("class_id", pa.int32()), ("label", pa.string()), ("score", pa.float32())])
 )

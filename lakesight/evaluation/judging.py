@@ -10,6 +10,7 @@ from lakesight.evaluation.classes import ClassJudge
 from lakesight.evaluation.objects import FIELDS, ObjectJudge
 from lakesight.evaluation.result import Evaluation
 from lakesight.metrics import Bootstrap
+from lakesight.schemas import object_fields
 from lakesight.training.datasets import Labelled, Pictures, Task
 
 CLASS_ID = "class_id"
@@ -30,7 +31,7 @@ class Judge(Protocol):
 def judge_of(dataset: Pictures, column: pa.Field) -> Judge:
     """Return what judges such a column; UserError where it has not what the task compares."""
     field = FIELDS.get(dataset.task, CLASS_ID)
-    if field not in _names(column.type):
+    if field not in object_fields(column.type):
         raise UserError(
             f"the column {column.name!r} has no {field!r}, which the task {dataset.task} compares: "
             f"it suits the task {task_of(column)}"
@@ -40,16 +41,10 @@ def judge_of(dataset: Pictures, column: pa.Field) -> Judge:
 
 def task_of(column: pa.Field) -> Task:
     """Return what a column of detections or classes was made for; UserError for any other."""
-    names = _names(column.type)
+    names = object_fields(column.type)
     for task, name in FIELDS.items():
         if {"label", "score", name} <= names:
             return task
     if {"label", "score", CLASS_ID} <= names:
         return "classify"
     raise UserError(f"the column {column.name!r} holds {column.type}: no objects, and no classes")
-
-
-def _names(kind: pa.DataType) -> set[str]:
-    """Return the fields of a column's objects."""
-    is_objects = pa.types.is_list(kind) and pa.types.is_struct(kind.value_type)
-    return {field.name for field in kind.value_type} if is_objects else set()

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from lakesight.metrics import ClassificationResult, DetectionResult, MultiLabelResult
+from lakesight.evaluation import Result
+from lakesight.metrics import DetectionResult, MultiLabelResult
 from lakesight.models.look import Looking
 from lakesight.plots.evaluation import confusion_matrix, over_confidence, precision_recall
 from lakesight.plots.labels import label_statistics
@@ -19,7 +20,6 @@ from lakesight.training.settings import TrainSettings
 log = logging.getLogger(__name__)
 
 LABELS = "labels.png"
-Result = DetectionResult | ClassificationResult | MultiLabelResult
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from lakesight.errors import UserError
 from lakesight.metrics import predictions_from_table, truths_from_table
 from lakesight.metrics.objects import Objects
 from lakesight.models.base import Frozen
-from lakesight.schemas import ROW, detection_type
+from lakesight.schemas import ROW, detection_type, object_fields
 from lakesight.training.corrections import Corrections, check_complete, read_corrections
 from lakesight.training.datasets import Task
 
@@ -110,16 +110,12 @@ def _ok_rows(uri: str, task: Task, column: str, left_out: Counter[str]) -> pa.Ta
 
 
 def _check_fields(value_type: pa.DataType, task: Task, what: str) -> None:
-    names = {each.name for each in value_type.value_type} if _is_objects(value_type) else set()
+    names = object_fields(value_type)
     if missing := [name for name in ("label", *FIELDS[task]) if name not in names]:
         raise UserError(
             f"{what} have no {missing[0]}, which --task {task} needs: annotate with a model that "
             "gives it, or name another column"
         )
-
-
-def _is_objects(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_list(kind) and pa.types.is_struct(kind.value_type))
 
 
 def _value_type(task: Task, *more: str) -> pa.DataType:
