@@ -52,7 +52,7 @@ class LoadedModel:
         """What it was loaded by: a catalog name, a folder, a uri."""
         self.spec = spec
         self._options = dict(options)
-        self.model: Model = catalog.build(spec, options.get("num_threads"))
+        self.model: Model = catalog.build(spec)
 
     def __repr__(self) -> str:
         return f"<LoadedModel {self.card.name}: {self.card.kind}, {self.model.runs_on}>"
@@ -126,6 +126,7 @@ class LoadedModel:
         view, contract = self.model.view, self.card.contract
         own = {
             "weights": self.name,
+            "allow_licence": self.spec.licences_accepted,
             "task": contract.get("task", "detect"),
             "image_size": view.width,
             "multi_label": contract.get("multi_label", False),
@@ -157,19 +158,19 @@ def train(
     """
     import torch
 
-    from lakesight.training.callbacks import CsvLog
-    from lakesight.training.job import TrainJob, bind, finish, fit, open_job_data
+    from lakesight.training.job import TrainJob, bind, finish, fit, followers, held, open_job_data
 
     job = validated(TrainJob, {"data": data, **settings})
     if is_s3(output):
         raise UserError(f"{output} is a bucket: train into a folder, or by `lakesight train`")
     opened = open_job_data(job)
     folder = local_path(output)
-    if not bind(job, folder):
-        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        fit(job, opened, folder, [CsvLog(), *callbacks], device)
-        finish(job, opened, folder)
-    return load(output)
+    with held(folder):
+        if not bind(job, folder):
+            device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+            fit(job, opened, folder, [*followers(job, opened), *callbacks], device)
+            finish(job, opened, folder)
+    return load(output, allow_licence=job.allow_licence)
 
 
 def load(

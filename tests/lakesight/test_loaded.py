@@ -1,6 +1,7 @@
 """A model in Python: it looks, is judged, trained and exported, all in this process."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -151,13 +152,19 @@ def test_training_goes_on_from_a_models_weights(folder: Path, scenes: Path, tmp_
     output = str(tmp_path / "shapes")
     settings: dict[str, Any] = {"epochs": 1, "batch_size": 4, "warmup_epochs": 0}
     told = Told()
-    model = lakesight.load(str(folder))
+    theirs = shutil.copytree(folder, tmp_path / "theirs")
+    card = json.loads((theirs / "card.json").read_text())
+    card["licences"]["weights"] = "AGPL-3.0-only"
+    (theirs / "card.json").write_text(json.dumps(card))
+    model = lakesight.load(str(theirs), allow_licence=["AGPL-3.0-only"])
     trained = model.train(str(scenes), output, callbacks=[told], **settings)
     assert told.epochs == 1
+    assert trained.card.licences.weights == "AGPL-3.0-only AND LicenseRef-own"
     assert trained.card.name == "shapes"
     assert (trained.model.view.width, len(trained.card.labels or ())) == (96, 12)
     assert "from tiny-detect:" in trained.card.provenance
-    assert (tmp_path / "shapes" / "training" / "results.csv").is_file()
+    names = {one.name for one in (tmp_path / "shapes" / "training").iterdir()}
+    assert {"results.csv", "labels.png", "batch_1.png", "curves.png", "samples.png"} <= names
     weights = (tmp_path / "shapes" / "model.safetensors").read_bytes()
     again = model.train(str(scenes), output, callbacks=[told], **settings)  # it is done
     assert (tmp_path / "shapes" / "model.safetensors").read_bytes() == weights
