@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path, PurePosixPath
 
 from lakesight.errors import UserError
+from lakesight.exporting.source import check_same
 from lakesight.lake.store import Entry, Store
 from lakesight.models.base import ModelCard
 from lakesight.models.catalog import parse_card
@@ -29,7 +30,9 @@ def published(card: ModelCard, uri: str, locked: Locked) -> Iterator[Path]:
         if there.before is None:
             there.check_nothing_else(card)
         else:
-            (folder / CARD).write_bytes(there.store.get(there.key(CARD)))
+            text = there.store.get(there.key(CARD))
+            check_same(card, parse_card(text, there.uri), there.uri)
+            (folder / CARD).write_bytes(text)
         with locked(card, folder):
             yield folder
             there.publish(folder)

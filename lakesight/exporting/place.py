@@ -14,6 +14,7 @@ from uuid import uuid4
 
 from lakesight.errors import UserError
 from lakesight.exporting.bucket import published
+from lakesight.exporting.source import check_same
 from lakesight.lake.store import StoreError
 from lakesight.lake.uris import is_s3
 from lakesight.models.artefact import sha256_of, stage
@@ -24,8 +25,6 @@ from lakesight.models.yolo.folder import CARD, write_card
 FOLDER = "exports"
 REPORT = "report.json"
 PART = ".part"
-SAME = ("sha256", "view", "labels", "contract")
-"""What a copy has in common with its model."""
 
 
 def held(card: ModelCard, output: str | None) -> AbstractContextManager[Path]:
@@ -104,14 +103,6 @@ def _copy(card: ModelCard, folder: Path) -> None:
             shutil.copyfile(staged / name, part)
             part.replace(path)
         write_card(folder, card.model_copy(update={"artefacts": ()}))
-
-
-def check_same(card: ModelCard, there: ModelCard, where: str) -> None:
-    """Raise UserError unless the card there is that of the same network, labels and view."""
-    differs = [name for name in SAME if getattr(card, name) != getattr(there, name)]
-    if differs:
-        what = "weights" if "sha256" in differs else " and ".join(differs)
-        raise UserError(f"{where} holds other {what} ({there.name}): give another OUTPUT")
 
 
 def _check_nothing_else(card: ModelCard, folder: Path) -> None:

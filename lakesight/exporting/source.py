@@ -9,6 +9,9 @@ from lakesight.models.base import ModelCard
 from lakesight.models.yolo.folder import WEIGHTS, Contract
 from lakesight.models.yolo.network import check_size, for_inference, load_network
 
+SAME = ("sha256", "view", "labels", "contract")
+"""What a copy has in common with its model."""
+
 
 def check_yolo(card: ModelCard) -> Contract:
     """Return what a YOLO's card says of its weights; raise UserError for any other card."""
@@ -38,3 +41,11 @@ def open_source(card: ModelCard, scratch: Path) -> Source:
         view=card.view,
         scratch=scratch,
     )
+
+
+def check_same(card: ModelCard, there: ModelCard, where: str) -> None:
+    """Raise UserError unless the card there is that of the same network, labels and view."""
+    differs = [name for name in SAME if getattr(card, name) != getattr(there, name)]
+    if differs:
+        what = "weights" if "sha256" in differs else " and ".join(differs)
+        raise UserError(f"{where} holds other {what} ({there.name}): give another OUTPUT")

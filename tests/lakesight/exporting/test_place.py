@@ -200,6 +200,8 @@ def test_a_bucket_is_published_to(model: ModelCard, shared_bucket: str) -> None:
     first = {f"exports/{name}/{file}" for name in ("onnx", "openvino")
              for file in ("model.onnx", REPORT)}  # fmt: skip
     assert there() == {"card.json", *model.sha256} | first
+    with pytest.raises(UserError, match=f"{uri} holds other labels"):
+        exported(model.model_copy(update={"labels": ("b", "a")}), uri)
     exported(model, uri)
     card = catalog.resolve(uri)
     mains = {one.name: one.main for one in card.artefacts}
