@@ -37,6 +37,8 @@ bench: install ## Measure; takes long, and wants the machine to itself
 	$(BIN)/python -m benchmarks.detect
 	$(BIN)/python -m benchmarks.plumbing
 	$(BIN)/python -m benchmarks.runtimes
+	$(BIN)/python -m benchmarks.train
+	$(BIN)/python -m benchmarks.metrics
 
 starter: install ## Train the starter weights again, into .starter; takes hours
 	mkdir -p .starter
