@@ -14,8 +14,9 @@ from ray.tune.schedulers import ASHAScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
 from lakesight.errors import UserError
+from lakesight.training.binding import bind
 from lakesight.training.callbacks import CsvLog
-from lakesight.training.job import TrainJob, bind, fit, open_job_data
+from lakesight.training.job import TrainJob, fit, open_job_data
 from lakesight.training.loop import Callback, Progress
 from lakesight.training.search import with_values
 from lakesight.training.trials import Trial, Trials

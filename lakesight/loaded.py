@@ -158,7 +158,9 @@ def train(
     """
     import torch
 
-    from lakesight.training.job import TrainJob, bind, finish, fit, followers, held, open_job_data
+    from lakesight.training.binding import bind, held
+    from lakesight.training.finishing import finish
+    from lakesight.training.job import TrainJob, fit, followers, open_job_data
 
     job = validated(TrainJob, {"data": data, **settings})
     if is_s3(output):

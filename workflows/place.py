@@ -11,7 +11,8 @@ from typing import Any, Self
 from lakesight.errors import UserError
 from lakesight.lake.store import Store
 from lakesight.lake.uris import is_s3
-from lakesight.training.job import SETTINGS, STATE, TrainJob, bind, held
+from lakesight.training.binding import bind, held
+from lakesight.training.job import SETTINGS, STATE, TrainJob
 from lakesight.training.loop import CHECKPOINT, Callback, Progress
 from workflows.lease import leased
 

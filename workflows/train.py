@@ -23,15 +23,14 @@ from actors.pools import Node
 from lakesight.errors import UserError
 from lakesight.lake.uris import is_s3
 from lakesight.training import callbacks as trackers
+from lakesight.training.finishing import finish, model_name
 from lakesight.training.job import (
     SETTINGS,
     STATE,
     Data,
     TrainJob,
-    finish,
     fit,
     followers,
-    model_name,
     open_job_data,
     start,
 )

@@ -12,7 +12,8 @@ from lakesight.errors import UserError
 from lakesight.files import write_whole
 from lakesight.plots import save
 from lakesight.plots.trials import trials as drawing
-from lakesight.training.job import SETTINGS, STATE, Data, TrainJob, finish
+from lakesight.training.finishing import finish
+from lakesight.training.job import SETTINGS, STATE, Data, TrainJob
 from lakesight.training.search import Space, values_of, with_values
 from lakesight.training.trials import Trial, Trials, ranked
 from workflows.tables import as_json, write_aligned, write_csv

@@ -70,8 +70,8 @@ def check_lost(error: BaseException, *, verbose: bool) -> None:
 
 
 def last_line(error: BaseException) -> str:
-    """Return the last line of what an error says."""
-    return str(error).strip().splitlines()[-1]
+    """Return the first sentence of the last line of what an error says."""
+    return str(error).strip().splitlines()[-1].partition(". ")[0]
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:

@@ -1,39 +1,33 @@
-"""A whole training: from what is named to a model folder, in plain torch.
+"""A whole training: from what is named to its best weights, in plain torch.
 
-`workflows/train.py` runs it in the workers of Ray Train, `lakesight.train` in this process.
+`workflows/train.py` runs it in the workers of Ray Train, `lakesight.train` in this process. Before
+it `binding` takes the folder, after it `finishing` makes a model of it.
 """
 
-import json
-import re
-import shutil
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
-import yaml
-from pydantic import Field, ValidationError
+from pydantic import Field
 from torch import Tensor
 
 from lakesight.errors import UserError
-from lakesight.evaluation import OPTIONS, Evaluation, evaluate
-from lakesight.files import PART, locked, write_whole
-from lakesight.models import catalog, licences
+from lakesight.evaluation import OPTIONS, evaluate
+from lakesight.models import catalog
 from lakesight.models.artefact import stage
-from lakesight.models.base import Licences, ModelCard
+from lakesight.models.base import Licences
 from lakesight.models.yolo import folder as model_folder
 from lakesight.models.yolo.architecture import Architecture, Size, named
 from lakesight.models.yolo.folder import WEIGHTS, Contract
 from lakesight.models.yolo.live import Live
 from lakesight.models.yolo.network import Network, load_network
 from lakesight.models.yolo.reading import NotFiniteError, YoloOptions
-from lakesight.plots import draw_evaluation, draw_samples, spared
 from lakesight.training.callbacks import CsvLog, Plots
 from lakesight.training.datasets import Pictures, Task
 from lakesight.training.lake_truth import LakeLabels
-from lakesight.training.loop import BEST, Callback, Progress, Trainer
+from lakesight.training.loop import Callback, Progress, Trainer
 from lakesight.training.settings import TrainSettings
 from lakesight.training.sources import open_data
 
@@ -222,118 +216,3 @@ def fit(
     trainer = Trainer(network, data.train, judge, job, state, callbacks, device)
     trainer.resume()
     return trainer.fit()
-
-
-@contextmanager
-def held(folder: Path, shown: str | None = None) -> Iterator[None]:
-    """Keep other trainings out of the folder of a model, which `shown` names in errors.
-
-    Raises UserError where another one is in it, or something else.
-    """
-    _check(folder, shown)
-    state = folder / STATE
-    with locked(state, f"another run trains in {shown or folder}: wait until it is done"):
-        for left in state.glob(f".*{PART}"):  # by one that was killed
-            left.unlink()
-        yield
-
-
-def bind(job: TrainJob, folder: Path, shown: str | None = None) -> bool:
-    """Write the settings down, or compare with those that are there; return whether it is done.
-
-    `shown` names the folder in errors. Raises UserError where the folder holds a training of other
-    settings, or something else.
-    """
-    _check(folder, shown)
-    path = folder / STATE / SETTINGS
-    given = job.model_dump(mode="json")
-    if path.is_file():
-        known = _known(path)
-        other = [name for name, value in given.items() if known[name] != value]
-        if other:
-            changes = "; ".join(f"{one}: {known[one]!r}, now {given[one]!r}" for one in other)
-            raise UserError(
-                f"{shown or folder} holds a training with other settings ({changes}): take them, "
-                "or name a new folder"
-            )
-        return (folder / "card.json").is_file()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, yaml.safe_dump(given, sort_keys=False))
-    return False
-
-
-def _check(folder: Path, shown: str | None) -> None:
-    """Raise UserError unless this is the folder of a training, or may become one."""
-    if folder.exists() and not folder.is_dir():
-        raise UserError(f"expected a folder for the model, got the file {shown or folder}")
-    is_bound = (folder / STATE / SETTINGS).is_file()
-    if not is_bound and folder.exists() and any(one.name != STATE for one in folder.iterdir()):
-        raise UserError(f"{shown or folder} is not empty: name a new folder")
-
-
-def _known(path: Path) -> dict[str, Any]:
-    """Return the settings of a training; those that it is too old to know have their defaults."""
-    try:
-        written = yaml.safe_load(path.read_text(encoding="utf-8"))
-        return TrainJob.model_validate(written).model_dump(mode="json")
-    except (ValidationError, yaml.YAMLError) as error:
-        raise UserError(f"{path} is of another version of Lakesight: {error}") from error
-
-
-def model_name(place: str) -> str:
-    """Return what a model is called after its folder or prefix, as a card may name it."""
-    last = place.rstrip("/").rpartition("/")[2].lower()
-    return re.sub(r"[^a-z0-9._-]+", "-", last).strip("-._") or "trained"
-
-
-def finish(
-    job: TrainJob, data: Data, folder: Path, shown: str | None = None
-) -> tuple[ModelCard, Evaluation]:
-    """Write the best weights as a model folder, judged as `annotate` will see through them.
-
-    The model is called as `job.name` says, or as the folder, or as `shown` calls that.
-    """
-    begun = start(job, data.train)
-    state = folder / STATE
-    if not (state / BEST).is_file():
-        raise UserError(
-            f"{shown or folder} has no weights, though they are trained: the output must be a "
-            "folder that all machines share, or an s3:// prefix"
-        )
-    best = torch.load(state / BEST, weights_only=True, map_location="cpu")
-    dtype = torch.float16 if job.half else torch.float32
-    tensors = {
-        name: tensor.to(dtype) if tensor.is_floating_point() else tensor
-        for name, tensor in best["network"].items()
-    }
-    draft = state / "draft"
-    shutil.rmtree(draft, ignore_errors=True)
-    architecture = begun.network.architecture
-    card = model_folder.save(
-        draft,
-        tensors,
-        Contract(**architecture.model_dump()),
-        name=job.name or model_name(shown or str(folder.resolve())),
-        labels=data.train.labels,
-        view=model_folder.view_of(architecture, job.image_size),
-        licences=begun.licences,
-        provenance=f"Trained by lakesight train on {len(data.train):,} pictures of {job.data}, "
-        f"{begun.note}, seed {job.seed}; {STATE}/{SETTINGS} has every setting. Its metrics are of "
-        f"the {len(data.val):,} pictures of {job.val or job.data} that chose the best epoch.",
-    )
-    options = OPTIONS | {"top_k": len(data.train.labels)}
-    own = licences.parts(card.licences.weights)  # what it began with was accepted at the start
-    model = catalog.build(catalog.spec(str(draft), options=options, licences_accepted=own))
-    result = evaluate(model, data.val, batch_size=job.batch_size)
-    write_whole(state / "evaluation.json", json.dumps(result.to_dict(), indent=2) + "\n")
-    figures = {name: round(value, 4) for name, value in result.figures().items()}
-    card = card.model_copy(update={"metrics": figures})
-    model_folder.write_card(draft, card)
-    for name in (WEIGHTS, "card.json"):  # the card last: a folder with one is a whole model
-        (draft / name).replace(folder / name)
-    draft.rmdir()
-    with spared("the evaluation"):
-        draw_evaluation(result.results, state)
-    with spared("samples"):
-        draw_samples(model, data.val, state)
-    return card, result

@@ -17,7 +17,8 @@ from lakesight.errors import UserError
 from lakesight.lake.store import Store
 from lakesight.models import catalog
 from lakesight.models.yolo import folder as model_folder
-from lakesight.training.job import STATE, TrainJob, bind, fit, open_job_data
+from lakesight.training.binding import bind
+from lakesight.training.job import STATE, TrainJob, fit, open_job_data
 from lakesight.training.loop import CHECKPOINT
 from tests.annotating import run, start
 from workflows.scenes import Scenes

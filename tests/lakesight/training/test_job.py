@@ -11,18 +11,16 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from lakesight.errors import UserError
+from lakesight.training.binding import bind, held
 from lakesight.training.datasets import Labelled, Pictures
+from lakesight.training.finishing import finish, model_name
 from lakesight.training.job import (
     SETTINGS,
     STATE,
     Data,
     TrainJob,
-    bind,
-    finish,
     fit,
     followers,
-    held,
-    model_name,
     open_job_data,
 )
 from lakesight.training.job import start as begin

@@ -1,0 +1,78 @@
+"""The end of a training: its best weights become a model folder, judged and drawn."""
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import torch
+
+from lakesight.errors import UserError
+from lakesight.evaluation import OPTIONS, Evaluation, evaluate
+from lakesight.files import write_whole
+from lakesight.models import catalog, licences
+from lakesight.models.base import ModelCard
+from lakesight.models.yolo import folder as model_folder
+from lakesight.models.yolo.folder import WEIGHTS, Contract
+from lakesight.plots import draw_evaluation, draw_samples, spared
+from lakesight.training.job import SETTINGS, STATE, Data, TrainJob, start
+from lakesight.training.loop import BEST
+
+
+def model_name(place: str) -> str:
+    """Return what a model is called after its folder or prefix, as a card may name it."""
+    last = place.rstrip("/").rpartition("/")[2].lower()
+    return re.sub(r"[^a-z0-9._-]+", "-", last).strip("-._") or "trained"
+
+
+def finish(
+    job: TrainJob, data: Data, folder: Path, shown: str | None = None
+) -> tuple[ModelCard, Evaluation]:
+    """Write the best weights as a model folder, judged as `annotate` will see through them.
+
+    The model is called as `job.name` says, or as the folder, or as `shown` calls that.
+    """
+    begun = start(job, data.train)
+    state = folder / STATE
+    if not (state / BEST).is_file():
+        raise UserError(
+            f"{shown or folder} has no weights, though they are trained: the output must be a "
+            "folder that all machines share, or an s3:// prefix"
+        )
+    best = torch.load(state / BEST, weights_only=True, map_location="cpu")
+    dtype = torch.float16 if job.half else torch.float32
+    tensors = {
+        name: tensor.to(dtype) if tensor.is_floating_point() else tensor
+        for name, tensor in best["network"].items()
+    }
+    draft = state / "draft"
+    shutil.rmtree(draft, ignore_errors=True)
+    architecture = begun.network.architecture
+    card = model_folder.save(
+        draft,
+        tensors,
+        Contract(**architecture.model_dump()),
+        name=job.name or model_name(shown or str(folder.resolve())),
+        labels=data.train.labels,
+        view=model_folder.view_of(architecture, job.image_size),
+        licences=begun.licences,
+        provenance=f"Trained by lakesight train on {len(data.train):,} pictures of {job.data}, "
+        f"{begun.note}, seed {job.seed}; {STATE}/{SETTINGS} has every setting. Its metrics are of "
+        f"the {len(data.val):,} pictures of {job.val or job.data} that chose the best epoch.",
+    )
+    options = OPTIONS | {"top_k": len(data.train.labels)}
+    own = licences.parts(card.licences.weights)  # what it began with was accepted at the start
+    model = catalog.build(catalog.spec(str(draft), options=options, licences_accepted=own))
+    result = evaluate(model, data.val, batch_size=job.batch_size)
+    write_whole(state / "evaluation.json", json.dumps(result.to_dict(), indent=2) + "\n")
+    figures = {name: round(value, 4) for name, value in result.figures().items()}
+    card = card.model_copy(update={"metrics": figures})
+    model_folder.write_card(draft, card)
+    for name in (WEIGHTS, "card.json"):  # the card last: a folder with one is a whole model
+        (draft / name).replace(folder / name)
+    draft.rmdir()
+    with spared("the evaluation"):
+        draw_evaluation(result.results, state)
+    with spared("samples"):
+        draw_samples(model, data.val, state)
+    return card, result
