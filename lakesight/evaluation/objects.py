@@ -12,8 +12,8 @@ from lakesight.evaluation.result import Evaluation, by_kind
 from lakesight.evaluation.truth import truth_of
 from lakesight.metrics import COCO_SIGMAS, Bootstrap, DetectionEvaluator, predictions_from_table
 from lakesight.metrics.objects import Task as Shape
+from lakesight.metrics.rules import keypoint_sigmas
 from lakesight.training.datasets import Labelled, Pictures, Task
-from lakesight.training.losses import SIGMA
 
 SHAPES: dict[Task, tuple[Shape, ...]] = {
     "detect": ("box",),
@@ -37,8 +37,7 @@ class ObjectJudge:
     def __init__(self, dataset: Pictures) -> None:
         self._dataset = dataset
         self._num_keypoints = number = dataset.num_keypoints or len(COCO_SIGMAS)
-        # the published ones of 17 keypoints, those of the loss for any other number
-        sigmas = COCO_SIGMAS if number == len(COCO_SIGMAS) else (SIGMA,) * number
+        sigmas = keypoint_sigmas(number)
         self._evaluators = {
             shape: DetectionEvaluator(dataset.labels, shape, sigmas=sigmas)
             for shape in SHAPES[dataset.task]

@@ -32,6 +32,16 @@ COCO_SIGMAS = tuple(
 )
 """Of COCO's 17 keypoints of a person, nose to ankles (cocodataset.org, keypoints-eval)."""
 
+
+def keypoint_sigmas(count: int) -> tuple[float, ...]:
+    """Return the OKS constants of `count` keypoints, as parts of the object's size.
+
+    COCO's for its 17 of a person. Nobody has measured those of any others: each is 1 / count then,
+    as YOLO trainers usually have it.
+    """
+    return COCO_SIGMAS if count == len(COCO_SIGMAS) else (1 / count,) * count
+
+
 MAX_DETECTIONS: dict[Task, tuple[int, ...]] = {
     "box": (1, 10, 100),
     "mask": (1, 10, 100),

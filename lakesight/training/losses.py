@@ -12,6 +12,7 @@ import torch.nn.functional as F  # noqa: N812 - the name that every torch user k
 from pydantic import Field
 from torch import Tensor
 
+from lakesight.metrics.rules import keypoint_sigmas
 from lakesight.models.base import Frozen
 from lakesight.models.yolo.outputs import NUM_BINS, Raw
 from lakesight.training.assign import (
@@ -22,9 +23,6 @@ from lakesight.training.assign import (
     inside_rotated,
 )
 from lakesight.training.boxes import ciou, prob_iou
-
-SIGMA = 0.05
-"""OKS constant of a keypoint that has no published one, as a part of the object's size."""
 
 
 class LossWeights(Frozen):
@@ -97,12 +95,11 @@ class Truth(NamedTuple):
 
 
 def detection_losses(
-    predictions: Predictions, truth: Truth, weights: LossWeights, sigmas: Tensor | None = None
+    predictions: Predictions, truth: Truth, weights: LossWeights
 ) -> dict[str, Tensor]:
     """Return every part of the loss, weighted; their sum is what to make small.
 
-    `sigmas` `(K,)` are the OKS constants of the keypoints. Parts are means over what the assignment
-    wants, so that their size does not depend on the batch.
+    Parts are means over what the assignment wants, so that their size does not depend on the batch.
     """
     boxes = decoded_boxes(predictions)
     assignment = _assigned(predictions, boxes, truth)
@@ -119,7 +116,7 @@ def detection_losses(
     if predictions.prototypes is not None:
         parts["mask"] = weights.mask * _mask_loss(predictions, truth, assignment, target)
     if predictions.keypoints is not None:
-        place, there = _keypoint_losses(predictions, truth, assignment, target, sigmas)
+        place, there = _keypoint_losses(predictions, truth, assignment, target)
         parts |= {"keypoints": weights.keypoints * place, "visibility": weights.visibility * there}
     return parts
 
@@ -247,7 +244,6 @@ def _keypoint_losses(
     truth: Truth,
     assignment: Assignment,
     target: Tensor,
-    sigmas: Tensor | None,
 ) -> tuple[Tensor, Tensor]:
     """Return one minus the object keypoint similarity, and the cross entropy of being there.
 
@@ -264,7 +260,7 @@ def _keypoint_losses(
     wanted = _targets(truth.keypoints, assignment)
     known = (wanted[..., 2] > 0).to(raw.dtype)
     area = (target[:, 2:] - target[:, :2]).prod(-1, keepdim=True)
-    sigma = torch.full_like(raw[0, :, 0], SIGMA) if sigmas is None else sigmas.to(raw.dtype)
+    sigma = torch.tensor(keypoint_sigmas(raw.shape[1])).to(raw)
     distance = (points - wanted[..., :2]).square().sum(-1)
     similarity = torch.exp(-distance / (2 * area * (2 * sigma).square() + 1e-9))
     of_known = raw.shape[1] / (known.sum(-1, keepdim=True) + 1e-9)

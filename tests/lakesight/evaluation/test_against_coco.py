@@ -15,7 +15,6 @@ from lakesight.metrics import Task as Shape
 from lakesight.models import catalog
 from lakesight.models.look import look
 from lakesight.models.yolo.architecture import Task
-from lakesight.training.losses import SIGMA
 from lakesight.training.sources import open_data
 from tests.coco_data import reference
 from tests.yolo_folders import LABELS
@@ -43,7 +42,7 @@ def test_every_figure_is_cocos(
     result = evaluate(judged, data, batch_size=5)
     assert list(result.results) == shapes
     for shape in shapes:
-        sigmas = (SIGMA,) * NUM_KEYPOINTS if shape == "keypoints" else None
+        sigmas = (1 / NUM_KEYPOINTS,) * NUM_KEYPOINTS if shape == "keypoints" else None
         expected = reference(labels, results(images, found, shape), shape, sigmas).stats
         assert np.ptp(expected) > 0.1  # neither trivial nor hopeless
         figures = result.results[shape]

@@ -115,7 +115,7 @@ def slow(said: Predictions, real: Truth) -> dict[str, float]:
             px = (raw[0] * 2 + x / stride - 0.5) * stride
             py = (raw[1] * 2 + y / stride - 0.5) * stride
             wx, wy, _ = real.keypoints[b, m, k].tolist()
-            e = ((px - wx) ** 2 + (py - wy) ** 2) / (2 * area * (2 * 0.05) ** 2)
+            e = ((px - wx) ** 2 + (py - wy) ** 2) / (2 * area * (2 * 0.5) ** 2)  # 1 / 2 keypoints
             if known[k]:
                 parts["keypoints"] += (1 - math.exp(-e)) / sum(known) / len(places)
             parts["visibility"] += cross_entropy(raw[2], float(known[k])) / 2 / len(places)
