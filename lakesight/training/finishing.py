@@ -32,13 +32,13 @@ def finish(
 
     The model is called as `job.name` says, or as the folder, or as `shown` calls that.
     """
-    begun = start(job, data.train)
     state = folder / STATE
     if not (state / BEST).is_file():
         raise UserError(
             f"{shown or folder} has no weights, though they are trained: the output must be a "
             "folder that all machines share, or an s3:// prefix"
         )
+    begun = start(job, data.train)
     best = torch.load(state / BEST, weights_only=True, map_location="cpu")
     dtype = torch.float16 if job.half else torch.float32
     tensors = {
