@@ -1,4 +1,4 @@
-"""How good a model is: average precision of detections, accuracy of classes, with intervals.
+"""How good a model is: its detections, classes, captions, answers and search, with intervals.
 
 from lakesight.metrics import Bootstrap, DetectionEvaluator, load_coco, load_coco_results
 
@@ -14,6 +14,14 @@ from lakesight.metrics.coco import CocoTruth, load_coco, load_coco_results
 from lakesight.metrics.confusion import Confusion
 from lakesight.metrics.curves import Curves
 from lakesight.metrics.evaluator import DetectionEvaluator
+from lakesight.metrics.language import (
+    AnswerEvaluator,
+    CaptionEvaluator,
+    DocumentFrequency,
+    LanguageResult,
+    RetrievalEvaluator,
+    document_frequency,
+)
 from lakesight.metrics.multilabel import MultiLabelEvaluator, MultiLabelResult
 from lakesight.metrics.objects import Predictions, Task, Truth
 from lakesight.metrics.result import DetectionResult
@@ -22,7 +30,9 @@ from lakesight.metrics.tables import predictions_from_table, truths_from_table
 
 __all__ = [
     "COCO_SIGMAS",
+    "AnswerEvaluator",
     "Bootstrap",
+    "CaptionEvaluator",
     "ClassEvaluator",
     "ClassificationResult",
     "CocoTruth",
@@ -30,13 +40,17 @@ __all__ = [
     "Curves",
     "DetectionEvaluator",
     "DetectionResult",
+    "DocumentFrequency",
     "Interval",
     "Intervals",
+    "LanguageResult",
     "MultiLabelEvaluator",
     "MultiLabelResult",
     "Predictions",
+    "RetrievalEvaluator",
     "Task",
     "Truth",
+    "document_frequency",
     "load_coco",
     "load_coco_results",
     "predictions_from_table",

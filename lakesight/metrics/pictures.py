@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lakesight.errors import UserError
-from lakesight.metrics.objects import Flags, Key
+from lakesight.metrics.objects import Flags, Floats, Key
 
 
 class Pictures:
@@ -25,13 +25,16 @@ class Pictures:
         if len(kinds) != len(keys):
             raise UserError(f"{len(keys)} pictures need as many slices, but got {len(kinds)}")
         added = dict(zip(keys, kinds, strict=True))
-        twice = self.slices.keys() & added.keys()
-        if twice or len(added) < len(keys):
-            raise UserError(
-                f"each picture counts once, but {some(twice or keys)} came again: "
-                "give every worker its own pictures"
-            )
+        if len(added) < len(keys):
+            raise _twice(keys)
+        self.refuse(added)
         self.slices.update(added)
+
+    def refuse(self, keys: Iterable[Key]) -> None:
+        """Raise UserError where one of the pictures was added before."""
+        twice = [key for key in keys if key in self.slices]
+        if twice:
+            raise _twice(twice)
 
     def merge(self, other: "Pictures") -> None:
         """Add the pictures of another evaluator; UserError where one is in both."""
@@ -53,6 +56,21 @@ class Pictures:
             known = sorted({one for slices in self.slices.values() for one in slices})
             raise UserError(f"no picture has the slice {name!r}; known slices: {known}")
         return {kind: np.array([value == kind for value in values], bool) for kind in kinds}
+
+
+def grouped(keys: Sequence[Key], rows: Floats) -> Floats:
+    """Return the sums of rows `(N, S)` of equal keys, in the order of their first ones."""
+    numbers: dict[Key, int] = {}
+    places = [numbers.setdefault(key, len(numbers)) for key in keys]
+    sums = np.zeros((len(numbers), rows.shape[1]))
+    np.add.at(sums, places, rows)
+    return sums
+
+
+def _twice(keys: Iterable[Key]) -> UserError:
+    return UserError(
+        f"each picture counts once, but {some(keys)} came again: give every worker its own pictures"
+    )
 
 
 def sort_key(key: Key) -> tuple[bool, int, str]:
