@@ -1,5 +1,6 @@
 """Each format of an engine that takes one picture a call: converted, run, held against torch."""
 
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from importlib.util import find_spec
@@ -9,13 +10,14 @@ import numpy as np
 import pytest
 
 from lakesight.exporting import parity
-from lakesight.exporting.base import Source
+from lakesight.exporting.base import Source, Written
 from lakesight.exporting.formats import parse
 from lakesight.models.base import Image
 from lakesight.models.yolo.architecture import Task
 from lakesight.models.yolo.model import in_order
 from lakesight.runtimes.base import Network, RuntimeOptions, Tensors
 from lakesight.runtimes.engines import readers
+from lakesight.runtimes.executorch import POOL, ExecuTorch
 from tests import yolo_folders
 from tests.yolo_folders import by_torch
 
@@ -28,11 +30,14 @@ def needs(module: str) -> pytest.MarkDecorator:
     return pytest.mark.skipif(find_spec(module) is None, reason=reason)
 
 
-# Two outputs where a conversion is quick; ExecuTorch and AOTInductor take their time.
+# Every head but detect's, which the others have inside, where a conversion is quick; ExecuTorch and
+# AOTInductor take their time.
 CASES = [
     ("ncnn", "segment"),
+    ("ncnn", "pose"),
+    ("ncnn", "obb"),
     ("mnn", "segment"),
-    ("executorch", "classify"),
+    ("mnn", "obb"),
     ("aotinductor", "classify"),
     pytest.param("litert", "segment", marks=needs("litert_torch")),
     pytest.param("tf-savedmodel", "segment", marks=needs("tensorflow")),
@@ -46,10 +51,13 @@ def pictures() -> list[Image]:
     return list(blocks.repeat(yolo_folders.SIDE // 3, 1).repeat(yolo_folders.SIDE // 3, 2))
 
 
-def by_engines(source: Source, name: str, folder: Path, images: list[Image]) -> list[Tensors]:
-    """Return what each engine that reads the format gives, one picture by one."""
+def converted(source: Source, name: str, folder: Path) -> Written:
     wanted = parse(name)
-    written = wanted.format.load()(replace(source, precision=wanted.precision), folder)
+    return wanted.format.load()(replace(source, precision=wanted.precision), folder)
+
+
+def by_engines(written: Written, folder: Path, images: list[Image]) -> list[Tensors]:
+    """Return what each engine that reads the format gives, one picture by one."""
     network = Network(width=96, height=96, layout=written.layout, scale=(255.0,) * 3)
     answers = []
     for engine in readers(written.main):
@@ -67,15 +75,45 @@ def test_gives_what_the_weights_give(
     name: str, task: Task, tiny_source: Sources, tmp_path: Path
 ) -> None:
     source, images = tiny_source(task), pictures()
-    for found in by_engines(source, name, tmp_path, images):
+    for found in by_engines(converted(source, name, tmp_path), tmp_path, images):
         differences = parity.of_tensors(source.contract, by_torch(source, images), found)
         assert differences.beyond() is None
+
+
+@pytest.fixture(scope="module")
+def program(tiny_source: Sources, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A pose network as ExecuTorch has it, converted once."""
+    folder = tmp_path_factory.mktemp("program")
+    return folder / converted(tiny_source("pose"), "executorch", folder).main
+
+
+def test_executorch_gives_what_the_weights_give(program: Path, tiny_source: Sources) -> None:
+    source, images = tiny_source("pose"), pictures()
+    (found,) = by_engines(Written(program.name), program.parent, images)
+    assert parity.of_tensors(source.contract, by_torch(source, images), found).beyond() is None
+
+
+def test_programs_of_executorch_take_turns(program: Path) -> None:
+    """They share threads, which opening another one replaces: nothing may run meanwhile."""
+    network = Network(width=96, height=96, layout="NCHW", scale=(255.0,) * 3)
+    one, two = (ExecuTorch(program, network, RuntimeOptions(num_threads=n)) for n in (1, 2))
+    images = pictures()[:1]
+    found: list[Tensors] = []
+    with POOL:  # as while a third one is opened
+        waiting = threading.Thread(target=lambda: found.append(one.infer(images)))
+        waiting.start()
+        waiting.join(0.5)
+        assert found == []
+    waiting.join()
+    wanted = two.infer(images)
+    for name, tensor in found[0].items():
+        np.testing.assert_allclose(tensor, wanted[name], atol=1e-4)
 
 
 @pytest.mark.parametrize("name", ["ncnn-f16", "mnn-f16"])
 def test_half_the_bytes_are_nearly_as_good(name: str, tiny_source: Sources, tmp_path: Path) -> None:
     source, images = tiny_source("segment"), pictures()
-    (found,) = by_engines(source, name, tmp_path, images)
+    (found,) = by_engines(converted(source, name, tmp_path), tmp_path, images)
     differences = parity.of_tensors(source.contract, by_torch(source, images), found)
     assert differences.score.absolute < 0.05
     size = sum(path.stat().st_size for path in tmp_path.iterdir())
