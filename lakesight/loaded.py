@@ -139,7 +139,8 @@ class LoadedModel:
         `format` as `lakesight export --list` names it, such as `openvino-int8`; `output` becomes a
         copy of the folder; `options` are those of `ExportOptions`. Load the folder again to run it.
         """
-        from lakesight.exporting.run import ExportOptions, export
+        from lakesight.exporting.options import ExportOptions
+        from lakesight.exporting.run import export
 
         checked = validated(ExportOptions, options)
         (done,) = export(self.name, [format], output, checked)

@@ -13,7 +13,8 @@ from pydantic_settings import CliPositionalArg
 from lakesight.exporting import pictures
 from lakesight.exporting.formats import Wanted, all_here, parse
 from lakesight.exporting.judge import ExportError
-from lakesight.exporting.run import VIEWS_SEED, ExportOptions, open_exporter
+from lakesight.exporting.options import ExportOptions
+from lakesight.exporting.run import VIEWS_SEED, open_exporter
 from lakesight.exporting.source import check_yolo
 from lakesight.models import catalog
 from lakesight.models.base import Frozen, Image, ModelCard

@@ -10,7 +10,8 @@ from pydantic_settings import CliPositionalArg
 from lakesight.errors import UserError
 from lakesight.exporting.formats import FORMATS, Wanted, all_here, parse
 from lakesight.exporting.judge import ExportError
-from lakesight.exporting.run import Done, Exporter, ExportOptions, open_exporter
+from lakesight.exporting.options import ExportOptions
+from lakesight.exporting.run import Done, Exporter, open_exporter
 from lakesight.exporting.source import check_yolo
 from lakesight.models import catalog
 from lakesight.models.base import Parity, Precision

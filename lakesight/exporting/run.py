@@ -14,60 +14,24 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from pydantic import Field
-
 from lakesight.errors import UserError
 from lakesight.exporting import pictures
 from lakesight.exporting.base import Source, first_line
+from lakesight.exporting.checks import check_labels, check_runs, check_tasks
 from lakesight.exporting.formats import Wanted, parse
 from lakesight.exporting.judge import ExportError, Judge
+from lakesight.exporting.options import ExportOptions
 from lakesight.exporting.place import FOLDER, REPORT, held, put, writing
-from lakesight.exporting.source import check_yolo, open_source
+from lakesight.exporting.source import open_source
 from lakesight.lake.uris import is_s3
 from lakesight.models import catalog
 from lakesight.models.artefact import sha256_of
-from lakesight.models.base import Artefact, Frozen, Image, ModelCard
-from lakesight.models.detection import NmsOptions
+from lakesight.models.base import Artefact, Image
 
 log = logging.getLogger(__name__)
 
 VIEWS_SEED, CALIBRATION_SEED = 1_000_001, 1_000_002
 """Of generated scenes; unlike those that anybody trains on."""
-
-
-class ExportOptions(Frozen):
-    """What exports are held against, and what is allowed."""
-
-    pictures: str | None = None
-    """Pictures to compare on: labelled data (its split val, for mAP too), a Lakesight output, or
-    a source as of annotate. Generated scenes unless given."""
-    calibration: str | None = None
-    """Pictures that int8 takes its ranges from (of labelled data the split train); those of
-    --pictures, else generated scenes."""
-    num_views: int = Field(default=16, ge=1)
-    """Pictures whose numbers are compared one by one."""
-    num_labelled: int = Field(default=200, ge=0)
-    """Generated scenes for mAP, where the model's classes are theirs; 0 leaves mAP out."""
-    num_calibration: int = Field(default=128, ge=1)
-    """Pictures that int8 takes its ranges from."""
-    max_map_loss: float = Field(default=0.01, ge=0)
-    """mAP50-95 (of a classifier, top-1) that an export may lose against the weights; 1 takes it
-    whatever it loses."""
-    score_threshold: float = Field(default=0.25, ge=0, le=1)
-    """Inside onnx-nms: objects that score less are left out."""
-    iou_threshold: float = Field(default=0.6, ge=0, le=1)
-    """Inside onnx-nms: of two boxes of a class that overlap by more, the lower score goes."""
-    max_detections: int = Field(default=300, ge=1)
-    """Inside onnx-nms: the most objects of a picture."""
-
-    @property
-    def nms(self) -> NmsOptions:
-        """Return the thresholds of formats with NMS inside."""
-        return NmsOptions(
-            score_threshold=self.score_threshold,
-            iou_threshold=self.iou_threshold,
-            max_detections=self.max_detections,
-        )
 
 
 @dataclass(frozen=True)
@@ -150,7 +114,8 @@ def open_exporter(
     for what is known to be impossible before the first one.
     """
     card = catalog.resolve(model)
-    _check_tasks(card, wanted)
+    check_tasks(card, wanted)
+    check_runs(wanted, options)
     for one in wanted:
         one.format.load()
     with (
@@ -160,7 +125,7 @@ def open_exporter(
         source = replace(open_source(card, Path(work)), nms=options.nms)
         source = replace(source, calibration=_calibration(source, wanted, options))
         samples = _samples(source, options)
-        _check_can_be_told(samples, wanted, options)
+        check_labels(samples, wanted, options)
         judge = Judge(card, source, samples, options.max_map_loss)
         where = output.rstrip("/") if output is not None and is_s3(output) else str(folder)
         yield Exporter(folder, where, judge, options)
@@ -181,37 +146,6 @@ def export(
     place = None if output is None else str(output)
     with open_exporter(model, wanted, place, options or ExportOptions()) as exporter:
         return [exporter.export(one) for one in wanted]
-
-
-def _check_tasks(card: ModelCard, wanted: Sequence[Wanted]) -> None:
-    task = check_yolo(card).task
-    for one in wanted:
-        if task not in one.format.tasks:
-            raise UserError(
-                f"{one.format.name} cannot hold a network of the task {task}, only "
-                f"{', '.join(one.format.tasks)}"
-            )
-
-
-def _check_can_be_told(
-    samples: pictures.Samples, wanted: Sequence[Wanted], options: ExportOptions
-) -> None:
-    """Raise UserError where an export would lose something, and nobody could tell how much."""
-    lossy = [one for one in wanted if one.precision != "f32"]
-    if not lossy or options.max_map_loss >= 1:
-        return
-    anyway = "take it as it is with --max-map-loss 1"
-    for one in lossy:
-        if not one.format.runs:
-            raise UserError(
-                f"what {one.name} loses cannot be told, for nothing that Lakesight knows runs it: "
-                f"{anyway}, or export to {one.format.name}"
-            )
-    if samples.labelled is None:
-        raise UserError(
-            f"what {lossy[0].name} loses cannot be told without labels: name labelled pictures "
-            f"with --pictures, or {anyway}"
-        )
 
 
 def _samples(source: Source, options: ExportOptions) -> pictures.Samples:

@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from lakesight.exporting.run import ExportOptions, export
+from lakesight.exporting.options import ExportOptions
+from lakesight.exporting.run import export
 
 FEW = ExportOptions(num_views=2, num_labelled=20, num_calibration=16, max_map_loss=0.05)
 

@@ -19,7 +19,8 @@ from lakesight.exporting import openvino, torchscript
 from lakesight.exporting.base import Source, Written
 from lakesight.exporting.formats import Format, Wanted, parse
 from lakesight.exporting.judge import ExportError
-from lakesight.exporting.run import ExportOptions, export, open_exporter
+from lakesight.exporting.options import ExportOptions
+from lakesight.exporting.run import export, open_exporter
 from lakesight.models import catalog
 from lakesight.models.artefact import sha256_of
 from lakesight.models.base import Model, RuntimeName
@@ -238,7 +239,8 @@ def test_what_nothing_here_runs_proves_nothing(tiny: TinyFolder, tmp_path: Path)
     with open_exporter(str(tiny("detect")), [wanted], str(tmp_path / "copy"), taken) as exporter:
         assert exporter.export(wanted).artefact.parity is None
     with pytest.raises(UserError, match=r"nothing that Lakesight knows runs it.*export to coreml"):
-        export(str(tiny("detect")), ["coreml-f16"], tmp_path / "copy", ExportOptions(**told))
+        export(str(tiny("detect")), ["coreml-f16"], tmp_path / "new", ExportOptions(**told))
+    assert not (tmp_path / "new").exists()
 
 
 def test_what_nobody_could_judge_is_refused(tiny: TinyFolder, tmp_path: Path) -> None:
