@@ -1,0 +1,204 @@
+"""Pictures with what is said of them: captions, and questions with answers.
+
+Checked whole when they are opened: what is wrong is said with its place, never skipped.
+"""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import pyarrow.parquet as pq
+from pydantic import BaseModel, ValidationError
+
+from lakesight.errors import UserError
+from lakesight.training.datasets import Split
+
+Wanted = Literal["captions", "questions"]
+
+
+@dataclass(frozen=True)
+class Question:
+    """A question, and what people answered."""
+
+    text: str
+    answers: tuple[str, ...]
+    kind: str | None = None
+    """Of what it asks, for slices; None where the data does not say."""
+
+
+@dataclass(frozen=True)
+class Told:
+    """One picture's file, and what is said of it."""
+
+    path: Path
+    captions: tuple[str, ...] = ()
+    questions: tuple[Question, ...] = ()
+
+
+class Image(BaseModel):
+    """One of `images` of COCO's captions."""
+
+    id: int | str
+    file_name: str
+
+
+class Caption(BaseModel):
+    """One of `annotations` of COCO's captions."""
+
+    image_id: int | str
+    caption: str
+
+
+class Captions(BaseModel):
+    """COCO's captions, https://cocodataset.org/#format-data."""
+
+    images: tuple[Image, ...]
+    annotations: tuple[Caption, ...]
+
+
+class Answer(BaseModel):
+    """One person's answer."""
+
+    answer: str
+
+
+class Asked(BaseModel):
+    """A question: of Visual Genome, OK-VQA or LAVIS in one file with its answers."""
+
+    image: str
+    question: str
+    answer: str | tuple[str, ...] | tuple[Answer, ...]
+    kind: str | None = None
+
+
+def open_texts(
+    data: str,
+    split: Split,
+    wanted: Wanted,
+    images: str | None = None,
+    column: Literal["captions", "description"] = "captions",
+) -> list[Told]:
+    """Open pictures with captions or questions; which form they have is told by what is there.
+
+    - a folder with `scenes.json`: generated scenes; `column` says which of their captions
+    - a COCO captions .json: `images` and `annotations` with a `caption`
+    - a .json list of `{"image", "caption"}` or `{"image", "question", "answer"}`, as LAVIS has
+      them; a caption or an answer may be a list
+
+    File names are relative to `images`, else to the .json. Raises UserError where a file is
+    missing, a text is empty, or a picture has none.
+    """
+    path = Path(data)
+    if (path / "scenes.json").is_file():
+        told = _scenes(path, split, wanted, column)
+    elif path.suffix == ".json":
+        told = _file(path, Path(images) if images else path.parent, wanted)
+    else:
+        raise UserError(
+            f"{data} has no {wanted} of pictures: give a folder of `lakesight scenes`, COCO "
+            "captions as .json, or a .json list of images with a caption or question and answer"
+        )
+    _check(told, wanted, data)
+    return told
+
+
+def _scenes(folder: Path, split: Split, wanted: Wanted, column: str) -> list[Told]:
+    table = folder / "tables" / f"{split}.parquet"
+    if not table.is_file():
+        raise UserError(f"{folder} has no split {split}: draw scenes with one")
+    names = ["file_name", column if wanted == "captions" else "questions"]
+    if missing := set(names) - set(pq.read_schema(table).names):
+        raise UserError(f"{table} has no {', '.join(missing)}: draw the scenes again")
+    return [
+        Told(folder / row["file_name"], **_of_row(row, wanted, column))
+        for row in pq.read_table(table, columns=names).to_pylist()
+    ]
+
+
+def _of_row(row: Mapping[str, Any], wanted: Wanted, column: str) -> dict[str, Any]:
+    if wanted == "captions":
+        return {"captions": _texts(row[column])}
+    asked = (Question(one["question"], (one["answer"],), one["kind"]) for one in row["questions"])
+    return {"questions": tuple(asked)}
+
+
+def _file(path: Path, images: Path, wanted: Wanted) -> list[Told]:
+    try:
+        content = json.loads(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise UserError(f"cannot read {path}: {error}") from error
+    try:
+        if isinstance(content, list):
+            return _listed(content, images, wanted)
+        if wanted == "captions":
+            return _coco(Captions.model_validate(content), path, images)
+    except (ValidationError, KeyError, TypeError) as error:
+        raise UserError(f"{path} is no file of {wanted}: {_first(error)}") from error
+    raise UserError(f"{path} has no questions: expected a list of image, question and answer")
+
+
+def _coco(content: Captions, path: Path, images: Path) -> list[Told]:
+    captions: dict[int | str, list[str]] = {image.id: [] for image in content.images}
+    for one in content.annotations:
+        if one.image_id not in captions:
+            raise UserError(f"{path}: a caption is of the picture {one.image_id}, which it lacks")
+        captions[one.image_id].append(one.caption)
+    return [Told(images / one.file_name, tuple(captions[one.id])) for one in content.images]
+
+
+def _listed(content: Sequence[Any], images: Path, wanted: Wanted) -> list[Told]:
+    """Join the entries of one picture, in the order of the first."""
+    texts: dict[str, list[str]] = {}
+    asked: dict[str, list[Question]] = {}
+    for entry in content:
+        if wanted == "captions":
+            texts.setdefault(entry["image"], []).extend(_texts(entry["caption"]))
+        else:
+            one = Asked.model_validate(entry)
+            question = Question(one.question, _answers(one.answer), one.kind)
+            asked.setdefault(one.image, []).append(question)
+    captioned = [Told(images / name, tuple(found)) for name, found in texts.items()]
+    return captioned + [Told(images / name, (), tuple(found)) for name, found in asked.items()]
+
+
+def _answers(given: str | Iterable[str | Answer]) -> tuple[str, ...]:
+    if isinstance(given, str):
+        return (given,)
+    return tuple(one if isinstance(one, str) else one.answer for one in given)
+
+
+def _texts(given: str | Iterable[str]) -> tuple[str, ...]:
+    return (given,) if isinstance(given, str) else tuple(given)
+
+
+def _check(told: Sequence[Told], wanted: Wanted, data: str) -> None:
+    """Raise UserError where a picture is missing or has nothing said of it."""
+    if not told:
+        raise UserError(f"{data} has no pictures")
+    for one in told:
+        texts = [*one.captions]
+        for question in one.questions:
+            texts += [question.text, *question.answers]
+            if not question.answers:
+                raise UserError(f"{data}: {question.text!r} about {one.path.name} has no answer")
+        if not texts:
+            raise UserError(
+                f"{data}: {one.path.name} has no {wanted}: give it some, or leave the picture out"
+            )
+        if not all(text.strip() for text in texts):
+            raise UserError(f"{data}: one of the texts of {one.path.name} is empty")
+    missing = [one.path for one in told if not one.path.is_file()]
+    if missing:
+        raise UserError(
+            f"{len(missing):,} of {len(told):,} pictures of {data} are missing, such as "
+            f"{missing[0]}: name their folder with --images"
+        )
+
+
+def _first(error: Exception) -> str:
+    if isinstance(error, ValidationError):
+        first = error.errors()[0]
+        return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+    return f"{type(error).__name__}: {error}"

@@ -1,0 +1,121 @@
+"""Captions and questions, from whatever they were written in."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lakesight.errors import UserError
+from lakesight.scenes import generate
+from lakesight.scenes.plan import Plan
+from lakesight.training.blip2.texts import Question, open_texts
+from workflows.scenes import Scenes
+
+NUM = 4
+
+
+@pytest.fixture(scope="module")
+def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("scenes")
+    Scenes(output=str(folder), num_images=0, num_val=NUM, seed=3, size="64", processes=1).run()
+    return folder
+
+
+def test_scenes_say_what_their_generator_says(scenes: Path) -> None:
+    plan = Plan.model_validate(json.loads((scenes / "scenes.json").read_text())["settings"])
+    drawn = [generate(plan.split_seed("val"), number, plan.size) for number in range(NUM)]
+    captioned = open_texts(str(scenes), "val", "captions")
+    assert [one.captions for one in captioned] == [scene.captions for scene in drawn]
+    whole = open_texts(str(scenes), "val", "captions", column="description")
+    assert [one.captions for one in whole] == [(scene.description,) for scene in drawn]
+    asked = open_texts(str(scenes), "val", "questions")
+    assert [one.questions for one in asked] == [
+        tuple(Question(each.question, (each.answer,), each.kind) for each in scene.questions)
+        for scene in drawn
+    ]
+    assert [one.path for one in asked] == [one.path for one in captioned]
+
+
+def test_cocos_captions_are_those_of_the_table(scenes: Path) -> None:
+    file = str(scenes / "annotations" / "captions_val.json")
+    found = open_texts(file, "val", "captions", images=str(scenes / "images" / "val"))
+    assert found == open_texts(str(scenes), "val", "captions")
+
+
+@pytest.fixture
+def picture(tmp_path: Path) -> Path:
+    path = tmp_path / "a.jpg"
+    path.write_bytes(b"")
+    return path
+
+
+def written(folder: Path, content: Any) -> str:
+    path = folder / "texts.json"
+    path.write_text(json.dumps(content))
+    return str(path)
+
+
+def test_a_list_joins_what_is_said_of_a_picture(tmp_path: Path, picture: Path) -> None:
+    data = written(
+        tmp_path,
+        [{"image": "a.jpg", "caption": "a dog"}, {"image": "a.jpg", "caption": ["two", "three"]}],
+    )
+    (told,) = open_texts(data, "train", "captions")
+    assert (told.path, told.captions) == (picture, ("a dog", "two", "three"))
+    people = [{"answer": "yes"}, {"answer": "no"}]
+    data = written(
+        tmp_path,
+        [
+            {"image": "a.jpg", "question": "a dog?", "answer": people},
+            {"image": "a.jpg", "question": "how many?", "answer": ["1"], "kind": "count"},
+            {"image": "a.jpg", "question": "where?", "answer": "here"},
+        ],
+    )
+    (told,) = open_texts(data, "train", "questions")
+    assert told.questions == (
+        Question("a dog?", ("yes", "no")),
+        Question("how many?", ("1",), "count"),
+        Question("where?", ("here",)),
+    )
+
+
+IMAGE = {"id": 1, "file_name": "a.jpg"}
+
+
+@pytest.mark.parametrize(
+    ("content", "wanted", "message"),
+    [
+        ([{"image": "b.jpg", "caption": "x"}], "captions", "1 of 1 pictures .* are missing, such"),
+        ([{"image": "a.jpg", "caption": " "}], "captions", "one of the texts of a.jpg is empty"),
+        ([{"image": "a.jpg", "caption": []}], "captions", "a.jpg has no captions"),
+        ([{"image": "a.jpg"}], "captions", "KeyError: 'caption'"),
+        ([{"image": "a.jpg", "question": "x?"}], "questions", "answer: Field required"),
+        ([{"image": "a.jpg", "question": "x?", "answer": []}], "questions", "has no answer"),
+        ([], "captions", "has no pictures"),
+        ({"images": [IMAGE], "annotations": []}, "captions", "a.jpg has no captions"),
+        (
+            {"images": [IMAGE], "annotations": [{"image_id": 2, "caption": "x"}]},
+            "captions",
+            "of the picture 2, which it lacks",
+        ),
+        ({"images": [{"id": 1}], "annotations": []}, "captions", "images.0.file_name: Field req"),
+        ({"images": [IMAGE], "annotations": []}, "questions", "has no questions: expected a list"),
+    ],
+)
+def test_what_is_wrong_is_said(
+    content: Any, wanted: Any, message: str, tmp_path: Path, picture: Path
+) -> None:
+    assert picture.is_file()
+    with pytest.raises(UserError, match=message):
+        open_texts(written(tmp_path, content), "train", wanted)
+
+
+def test_what_is_no_data_is_refused(tmp_path: Path, scenes: Path) -> None:
+    with pytest.raises(UserError, match="has no captions of pictures"):
+        open_texts(str(tmp_path), "train", "captions")
+    with pytest.raises(UserError, match="has no split train"):
+        open_texts(str(scenes), "train", "captions")
+    (tmp_path / "broken.json").write_text("{")
+    with pytest.raises(UserError, match="cannot read"):
+        open_texts(str(tmp_path / "broken.json"), "train", "captions")
