@@ -16,10 +16,10 @@ from ray.tune.search import Searcher
 from lakesight.errors import UserError
 from lakesight.training.binding import bind
 from lakesight.training.callbacks import CsvLog
-from lakesight.training.job import TrainJob, fit, open_job_data
 from lakesight.training.loop import Callback, Progress
 from lakesight.training.search import with_values
 from lakesight.training.trials import Trial, Trials
+from lakesight.training.yolo.job import TrainJob, fit, open_job_data
 
 EPOCH, FITNESS, CURVE, MESSAGE = "epoch", "fitness", "curve", "message"
 """What a trial reports; `fitness` is the best so far, `curve` that of every epoch."""

@@ -22,10 +22,11 @@ from torch import Tensor
 
 from lakesight.models.yolo.architecture import Task
 from lakesight.models.yolo.network import Network
-from lakesight.training.datasets import Pictures
-from lakesight.training.job import TrainJob, open_job_data, start
 from lakesight.training.loop import Callback, Trainer
-from lakesight.training.settings import TrainSettings
+from lakesight.training.settings import LoopSettings
+from lakesight.training.yolo.datasets import Pictures
+from lakesight.training.yolo.job import TrainJob, open_job_data, start
+from lakesight.training.yolo.recipe import YoloRecipe
 from workflows.scenes import Scenes
 
 
@@ -85,7 +86,8 @@ def made(
     def ours() -> float:
         watch = Watch()
         network = start(job, data.train).network
-        Trainer(network, data.train, watch.stop, job, Path(folder), [watch]).fit()
+        recipe = YoloRecipe(network, data.train, watch.stop, job)
+        Trainer(recipe, job, Path(folder), [watch]).fit()
         return watch.seconds
 
     def ceiling() -> float:
@@ -100,7 +102,7 @@ class Watch(Callback):
     seconds = 0.0
     _began = 0.0
 
-    def on_start(self, settings: TrainSettings, folder: Path) -> None:
+    def on_start(self, settings: LoopSettings, folder: Path) -> None:
         """Start the clock."""
         self._began = time.perf_counter()
 

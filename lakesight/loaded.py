@@ -33,10 +33,10 @@ if TYPE_CHECKING:
     from lakesight.evaluation import Evaluation
     from lakesight.exporting.run import Done
     from lakesight.metrics import Bootstrap
-    from lakesight.training.datasets import Task
-    from lakesight.training.lake_truth import LakeLabels
     from lakesight.training.loop import Callback
-    from lakesight.training.sources import Split
+    from lakesight.training.yolo.datasets import Task
+    from lakesight.training.yolo.lake_truth import LakeLabels
+    from lakesight.training.yolo.sources import Split
 
 ONE = (str, Path, bytes, Image.Image, np.ndarray)
 """What one picture is, and a sequence of several is not."""
@@ -153,15 +153,15 @@ def train(
     """Train a YOLO in this process, and return the model, whose folder is `output`.
 
     `settings` are those of `lakesight train`, by the same names: `task`, `size`, `weights`,
-    `epochs` … (`lakesight.training.job.TrainJob`). Called again, it goes on where it was, or is
-    done.
+    `epochs` … (`lakesight.training.yolo.job.TrainJob`). Called again, it goes on where it was, or
+    is done.
     `callbacks` follow it: `lakesight.training.loop.Callback`.
     """
     import torch
 
     from lakesight.training.binding import bind, held
-    from lakesight.training.finishing import finish
-    from lakesight.training.job import TrainJob, fit, followers, open_job_data
+    from lakesight.training.yolo.finishing import finish
+    from lakesight.training.yolo.job import TrainJob, fit, followers, open_job_data
 
     job = validated(TrainJob, {"data": data, **settings})
     if is_s3(output):

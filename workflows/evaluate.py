@@ -26,9 +26,9 @@ from lakesight.models import catalog
 from lakesight.models.base import Frozen, Model, RuntimeName
 from lakesight.models.look import BATCH
 from lakesight.plots import draw_evaluation, draw_samples
-from lakesight.training.datasets import Pictures, Task
-from lakesight.training.lake_truth import LakeLabels
-from lakesight.training.sources import Split, open_data
+from lakesight.training.yolo.datasets import Pictures, Task
+from lakesight.training.yolo.lake_truth import LakeLabels
+from lakesight.training.yolo.sources import Split, open_data
 from workflows.chosen import option
 from workflows.progress import progress
 

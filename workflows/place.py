@@ -12,8 +12,8 @@ from lakesight.errors import UserError
 from lakesight.lake.store import Store
 from lakesight.lake.uris import is_s3
 from lakesight.training.binding import bind, held
-from lakesight.training.job import SETTINGS, STATE, TrainJob
-from lakesight.training.loop import CHECKPOINT, Callback, Progress
+from lakesight.training.loop import CHECKPOINT, SETTINGS, STATE, Callback, Progress
+from lakesight.training.yolo.job import TrainJob
 from workflows.lease import leased
 
 RAY = "ray"

@@ -23,18 +23,9 @@ from actors.pools import Node
 from lakesight.errors import UserError
 from lakesight.lake.uris import is_s3
 from lakesight.training import callbacks as trackers
-from lakesight.training.finishing import finish, model_name
-from lakesight.training.job import (
-    SETTINGS,
-    STATE,
-    Data,
-    TrainJob,
-    fit,
-    followers,
-    open_job_data,
-    start,
-)
-from lakesight.training.loop import BEST, Callback
+from lakesight.training.loop import BEST, SETTINGS, STATE, Callback
+from lakesight.training.yolo.finishing import finish, model_name
+from lakesight.training.yolo.job import Data, TrainJob, fit, followers, open_job_data, start
 from workflows.cluster import check_reachable, cluster
 from workflows.place import RAY, Place, Pushed
 from workflows.progress import Progress, duration, progress

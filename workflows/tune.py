@@ -20,9 +20,9 @@ from actors import trials as tuning
 from actors.pools import Node
 from lakesight.errors import UserError
 from lakesight.lake.uris import is_s3
-from lakesight.training.job import TrainJob, open_job_data, start
 from lakesight.training.search import Space, Tried, checked, default_space, proposed, values_of
 from lakesight.training.trials import Trial, Trials, held
+from lakesight.training.yolo.job import TrainJob, open_job_data, start
 from workflows import tune_results as results
 from workflows.cluster import check_reachable, cluster
 from workflows.progress import Progress, duration, progress

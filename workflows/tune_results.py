@@ -12,10 +12,11 @@ from lakesight.errors import UserError
 from lakesight.files import write_whole
 from lakesight.plots import save
 from lakesight.plots.trials import trials as drawing
-from lakesight.training.finishing import finish
-from lakesight.training.job import SETTINGS, STATE, Data, TrainJob
+from lakesight.training.loop import SETTINGS, STATE
 from lakesight.training.search import Space, values_of, with_values
 from lakesight.training.trials import Trial, Trials, ranked
+from lakesight.training.yolo.finishing import finish
+from lakesight.training.yolo.job import Data, TrainJob
 from workflows.tables import as_json, write_aligned, write_csv
 
 TABLE, DRAWING = "trials.csv", "trials.png"

@@ -10,7 +10,7 @@ from lakesight.evaluation.labels import Labels, null_notes
 from lakesight.evaluation.result import Evaluation, by_kind
 from lakesight.evaluation.truth import kinds_of
 from lakesight.metrics import Bootstrap, ClassEvaluator, MultiLabelEvaluator
-from lakesight.training.datasets import Labelled, Pictures
+from lakesight.training.yolo.datasets import Labelled, Pictures
 
 
 class ClassJudge:

@@ -11,7 +11,7 @@ from lakesight.evaluation.objects import FIELDS, ObjectJudge
 from lakesight.evaluation.result import Evaluation
 from lakesight.metrics import Bootstrap
 from lakesight.schemas import object_fields
-from lakesight.training.datasets import Labelled, Pictures, Task
+from lakesight.training.yolo.datasets import Labelled, Pictures, Task
 
 CLASS_ID = "class_id"
 

@@ -13,7 +13,7 @@ from lakesight.evaluation.truth import truth_of
 from lakesight.metrics import COCO_SIGMAS, Bootstrap, DetectionEvaluator, predictions_from_table
 from lakesight.metrics.objects import Task as Shape
 from lakesight.metrics.rules import keypoint_sigmas
-from lakesight.training.datasets import Labelled, Pictures, Task
+from lakesight.training.yolo.datasets import Labelled, Pictures, Task
 
 SHAPES: dict[Task, tuple[Shape, ...]] = {
     "detect": ("box",),

@@ -14,7 +14,7 @@ from lakesight.lake.reader import Lake
 from lakesight.lake.uris import canonical, is_s3
 from lakesight.metrics import Bootstrap
 from lakesight.metrics.pictures import some
-from lakesight.training.datasets import Labelled, Pictures
+from lakesight.training.yolo.datasets import Labelled, Pictures
 
 
 def evaluate_output(

@@ -10,9 +10,9 @@ from lakesight.metrics import Bootstrap
 from lakesight.models import catalog
 from lakesight.models.base import Model, ModelSpec
 from lakesight.models.look import BATCH, Looking, look_ahead
-from lakesight.training.datasets import Pictures, Task
-from lakesight.training.lake_truth import LakeLabels
-from lakesight.training.sources import Split, open_data
+from lakesight.training.yolo.datasets import Pictures, Task
+from lakesight.training.yolo.lake_truth import LakeLabels
+from lakesight.training.yolo.sources import Split, open_data
 
 OPTIONS: dict[str, Any] = {"score_threshold": 0.001, "iou_threshold": 0.7, "max_detections": 300}
 """Of a detector that is to be judged: average precision wants what is unlikely, too."""

@@ -8,8 +8,8 @@ import numpy.typing as npt
 
 from lakesight.metrics import Truth
 from lakesight.polygons import encode_segmentation
-from lakesight.training.datasets import Labelled, Task
-from lakesight.training.sample import quads_to_xywhr
+from lakesight.training.yolo.datasets import Labelled, Task
+from lakesight.training.yolo.sample import quads_to_xywhr
 
 
 def truth_of(picture: Labelled, task: Task) -> Truth:

@@ -25,8 +25,8 @@ from lakesight.models.yolo.folder import Contract
 from lakesight.scenes import LABELS, generate
 from lakesight.scenes.folder import SceneFolder
 from lakesight.scenes.plan import Plan
-from lakesight.training.datasets import Pictures
-from lakesight.training.sources import Split, open_data
+from lakesight.training.yolo.datasets import Pictures
+from lakesight.training.yolo.sources import Split, open_data
 
 log = logging.getLogger(__name__)
 

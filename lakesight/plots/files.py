@@ -14,8 +14,8 @@ from lakesight.plots.evaluation import confusion_matrix, over_confidence, precis
 from lakesight.plots.labels import label_statistics
 from lakesight.plots.pictures import beside, first_batches, found_on
 from lakesight.plots.style import save
-from lakesight.training.datasets import Pictures
-from lakesight.training.settings import TrainSettings
+from lakesight.training.yolo.datasets import Pictures
+from lakesight.training.yolo.settings import TrainSettings
 
 log = logging.getLogger(__name__)
 

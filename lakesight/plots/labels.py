@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from lakesight.metrics.objects import Floats, Ids
 from lakesight.plots.style import colour, named, new_figure, shown, whole_numbers
-from lakesight.training.datasets import Pictures
+from lakesight.training.yolo.datasets import Pictures
 
 MAX_CLASSES = 30
 """So many classes, the most frequent, are shown."""

@@ -18,9 +18,9 @@ from lakesight.models.base import Image
 from lakesight.models.look import Looking, look
 from lakesight.plots.overlay import draw_picture
 from lakesight.plots.style import new_figure
-from lakesight.training.batches import MASK_REDUCTION, Augmented, Batch, Shuffled, collate
-from lakesight.training.datasets import Dataset, Pictures, Task
-from lakesight.training.settings import TrainSettings
+from lakesight.training.yolo.batches import MASK_REDUCTION, Augmented, Batch, Shuffled, collate
+from lakesight.training.yolo.datasets import Dataset, Pictures, Task
+from lakesight.training.yolo.settings import TrainSettings
 
 MAX_SHOWN = 16
 """Pictures of a batch that are shown."""

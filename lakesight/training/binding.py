@@ -10,7 +10,8 @@ from pydantic import ValidationError
 
 from lakesight.errors import UserError
 from lakesight.files import PART, locked, write_whole
-from lakesight.training.job import SETTINGS, STATE, TrainJob
+from lakesight.training.loop import SETTINGS, STATE
+from lakesight.training.settings import LoopSettings
 
 
 @contextmanager
@@ -27,7 +28,7 @@ def held(folder: Path, shown: str | None = None) -> Iterator[None]:
         yield
 
 
-def bind(job: TrainJob, folder: Path, shown: str | None = None) -> bool:
+def bind(job: LoopSettings, folder: Path, shown: str | None = None) -> bool:
     """Write the settings down, or compare with those that are there; return whether it is done.
 
     `shown` names the folder in errors. Raises UserError where the folder holds a training of other
@@ -37,7 +38,7 @@ def bind(job: TrainJob, folder: Path, shown: str | None = None) -> bool:
     path = folder / STATE / SETTINGS
     given = job.model_dump(mode="json")
     if path.is_file():
-        known = _known(path)
+        known = _known(path, type(job))
         other = [name for name, value in given.items() if known[name] != value]
         if other:
             changes = "; ".join(f"{one}: {known[one]!r}, now {given[one]!r}" for one in other)
@@ -60,10 +61,10 @@ def _check(folder: Path, shown: str | None) -> None:
         raise UserError(f"{shown or folder} is not empty: name a new folder")
 
 
-def _known(path: Path) -> dict[str, Any]:
+def _known(path: Path, kind: type[LoopSettings]) -> dict[str, Any]:
     """Return the settings of a training; those that it is too old to know have their defaults."""
     try:
         written = yaml.safe_load(path.read_text(encoding="utf-8"))
-        return TrainJob.model_validate(written).model_dump(mode="json")
+        return kind.model_validate(written).model_dump(mode="json")
     except (ValidationError, yaml.YAMLError) as error:
         raise UserError(f"{path} is of another version of Lakesight: {error}") from error

@@ -13,9 +13,8 @@ from typing import Any
 
 from lakesight.errors import UserError
 from lakesight.files import whole, write_whole
-from lakesight.training.datasets import Pictures
 from lakesight.training.loop import BEST, Callback, Progress
-from lakesight.training.settings import TrainSettings
+from lakesight.training.settings import LoopSettings
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +27,7 @@ Row = Mapping[str, float]
 class CsvLog(Callback):
     """Writes `results.csv`: one row an epoch, whole after every epoch."""
 
-    def on_start(self, settings: TrainSettings, folder: Path) -> None:
+    def on_start(self, settings: LoopSettings, folder: Path) -> None:
         """Remember the folder."""
         self._path = folder / RESULTS
 
@@ -41,26 +40,12 @@ class CsvLog(Callback):
             writer.writerows(progress.history)
 
 
-class Plots(Callback):
-    """Draws what is about to be seen, and at the end `curves.png`: losses and metrics by epoch.
-
-    What cannot be drawn is a warning.
-    """
-
-    def __init__(self, dataset: Pictures | None = None, *, multi_label: bool = False) -> None:
-        self._dataset, self._multi_label = dataset, multi_label
-
-    def on_start(self, settings: TrainSettings, folder: Path) -> None:
-        """Draw the dataset, unless that was done before."""
-        from lakesight.plots import LABELS, draw_data, spared  # matplotlib takes a while to import
-
-        if self._dataset is not None and not (folder / LABELS).is_file():
-            with spared("what is trained on"):
-                draw_data(self._dataset, settings, folder, multi_label=self._multi_label)
+class Curves(Callback):
+    """Draws at the end `curves.png`: losses and metrics by epoch. A failure is a warning."""
 
     def on_end(self, progress: Progress, folder: Path) -> None:
         """Draw the curves."""
-        from lakesight.plots import curves, save, spared
+        from lakesight.plots import curves, save, spared  # matplotlib takes a while to import
 
         with spared("the curves"):
             save(curves(progress.history), folder / CURVES)
@@ -73,12 +58,12 @@ class Tracker(Callback):
     all rows that are missing there. A subclass says how to begin, send and finish.
     """
 
-    _start: tuple[TrainSettings, Path]
+    _start: tuple[LoopSettings, Path]
     _last_epoch: int | None = None
     """The last epoch that is there; None until it has begun."""
     _is_failing = False
 
-    def begin(self, settings: TrainSettings, folder: Path) -> int:
+    def begin(self, settings: LoopSettings, folder: Path) -> int:
         """Begin, or take up what was begun for this folder; return the last epoch that is there."""
         raise NotImplementedError
 
@@ -101,7 +86,7 @@ class Tracker(Callback):
         except Exception as failure:
             self._warn(failure, is_end=True)
 
-    def on_start(self, settings: TrainSettings, folder: Path) -> None:
+    def on_start(self, settings: LoopSettings, folder: Path) -> None:
         """Begin."""
         self._start, self._last_epoch, self._is_failing = (settings, folder), None, False
         self._catch_up(())
@@ -148,7 +133,7 @@ class TensorBoard(Tracker):
         except ImportError as error:
             raise UserError("TensorBoard needs pip install 'lakesight[tracking]'") from error
 
-    def begin(self, settings: TrainSettings, folder: Path) -> int:
+    def begin(self, settings: LoopSettings, folder: Path) -> int:
         """Open an event file, beside those of before.
 
         A kill may have left the newest row in part: it is to be written again, in its stead.
@@ -204,7 +189,7 @@ class MLflow(Tracker):
         self._mlflow: Any = mlflow
         self._experiment, self._run_name = experiment, run_name
 
-    def begin(self, settings: TrainSettings, folder: Path) -> int:
+    def begin(self, settings: LoopSettings, folder: Path) -> int:
         """Start a run, or take up the one that the folder names."""
         self._client = self._mlflow.MlflowClient()
         file = folder / "mlflow_run_id"

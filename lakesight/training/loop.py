@@ -2,34 +2,82 @@
 
 import logging
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from copy import deepcopy
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, Protocol
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from lakesight.errors import UserError
 from lakesight.files import whole
-from lakesight.models.yolo.network import Network
-from lakesight.models.yolo.outputs import Logits
 from lakesight.training import optimizing, ranks
-from lakesight.training.batches import Batch, loader, resized
-from lakesight.training.datasets import Dataset
-from lakesight.training.losses import Predictions, classification_loss, detection_losses
-from lakesight.training.settings import TrainSettings
+from lakesight.training.settings import LoopSettings
 
 log = logging.getLogger(__name__)
 
+STATE = "training"
+"""Folder in a model folder that holds what its training left: checkpoints, curves, plots."""
+SETTINGS = "settings.yaml"
 CHECKPOINT = "last.pt"
 BEST = "best.pt"
-Evaluate = Callable[[Network], Mapping[str, float]]
-"""Returns the metrics of a network; `fitness` is what is to be as large as possible."""
+
+
+class Losses(NamedTuple):
+    """Of one batch."""
+
+    parts: dict[str, Tensor]
+    """Weighted means over the batch; their sum is what to make small."""
+    num_examples: int
+    """Examples in the batch."""
+
+
+class Batches(Protocol):
+    """One process' share of an epoch's batches."""
+
+    def __len__(self) -> int:
+        """Return how many there are, the same for every process."""
+        ...
+
+    def __iter__(self) -> Iterator[Any]:
+        """Yield them."""
+        ...
+
+
+class Epochs(Protocol):
+    """What draws the batches: another order in every epoch."""
+
+    epoch: int
+
+
+class Recipe(Protocol):
+    """A family's part of a training: what learns, from what, and how good it has become."""
+
+    network: nn.Module
+    """On its device; what is to stay as it is needs no gradient."""
+    device: torch.device
+    labels: tuple[str, ...]
+    """What the network tells apart: a training does not go on with others."""
+    num_examples: int
+
+    def batches(self, rank: int, num_ranks: int) -> tuple[Batches, Epochs]:
+        """Return one process' batches, and what to tell the epoch."""
+        ...
+
+    def set_train(self) -> None:
+        """Put what learns into training mode, and what is frozen into evaluation."""
+        ...
+
+    def losses(self, model: nn.Module, batch: Any, step: int) -> Losses:
+        """Run `model`, the network or what shares its gradients, on batch number `step`."""
+        ...
+
+    def evaluate(self) -> Mapping[str, float]:
+        """Judge the network as it is; `fitness` is what is to be as large as possible."""
+        ...
 
 
 @dataclass
@@ -47,7 +95,7 @@ class Progress:
 class Callback:
     """What may follow a training, in its first process. Every method may be left out."""
 
-    def on_start(self, settings: TrainSettings, folder: Path) -> None:
+    def on_start(self, settings: LoopSettings, folder: Path) -> None:
         """Follow the start of a training, or its going on."""
 
     def on_step(self, epoch: int, step: int, num_steps: int, losses: Mapping[str, float]) -> None:
@@ -64,47 +112,34 @@ class Callback:
 
 
 class Trainer:
-    """Trains one network on one dataset, and keeps everything in one folder.
+    """Trains by a recipe, and keeps everything in one folder.
 
-    In a process group, every process has one of these, and sees its share of the pictures.
+    In a process group, every process has one of these, and sees its share of the examples.
     """
 
     def __init__(
         self,
-        network: Network,
-        dataset: Dataset,
-        evaluate: Evaluate,
-        settings: TrainSettings,
+        recipe: Recipe,
+        settings: LoopSettings,
         folder: Path,
         callbacks: Sequence[Callback] = (),
-        device: torch.device | None = None,
     ) -> None:
-        self.settings, self.folder, self.evaluate = settings, folder, evaluate
+        self.recipe, self.settings, self.folder = recipe, settings, folder
         self.callbacks = callbacks
         self.rank, self.num_ranks = ranks.place()
-        self.device = device or torch.device("cpu")
-        # channels last: convolutions are a fifth faster on CPUs, and more on GPUs
-        self.network = network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.ema = deepcopy(network).eval().requires_grad_(requires_grad=False)
-        kind = network.architecture
-        self.batches, self.sampler = loader(
-            dataset,
-            kind.task,
-            settings,
-            self.rank,
-            self.num_ranks,
-            multi_label=kind.multi_label,
-        )
-        self.labels, self.num_pictures = dataset.labels, len(dataset)
-        optimizing.freeze(network, settings.freeze)
-        self.optimizer = optimizing.optimizer_of(network, settings)
+        self.network, self.device = recipe.network, recipe.device
+        self.batches, self.sampler = recipe.batches(self.rank, self.num_ranks)
+        self.mean = optimizing.RunningMean(self.network, settings.ema_decay)
+        self.optimizer = optimizing.optimizer_of(self.network, settings)
         self.accumulate = max(
             1, round(settings.nominal_batch / (settings.batch_size * self.num_ranks))
         )
         self.progress = Progress()
         self.num_steps = 0
         self.num_updates = 0
-        self.model: nn.Module = DistributedDataParallel(network) if self.num_ranks > 1 else network
+        self.model: nn.Module = self.network
+        if self.num_ranks > 1:
+            self.model = DistributedDataParallel(self.network)
 
     def fit(self) -> Progress:
         """Train to the end, from where `resume` left it; return how it went."""
@@ -136,8 +171,9 @@ class Trainer:
     def resume(self) -> bool:
         """Go on from the folder's checkpoint; return whether there is one.
 
-        The number of pictures and of processes may be another one. Raises UserError where the
-        classes are others, and where the processes see different checkpoints.
+        The network is as it was at the start: a checkpoint has only what learns. The number of
+        examples and of processes may be another one. Raises UserError where the classes are others,
+        and where the processes see different checkpoints.
         """
         path = self.folder / CHECKPOINT
         if is_there := path.is_file():
@@ -151,16 +187,17 @@ class Trainer:
         return is_there
 
     def _load(self, state: Mapping[str, Any]) -> None:
-        known = tuple(state.get("labels", self.labels))
-        if known != self.labels:
+        labels, num_examples = self.recipe.labels, self.recipe.num_examples
+        known = tuple(state["labels"])
+        if known != labels:
             raise UserError(
                 f"{self.folder} has been trained on the classes {', '.join(known)}, now they are "
-                f"{', '.join(self.labels)}: take the same ones, or name a new output"
+                f"{', '.join(labels)}: take the same ones, or name a new output"
             )
-        if (count := state.get("num_pictures", self.num_pictures)) != self.num_pictures:
-            log.warning("going on with %d pictures, it were %d", self.num_pictures, count)
-        self.network.load_state_dict(state["network"])
-        self.ema.load_state_dict(state["ema"])
+        if (count := state["num_examples"]) != num_examples:
+            log.warning("going on with %d examples, it were %d", num_examples, count)
+        optimizing.put(self.mean.live, state["network"])
+        optimizing.put(self.mean.values, state["mean"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.num_steps, self.num_updates = state["num_steps"], state["num_updates"]
         self.progress = Progress(**state["progress"])
@@ -172,9 +209,8 @@ class Trainer:
         return self.progress.epoch - self.progress.best_epoch >= self.settings.patience
 
     def _epoch(self) -> dict[str, float]:
-        """Look at the pictures once; return the mean losses of all processes."""
-        self.model.train()
-        optimizing.keep_still(self.network, self.settings.freeze)
+        """Look at the examples once; return the mean losses of all processes."""
+        self.recipe.set_train()
         self.sampler.epoch = self.progress.epoch
         sums: dict[str, float] = {}
         num_batches = len(self.batches)
@@ -200,14 +236,9 @@ class Trainer:
         model = self.model
         return model.no_sync() if isinstance(model, DistributedDataParallel) else nullcontext()
 
-    def _step(self, batch: Batch) -> dict[str, float]:
+    def _step(self, batch: Any) -> dict[str, float]:
         """Add the gradients of one batch; return its losses."""
-        batch = self._sized(batch.to(self.device))
-        images = (batch.images.float() / 255).contiguous(memory_format=torch.channels_last)
-        enabled = self.settings.precision == "bf16"
-        with torch.autocast(images.device.type, torch.bfloat16, enabled=enabled):
-            raw = self.model(images)
-        parts = self._losses(raw, batch)
+        parts, num_examples = self.recipe.losses(self.model, batch, self.num_steps)
         total = torch.stack(list(parts.values())).sum()
         if not total.isfinite():
             raise UserError(
@@ -215,24 +246,10 @@ class Trainer:
                 f"{', '.join(f'{name} {part.item():.3g}' for name, part in parts.items())}. Lower "
                 "the learning rate, use precision f32, or look for broken labels"
             )
-        # a sum over all pictures: DDP gives the mean of the workers'
-        (total * len(images) * self.num_ranks).backward()  # type: ignore[no-untyped-call]  # torch's own gap
+        # a sum over all examples: DDP gives the mean of the workers'
+        (total * num_examples * self.num_ranks).backward()  # type: ignore[no-untyped-call]  # torch's own gap
         self.num_steps += 1
         return {name: float(part.detach()) for name, part in parts.items()}
-
-    def _losses(self, raw: Any, batch: Batch) -> dict[str, Tensor]:
-        if isinstance(raw, Logits):
-            return {"classes": classification_loss(raw.classes.float(), batch.class_ids)}
-        return detection_losses(Predictions.of(raw), batch.truth, self.settings.loss)
-
-    def _sized(self, batch: Batch) -> Batch:
-        """Return the batch at this step's image size, which `multi_scale` draws."""
-        settings = self.settings
-        if not settings.multi_scale:
-            return batch
-        rng = np.random.default_rng([settings.seed, self.num_steps])
-        factor = rng.uniform(1 - settings.multi_scale, 1 + settings.multi_scale)
-        return resized(batch, max(32, round(settings.image_size * factor / 32) * 32))
 
     def _update(self) -> None:
         """Move the weights, and the running mean after them."""
@@ -245,16 +262,19 @@ class Trainer:
         self.optimizer.step()
         self.optimizer.zero_grad()
         self.num_updates += 1
-        optimizing.follow(self.ema, self.network, self.settings.ema_decay, self.num_updates)
+        self.mean.follow(self.num_updates)
 
     def _validate(self, row: dict[str, float]) -> None:
         """Measure the running mean, and write it down where it is the best so far."""
-        metrics = self.evaluate(self.ema) if self.rank == 0 else {}
+        metrics: Mapping[str, float] = {}
+        if self.rank == 0:
+            with self.mean.shown():
+                metrics = self.recipe.evaluate()
         self.progress.history.append(row | dict(metrics))
         if self.rank == 0 and metrics["fitness"] > self.progress.best_fitness:
             self.progress.best_fitness = metrics["fitness"]
             self.progress.best_epoch = self.progress.epoch
-            _save(self.folder / BEST, {"network": self.ema.state_dict()})
+            _save(self.folder / BEST, {"network": self.mean.values})
         if self.rank == 0:
             self._checkpoint()
         # all are to end at the same epoch
@@ -262,14 +282,14 @@ class Trainer:
 
     def _checkpoint(self) -> None:
         state = {
-            "network": self.network.state_dict(),
-            "ema": self.ema.state_dict(),
+            "network": self.mean.live,
+            "mean": self.mean.values,
             "optimizer": self.optimizer.state_dict(),
             "num_steps": self.num_steps,
             "num_updates": self.num_updates,
             "progress": asdict(self.progress),
-            "labels": list(self.labels),
-            "num_pictures": self.num_pictures,
+            "labels": list(self.recipe.labels),
+            "num_examples": self.recipe.num_examples,
         }
         _save(self.folder / CHECKPOINT, state)
 

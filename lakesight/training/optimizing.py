@@ -1,12 +1,13 @@
 """How weights move: which of them decay, how fast they learn when, and their running mean."""
 
 import math
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from lakesight.models.yolo.network import Network
-from lakesight.training.settings import TrainSettings
+from lakesight.training.settings import LoopSettings
 
 EMA_RAMP = 2000
 """Updates in which the running mean's decay rises to its value."""
@@ -15,7 +16,7 @@ BIAS_WARMUP = {"sgd": 0.1, "adamw": 0.0}
 gradient."""
 
 
-def optimizer_of(network: Network, settings: TrainSettings) -> torch.optim.Optimizer:
+def optimizer_of(network: nn.Module, settings: LoopSettings) -> torch.optim.Optimizer:
     """Return the optimizer: decay for weights only, and biases apart for their warm-up."""
     weights: list[nn.Parameter] = []
     others: list[nn.Parameter] = []
@@ -38,7 +39,7 @@ def optimizer_of(network: Network, settings: TrainSettings) -> torch.optim.Optim
     return torch.optim.SGD(groups, settings.learning_rate, settings.momentum, nesterov=True)
 
 
-def set_rates(optimizer: torch.optim.Optimizer, settings: TrainSettings, epochs: float) -> None:
+def set_rates(optimizer: torch.optim.Optimizer, settings: LoopSettings, epochs: float) -> None:
     """Set the learning rates that are right after so many epochs."""
     cosine = (1 + math.cos(math.pi * min(1.0, epochs / settings.epochs))) / 2
     rate = settings.learning_rate * (settings.final_factor + (1 - settings.final_factor) * cosine)
@@ -48,22 +49,59 @@ def set_rates(optimizer: torch.optim.Optimizer, settings: TrainSettings, epochs:
         group["lr"] = start + warm * (rate - start)
 
 
-def follow(mean: nn.Module, network: nn.Module, decay: float, num_updates: int) -> None:
-    """Move a running mean after the weights, which have been updated so many times."""
-    decay *= 1 - math.exp(-num_updates / EMA_RAMP)
-    now = network.state_dict()
-    for name, value in mean.state_dict().items():
-        if value.is_floating_point():
-            value.lerp_(now[name].detach(), 1 - decay)
+def learning(network: nn.Module) -> dict[str, Tensor]:
+    """Return the tensors that a training changes, by name: they are the network's own.
+
+    Weights with a gradient, and what the modules that have such weights keep beside them (the
+    statistics of a normalisation). What is frozen is neither.
+    """
+    found: dict[str, Tensor] = {}
+    for path, module in network.named_modules():
+        own = dict(module.named_parameters(recurse=False))
+        learns = {name for name, weight in own.items() if weight.requires_grad}
+        kept = dict(module.named_buffers(recurse=False)) if learns else {}
+        for name, tensor in {**{name: own[name] for name in learns}, **kept}.items():
+            found[f"{path}.{name}".lstrip(".")] = tensor
+    saved = network.state_dict()
+    return {name: found[name].detach() for name in saved if name in found}
 
 
-def freeze(network: Network, num_layers: int) -> None:
-    """Keep the weights of the first layers as they are."""
-    for layer in list(network.model)[:num_layers]:
-        layer.requires_grad_(requires_grad=False)
+@torch.no_grad()
+def put(into: Mapping[str, Tensor], values: Mapping[str, Tensor]) -> None:
+    """Write tensors into others of the same names."""
+    for name, tensor in into.items():
+        tensor.copy_(values[name])
 
 
-def keep_still(network: Network, num_layers: int) -> None:
-    """Keep the statistics of the first layers as they are, too."""
-    for layer in list(network.model)[:num_layers]:
-        layer.eval()
+class RunningMean:
+    """The mean of the weights over a training's last updates: less noisy than they are."""
+
+    def __init__(self, network: nn.Module, decay: float) -> None:
+        self.network, self.decay = network, decay
+        self.live = learning(network)
+        """The network's own tensors."""
+        self.values = {name: tensor.clone() for name, tensor in self.live.items()}
+
+    @torch.no_grad()
+    def follow(self, num_updates: int) -> None:
+        """Move after the weights, which have been updated so many times."""
+        decay = self.decay * (1 - math.exp(-num_updates / EMA_RAMP))
+        for name, now in self.live.items():
+            if now.is_floating_point():
+                self.values[name].lerp_(now, 1 - decay)
+            else:
+                self.values[name].copy_(now)
+
+    @contextmanager
+    def shown(self) -> Iterator[None]:
+        """Have the network be the mean, in evaluation, for as long as the context lasts."""
+        now = {name: tensor.clone() for name, tensor in self.live.items()}
+        modes = {module: module.training for module in self.network.modules()}
+        put(self.live, self.values)
+        self.network.eval()
+        try:
+            yield
+        finally:
+            put(self.live, now)
+            for module, mode in modes.items():
+                module.training = mode

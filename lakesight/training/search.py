@@ -15,7 +15,7 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from lakesight.errors import UserError
 from lakesight.models.base import Frozen
-from lakesight.training.datasets import Task
+from lakesight.training.yolo.datasets import Task
 
 Values = Mapping[str, float]
 Settings = TypeVar("Settings", bound=BaseModel)

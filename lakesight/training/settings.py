@@ -1,16 +1,14 @@
-"""What a training is: the data, the network, the schedule. Written beside the weights."""
+"""How a training goes, whatever is trained. Written beside the weights."""
 
 from typing import Literal
 
 from pydantic import Field
 
 from lakesight.models.base import Frozen
-from lakesight.training.augment import Augmentation
-from lakesight.training.losses import LossWeights
 
 
-class TrainSettings(Frozen):
-    """How long, how fast, and with what pictures to train."""
+class LoopSettings(Frozen):
+    """How long and how fast to train."""
 
     epochs: int = Field(default=100, ge=1)
     """Times that the pictures are looked at; the few that fill no whole batch of a worker are left
@@ -19,8 +17,6 @@ class TrainSettings(Frozen):
     """Pictures of one step of one worker."""
     nominal_batch: int = Field(default=64, ge=1)
     """Gradients of so many pictures are added up before the weights move."""
-    image_size: int = Field(default=640, ge=32, multiple_of=32)
-    """Side of the square that the network sees, in pixels."""
     optimizer: Literal["sgd", "adamw"] = "sgd"
     learning_rate: float = Field(default=0.01, gt=0)
     """At its height, after the warm-up."""
@@ -32,16 +28,10 @@ class TrainSettings(Frozen):
     """Of convolutions and matrices; biases and normalisations have none."""
     warmup_epochs: float = Field(default=3.0, ge=0)
     """In which learning rates rise from 0 (with sgd those of biases fall from a tenth)."""
-    close_mosaic: int = Field(default=10, ge=0)
-    """So many last epochs show whole pictures only: no mosaic, mixup or copy-paste."""
     patience: int = Field(default=100, ge=1)
     """Training ends early after so many epochs without a better one."""
     precision: Literal["f32", "bf16"] = "f32"
     """Arithmetic of the forward pass; bf16 is faster on GPUs and recent CPUs."""
-    multi_scale: float = Field(default=0.0, ge=0, lt=1)
-    """Largest relative change of the image size, drawn anew for every step."""
-    freeze: int = Field(default=0, ge=0)
-    """So many first layers keep their weights."""
     ema_decay: float = Field(default=0.9999, ge=0, lt=1)
     """Of the running mean of the weights, which is what is validated and kept."""
     max_gradient: float = Field(default=10.0, gt=0)
@@ -49,5 +39,3 @@ class TrainSettings(Frozen):
     seed: int = 0
     num_readers: int = Field(default=0, ge=0)
     """Processes that read pictures beside the one that trains."""
-    augmentation: Augmentation = Augmentation()
-    loss: LossWeights = LossWeights()

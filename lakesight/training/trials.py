@@ -17,8 +17,8 @@ from pydantic import ValidationError
 from lakesight.errors import UserError
 from lakesight.files import LOCK, locked, write_whole
 from lakesight.models.base import Frozen
-from lakesight.training.job import STATE, TrainJob
-from lakesight.training.loop import BEST, CHECKPOINT
+from lakesight.training.loop import BEST, CHECKPOINT, STATE
+from lakesight.training.yolo.job import TrainJob
 
 TUNING = "tuning.yaml"
 TRIALS = "trials"

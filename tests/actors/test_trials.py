@@ -10,8 +10,8 @@ from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import Searcher
 
 from actors.trials import Proposals, asha, train
-from lakesight.training.job import TrainJob
 from lakesight.training.trials import Trial, Trials
+from lakesight.training.yolo.job import TrainJob
 
 JOB = TrainJob(data="scenes/", epochs=3)
 

@@ -10,8 +10,8 @@ from lakesight.evaluation import OPTIONS, evaluate
 from lakesight.models import catalog
 from lakesight.models.base import ModelCard
 from lakesight.models.yolo.folder import Contract
-from lakesight.training.job import TrainJob
-from lakesight.training.sources import open_data
+from lakesight.training.yolo.job import TrainJob
+from lakesight.training.yolo.sources import open_data
 from workflows.scenes import Scenes
 
 CARDS = starter.cards()

@@ -7,7 +7,8 @@ import pytest
 
 from lakesight.errors import UserError
 from lakesight.lake.store import Store
-from lakesight.training.job import SETTINGS, STATE, TrainJob
+from lakesight.training.loop import SETTINGS, STATE
+from lakesight.training.yolo.job import TrainJob
 from workflows.lease import leased
 from workflows.place import LEASE, Place
 

@@ -18,8 +18,8 @@ from lakesight.lake.store import Store
 from lakesight.models import catalog
 from lakesight.models.yolo import folder as model_folder
 from lakesight.training.binding import bind
-from lakesight.training.job import STATE, TrainJob, fit, open_job_data
-from lakesight.training.loop import CHECKPOINT
+from lakesight.training.loop import CHECKPOINT, STATE
+from lakesight.training.yolo.job import TrainJob, fit, open_job_data
 from tests.annotating import run, start
 from workflows.scenes import Scenes
 from workflows.train import Train
@@ -173,7 +173,7 @@ def test_a_bad_file_is_refused(tmp_path: Path, text: str, message: str) -> None:
 
 
 def test_weights_of_other_classes_give_a_new_head(scenes: Path, tmp_path: Path) -> None:
-    from lakesight.training.job import start as begin
+    from lakesight.training.yolo.job import start as begin
 
     first = job(scenes, epochs=1)
     data = open_job_data(first)
@@ -214,7 +214,7 @@ def test_weights_of_other_classes_give_a_new_head(scenes: Path, tmp_path: Path) 
 
 def test_a_licence_that_is_not_accepted_stops_a_training(scenes: Path, tmp_path: Path) -> None:
     first = job(scenes)
-    from lakesight.training.job import start as begin
+    from lakesight.training.yolo.job import start as begin
 
     network = begin(first, open_job_data(first).train).network
     model_folder.save(

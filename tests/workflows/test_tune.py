@@ -17,9 +17,9 @@ from actors.pools import Node
 from lakesight.errors import UserError
 from lakesight.files import LOCK
 from lakesight.models import catalog
-from lakesight.training.job import STATE, TrainJob
-from lakesight.training.loop import CHECKPOINT
+from lakesight.training.loop import CHECKPOINT, STATE
 from lakesight.training.search import default_space
+from lakesight.training.yolo.job import TrainJob
 from tests import yolo_folders
 from tests.annotating import start
 from tests.documented import documented

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from pydantic import BaseModel, ValidationError
 
 from lakesight.errors import UserError
-from lakesight.training.datasets import Split
+from lakesight.training.yolo.datasets import Split
 
 Wanted = Literal["captions", "questions"]
 

@@ -15,7 +15,7 @@ from lakesight.metrics import Task as Shape
 from lakesight.models import catalog
 from lakesight.models.look import look
 from lakesight.models.yolo.architecture import Task
-from lakesight.training.sources import open_data
+from lakesight.training.yolo.sources import open_data
 from tests.coco_data import reference
 from tests.yolo_folders import LABELS
 

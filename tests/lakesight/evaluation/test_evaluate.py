@@ -26,9 +26,9 @@ from lakesight.models.look import look
 from lakesight.models.yolo.architecture import Task
 from lakesight.models.yolo.reading import OUTPUTS
 from lakesight.schemas import CAPTIONS, CLASSES, detection_type
-from lakesight.training.datasets import Labelled, Pictures
-from lakesight.training.folders import open_folders
-from lakesight.training.sources import open_data
+from lakesight.training.yolo.datasets import Labelled, Pictures
+from lakesight.training.yolo.folders import open_folders
+from lakesight.training.yolo.sources import open_data
 from tests import yolo_folders
 from tests.yolo_folders import LABELS
 

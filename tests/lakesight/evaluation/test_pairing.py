@@ -14,8 +14,8 @@ import lakesight
 from lakesight.errors import UserError
 from lakesight.evaluation import Evaluation, evaluate_output
 from lakesight.metrics import DetectionResult
-from lakesight.training.datasets import Pictures
-from lakesight.training.sources import open_data
+from lakesight.training.yolo.datasets import Pictures
+from lakesight.training.yolo.sources import open_data
 from tests.outputs import LABELS, row, write_output, write_pictures
 
 NAMES = ["a.jpg", "b.jpg", "c d.jpg", "broken.jpg"]

@@ -5,7 +5,7 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
 from lakesight.plots import label_statistics
-from lakesight.training.datasets import Labelled, Pictures
+from lakesight.training.yolo.datasets import Labelled, Pictures
 
 
 def labelled(size_wh: tuple[int, int], ids: list[int], boxes: list[list[float]]) -> Labelled:

@@ -30,10 +30,10 @@ from lakesight.plots import (
 from lakesight.plots.overlay import draw_picture
 from lakesight.plots.style import colour
 from lakesight.schemas import detection_type
-from lakesight.training.augment import Augmentation
-from lakesight.training.batches import Augmented, Key
-from lakesight.training.datasets import Labelled, Pictures, Task
-from lakesight.training.settings import TrainSettings
+from lakesight.training.yolo.augment import Augmentation
+from lakesight.training.yolo.batches import Augmented, Key
+from lakesight.training.yolo.datasets import Labelled, Pictures, Task
+from lakesight.training.yolo.settings import TrainSettings
 
 LABELS = ("cat", "dog")
 BOX = [[20.0, 10.0, 60.0, 40.0]]

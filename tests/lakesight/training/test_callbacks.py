@@ -20,10 +20,11 @@ import torch
 
 from lakesight.errors import UserError
 from lakesight.models.yolo.network import build_network
-from lakesight.training.callbacks import CsvLog, MLflow, Plots, TensorBoard
+from lakesight.training.callbacks import CsvLog, Curves, MLflow, TensorBoard
 from lakesight.training.loop import Callback, Progress, Trainer
-from lakesight.training.sample import Sample
-from lakesight.training.settings import TrainSettings
+from lakesight.training.yolo.recipe import YoloRecipe
+from lakesight.training.yolo.sample import Sample
+from lakesight.training.yolo.settings import TrainSettings
 from tests.documented import documented
 
 SIDE = 32
@@ -66,7 +67,8 @@ def train(folder: Path, epochs: int, *callbacks: Callback) -> Progress:
         epoch = trainer.progress.epoch
         return {"classes/top1": epoch / 8, "fitness": epoch / 8}
 
-    trainer = Trainer(network, Coloured(), judge, settings, folder, callbacks)
+    recipe = YoloRecipe(network, Coloured(), judge, settings)
+    trainer = Trainer(recipe, settings, folder, callbacks)
     trainer.resume()
     with contextlib.suppress(KeyboardInterrupt):
         trainer.fit()
@@ -93,7 +95,7 @@ def test_the_callback_of_the_docs_works(tmp_path: Path) -> None:
 
 
 def test_the_curves_are_drawn_at_the_end(tmp_path: Path) -> None:
-    train(tmp_path, 2, Plots())
+    train(tmp_path, 2, Curves())
     assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
     assert not list(tmp_path.glob("*.part"))
 
@@ -183,7 +185,7 @@ def test_mlflow_goes_on_with_its_run(server: str, tmp_path: Path) -> None:
     train(tmp_path, 4, Kill(2), MLflow("resumed"))
     first = (tmp_path / "mlflow_run_id").read_text()
     assert MlflowClient(server).get_run(first).info.status == "FAILED"
-    done = train(tmp_path, 4, CsvLog(), Plots(), MLflow("resumed"))
+    done = train(tmp_path, 4, CsvLog(), Curves(), MLflow("resumed"))
     assert (tmp_path / "mlflow_run_id").read_text() == first
 
     client = MlflowClient(server)

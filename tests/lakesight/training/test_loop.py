@@ -13,10 +13,11 @@ from lakesight import scenes
 from lakesight.errors import UserError
 from lakesight.models.yolo.architecture import Task
 from lakesight.models.yolo.network import Network, build_network
-from lakesight.training.augment import Augmentation
-from lakesight.training.loop import Callback, Progress, Trainer
-from lakesight.training.sample import InstanceMap, Sample, xywhr_to_quads
-from lakesight.training.settings import TrainSettings
+from lakesight.training.loop import BEST, Callback, Progress, Trainer
+from lakesight.training.yolo.augment import Augmentation
+from lakesight.training.yolo.recipe import YoloRecipe
+from lakesight.training.yolo.sample import InstanceMap, Sample, xywhr_to_quads
+from lakesight.training.yolo.settings import TrainSettings
 
 SIDE = 96
 PLAIN = Augmentation(mosaic=0)
@@ -92,7 +93,9 @@ def trainer(task: Task, folder: Path, epochs: int, stop_after: int | None = None
             if made.progress.epoch == stop_after:
                 raise KeyboardInterrupt
 
-    made = Trainer(tiny(task), Generated(task), evaluate, settings(epochs), folder, [Kill()])
+    chosen = settings(epochs)
+    recipe = YoloRecipe(tiny(task), Generated(task), evaluate, chosen)
+    made = Trainer(recipe, chosen, folder, [Kill()])
     return made
 
 
@@ -129,7 +132,8 @@ def rates(folder: Path, epochs: int, num_pictures: int, batch_size: int) -> list
                 raise KeyboardInterrupt
 
     data = Generated("classify", num_pictures)
-    made = Trainer(tiny("classify"), data, lambda _: {"fitness": 1.0}, chosen, folder, [Kill()])
+    recipe = YoloRecipe(tiny("classify"), data, lambda _: {"fitness": 1.0}, chosen)
+    made = Trainer(recipe, chosen, folder, [Kill()])
     made.resume()
     with suppress(KeyboardInterrupt):
         made.fit()
@@ -149,7 +153,8 @@ def test_other_classes_are_refused(tmp_path: Path) -> None:
     other = Generated("classify")
     other.labels = (*scenes.LABELS[1:], scenes.LABELS[0])
     chosen = settings(2)
-    made = Trainer(tiny("classify"), other, lambda _: {"fitness": 1.0}, chosen, tmp_path)
+    recipe = YoloRecipe(tiny("classify"), other, lambda _: {"fitness": 1.0}, chosen)
+    made = Trainer(recipe, chosen, tmp_path)
     with pytest.raises(UserError, match=f"trained on the classes {scenes.LABELS[0]}, "):
         made.resume()
 
@@ -177,7 +182,8 @@ def test_every_callback_hears_of_the_failure_that_was_first(
     listener = Listener()
     data, chosen = Generated("classify"), settings(1)
     callbacks = [Loud(), listener]
-    made = Trainer(tiny("classify"), data, lambda _: {"fitness": 1}, chosen, tmp_path, callbacks)
+    recipe = YoloRecipe(tiny("classify"), data, lambda _: {"fitness": 1}, chosen)
+    made = Trainer(recipe, chosen, tmp_path, callbacks)
     with pytest.raises(RuntimeError, match="the first"):
         made.fit()
     assert str(listener.heard) == "the first"
@@ -195,8 +201,12 @@ def test_a_loss_that_is_no_number_ends_the_training(tmp_path: Path) -> None:
 def test_frozen_layers_stay_as_they_are(tmp_path: Path) -> None:
     network, chosen = tiny("detect"), settings(1).model_copy(update={"freeze": 5})
     before = {name: value.clone() for name, value in network.state_dict().items()}
-    Trainer(network, Generated("detect"), lambda _: {"fitness": 1.0}, chosen, tmp_path).fit()
+    recipe = YoloRecipe(network, Generated("detect"), lambda _: {"fitness": 1.0}, chosen)
+    Trainer(recipe, chosen, tmp_path).fit()
     after = network.state_dict()
     frozen = [name for name in before if int(name.split(".")[1]) < 5]
     assert all(torch.equal(before[name], after[name]) for name in frozen)
     assert any(not torch.equal(before[name], after[name]) for name in before)
+    best = torch.load(tmp_path / BEST, weights_only=True)["network"]
+    assert best
+    assert not set(best) & set(frozen), "what is frozen is not written again"

@@ -12,8 +12,9 @@ from torch import nn
 from lakesight.errors import UserError
 from lakesight.models.yolo.network import Network, build_network
 from lakesight.training.loop import CHECKPOINT, Trainer
-from lakesight.training.sample import Sample
-from lakesight.training.settings import TrainSettings
+from lakesight.training.yolo.recipe import YoloRecipe
+from lakesight.training.yolo.sample import Sample
+from lakesight.training.yolo.settings import TrainSettings
 
 SIDE = 32
 Row = dict[str, float]
@@ -57,7 +58,8 @@ def trained(folder: Path, batch_size: int) -> tuple[Row, dict[str, torch.Tensor]
         final_factor=1,
         max_gradient=1e6,
     )
-    trainer = Trainer(plain(), Coloured(), lambda _: {"fitness": 1.0}, settings, folder)
+    recipe = YoloRecipe(plain(), Coloured(), lambda _: {"fitness": 1.0}, settings)
+    trainer = Trainer(recipe, settings, folder)
     trainer.resume()
     (row,) = trainer.fit().history
     return row, trainer.network.state_dict()

@@ -10,11 +10,12 @@ import pytest
 import torch
 
 from lakesight.models.yolo.network import Network, build_network
-from lakesight.training.augment import Augmentation
 from lakesight.training.loop import BEST, Callback, Progress, Trainer
 from lakesight.training.optimizing import EMA_RAMP
-from lakesight.training.sample import Sample
-from lakesight.training.settings import TrainSettings
+from lakesight.training.yolo.augment import Augmentation
+from lakesight.training.yolo.recipe import YoloRecipe
+from lakesight.training.yolo.sample import Sample
+from lakesight.training.yolo.settings import TrainSettings
 
 SIDE = 64
 Weights = dict[str, torch.Tensor]
@@ -50,12 +51,12 @@ def trainer(
         return {"fitness": fitness[made.progress.epoch - 1]}
 
     callbacks = [callback] if callback else []
-    made = Trainer(network, Coloured(), judge, settings, folder, callbacks)
+    made = Trainer(YoloRecipe(network, Coloured(), judge, settings), settings, folder, callbacks)
     return made
 
 
-def copied(network: Network) -> Weights:
-    return {name: value.clone() for name, value in network.state_dict().items()}
+def copied(values: Weights) -> Weights:
+    return {name: value.clone() for name, value in values.items()}
 
 
 def test_it_ends_early_when_it_gets_no_better(tmp_path: Path) -> None:
@@ -71,8 +72,8 @@ class Means(Callback):
         self.weights: list[Weights] = []
 
     def on_epoch(self, progress: Progress) -> None:
-        self.means.append(copied(self.trainer.ema))
-        self.weights.append(copied(self.trainer.network))
+        self.means.append(copied(self.trainer.mean.values))
+        self.weights.append(copied(self.trainer.network.state_dict()))
 
     trainer: Trainer
 
@@ -80,7 +81,7 @@ class Means(Callback):
 def test_the_best_epochs_running_mean_is_kept(tmp_path: Path) -> None:
     follower = Means()
     follower.trainer = trainer(tmp_path, (0.1, 0.5, 0.2), follower)
-    first = copied(follower.trainer.network)
+    first = copied(follower.trainer.network.state_dict())
     follower.trainer.fit()
     best = torch.load(tmp_path / BEST, weights_only=True)["network"]
     assert all(torch.equal(value, follower.means[1][name]) for name, value in best.items())
@@ -91,11 +92,11 @@ def test_the_best_epochs_running_mean_is_kept(tmp_path: Path) -> None:
 
 def test_the_running_mean_moves_by_its_decay(tmp_path: Path) -> None:
     made = trainer(tmp_path, batch_size=4, nominal_batch=4, ema_decay=0.9)
-    first = copied(made.network)
+    first = copied(made.network.state_dict())
     made.fit()
     assert made.num_updates == 1
     decay = 0.9 * (1 - math.exp(-1 / EMA_RAMP))
-    now, mean = made.network.state_dict(), made.ema.state_dict()
+    now, mean = made.network.state_dict(), made.mean.values
     for name, value in first.items():
         if value.is_floating_point():
             torch.testing.assert_close(mean[name], decay * value + (1 - decay) * now[name])

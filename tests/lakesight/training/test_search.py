@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from lakesight.errors import UserError
-from lakesight.training.datasets import Task
 from lakesight.training.search import (
     CHANCE,
     NUM_PARENTS,
@@ -23,7 +22,8 @@ from lakesight.training.search import (
     values_of,
     with_values,
 )
-from lakesight.training.settings import TrainSettings
+from lakesight.training.yolo.datasets import Task
+from lakesight.training.yolo.settings import TrainSettings
 
 SPACE = {
     "a": Range(low=0, high=1),

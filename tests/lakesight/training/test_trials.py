@@ -6,9 +6,10 @@ import pytest
 import yaml
 
 from lakesight.errors import UserError
-from lakesight.training.job import STATE, TrainJob
+from lakesight.training.loop import STATE
 from lakesight.training.search import with_values
 from lakesight.training.trials import Trial, Trials, held, ranked
+from lakesight.training.yolo.job import TrainJob
 
 JOB = TrainJob(data="scenes/", epochs=3)
 TUNING = {"search": "genetic", "settings": JOB.model_dump(mode="json")}

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from lakesight.errors import UserError
-from lakesight.training.datasets import Labelled, Pictures, image_files, size_of
+from lakesight.training.yolo.datasets import Labelled, Pictures, image_files, size_of
 
 
 def open_folders(folder: Path) -> Pictures:

@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from lakesight.training.assign import Objects, assign, inside_boxes
-from lakesight.training.boxes import ciou
-from lakesight.training.losses import (
+from lakesight.training.yolo.assign import Objects, assign, inside_boxes
+from lakesight.training.yolo.boxes import ciou
+from lakesight.training.yolo.losses import (
     LossWeights,
     Predictions,
     Truth,

@@ -9,9 +9,9 @@ import pytest
 from PIL import Image
 
 from lakesight.errors import UserError
-from lakesight.training.job import TrainJob, open_job_data
-from lakesight.training.lake_truth import LakeLabels
-from lakesight.training.sources import open_data
+from lakesight.training.yolo.job import TrainJob, open_job_data
+from lakesight.training.yolo.lake_truth import LakeLabels
+from lakesight.training.yolo.sources import open_data
 from tests.outputs import write_output, write_pictures
 from workflows.__main__ import main
 

@@ -15,14 +15,14 @@ from torch import Tensor
 from lakesight.metrics.rules import keypoint_sigmas
 from lakesight.models.base import Frozen
 from lakesight.models.yolo.outputs import NUM_BINS, Raw
-from lakesight.training.assign import (
+from lakesight.training.yolo.assign import (
     Assignment,
     Objects,
     assign,
     inside_boxes,
     inside_rotated,
 )
-from lakesight.training.boxes import ciou, prob_iou
+from lakesight.training.yolo.boxes import ciou, prob_iou
 
 
 class LossWeights(Frozen):

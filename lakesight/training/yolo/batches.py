@@ -12,12 +12,12 @@ from torch.nn import functional
 from torch.utils.data import DataLoader, Sampler
 from torch.utils.data import Dataset as TorchDataset
 
-from lakesight.training.assign import Objects
-from lakesight.training.augment import augmented, classified
-from lakesight.training.datasets import Dataset, Task
-from lakesight.training.losses import Truth
-from lakesight.training.sample import Sample, quads_to_xywhr
-from lakesight.training.settings import TrainSettings
+from lakesight.training.yolo.assign import Objects
+from lakesight.training.yolo.augment import augmented, classified
+from lakesight.training.yolo.datasets import Dataset, Task
+from lakesight.training.yolo.losses import Truth
+from lakesight.training.yolo.sample import Sample, quads_to_xywhr
+from lakesight.training.yolo.settings import TrainSettings
 
 MASK_REDUCTION = 4
 """Truth of masks has the size of the prototypes: a quarter of the picture's side."""
@@ -44,6 +44,9 @@ class Batch(NamedTuple):
         """Return the batch on a device."""
         found: Batch = _moved(self, device)
         return found
+
+
+Batches = DataLoader[Batch]
 
 
 class Augmented(TorchDataset[Sample]):
@@ -96,10 +99,10 @@ def loader(
     num_ranks: int = 1,
     *,
     multi_label: bool = False,
-) -> tuple[DataLoader[Batch], Shuffled]:
+) -> tuple[Batches, Shuffled]:
     """Return the batches of a worker, and the sampler whose `epoch` to set before each epoch."""
     sampler = Shuffled(len(dataset), settings.seed, rank, num_ranks)
-    batches: DataLoader[Batch] = DataLoader(
+    batches: Batches = DataLoader(
         Augmented(dataset, task, settings),  # type: ignore[arg-type]  # it collates Samples
         batch_size=settings.batch_size,
         sampler=sampler,

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lakesight.training.assign import (
+from lakesight.training.yolo.assign import (
     ALPHA,
     BETA,
     TOP_K,
@@ -13,7 +13,7 @@ from lakesight.training.assign import (
     inside_boxes,
     inside_rotated,
 )
-from lakesight.training.boxes import ciou
+from lakesight.training.yolo.boxes import ciou
 
 
 def grid(side: int, stride: int) -> Tensor:

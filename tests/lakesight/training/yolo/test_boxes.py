@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from lakesight.training.boxes import ciou, prob_iou
+from lakesight.training.yolo.boxes import ciou, prob_iou
 
 
 def random_boxes(count: int, seed: int) -> Tensor:

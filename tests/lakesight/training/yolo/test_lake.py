@@ -17,10 +17,10 @@ from lakesight.errors import UserError
 from lakesight.files import LOCK
 from lakesight.lake.store import Store
 from lakesight.schemas import detection_type, output_schema
-from lakesight.training.datasets import Pictures
-from lakesight.training.flips import COCO_FLIP_INDICES
-from lakesight.training.lake import open_output, side
-from lakesight.training.lake_truth import LakeLabels
+from lakesight.training.yolo.datasets import Pictures
+from lakesight.training.yolo.flips import COCO_FLIP_INDICES
+from lakesight.training.yolo.lake import open_output, side
+from lakesight.training.yolo.lake_truth import LakeLabels
 from tests.documented import documented
 from tests.outputs import LABELS, SCHEMA, row, write_output, write_pictures
 

@@ -12,9 +12,9 @@ import numpy.typing as npt
 from pydantic import BaseModel, FiniteFloat, PositiveInt, ValidationError
 
 from lakesight.errors import UserError
-from lakesight.training.datasets import Labelled, Pictures, Task, clipped
-from lakesight.training.flips import FlipIndices, checked, flip_indices_of
-from lakesight.training.sample import Floats, xywhr_to_quads
+from lakesight.training.yolo.datasets import Labelled, Pictures, Task, clipped
+from lakesight.training.yolo.flips import FlipIndices, checked, flip_indices_of
+from lakesight.training.yolo.sample import Floats, xywhr_to_quads
 
 COCOS_OWN = frozenset({"license", "flickr_url", "coco_url", "date_captured"})
 """Further fields of an image, which say nothing of what kind it is."""

@@ -13,7 +13,7 @@ import yaml
 from pydantic import BaseModel, PositiveInt, ValidationError
 
 from lakesight.errors import UserError
-from lakesight.training.datasets import (
+from lakesight.training.yolo.datasets import (
     Labelled,
     Pictures,
     Split,
@@ -22,8 +22,8 @@ from lakesight.training.datasets import (
     image_files,
     size_of,
 )
-from lakesight.training.flips import FlipIndices, checked
-from lakesight.training.sample import Floats
+from lakesight.training.yolo.flips import FlipIndices, checked
+from lakesight.training.yolo.sample import Floats
 
 
 class DataFile(BaseModel, coerce_numbers_to_str=True):

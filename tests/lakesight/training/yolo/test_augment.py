@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from lakesight.training.augment import (
+from lakesight.training.yolo.augment import (
     Augmentation,
     affine,
     augmented,
@@ -13,7 +13,7 @@ from lakesight.training.augment import (
     letterboxed,
     pasted,
 )
-from lakesight.training.sample import Sample, quads_to_xywhr, xywhr_to_quads
+from lakesight.training.yolo.sample import Sample, quads_to_xywhr, xywhr_to_quads
 
 SIDE = 128
 

@@ -15,8 +15,8 @@ from lakesight.metrics import predictions_from_table, truths_from_table
 from lakesight.metrics.objects import Objects
 from lakesight.models.base import Frozen
 from lakesight.schemas import ROW, detection_type, object_fields
-from lakesight.training.corrections import Corrections, check_complete, read_corrections
-from lakesight.training.datasets import Task
+from lakesight.training.yolo.corrections import Corrections, check_complete, read_corrections
+from lakesight.training.yolo.datasets import Task
 
 FIELDS: Mapping[Task, tuple[str, ...]] = {
     "detect": ("box",),

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from lakesight.training.batches import Batch, loader
-from lakesight.training.sample import Sample
-from lakesight.training.settings import TrainSettings
+from lakesight.training.yolo.batches import Batch, loader
+from lakesight.training.yolo.sample import Sample
+from lakesight.training.yolo.settings import TrainSettings
 
 SIDE, COUNT = 64, 6
 

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from pydantic import Field
 
 from lakesight.models.base import Frozen, Image
-from lakesight.training.sample import Floats, InstanceMap, Sample
+from lakesight.training.yolo.sample import Floats, InstanceMap, Sample
 
 Matrix = npt.NDArray[np.float64]
 GREY = 114

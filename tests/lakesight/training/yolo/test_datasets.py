@@ -12,11 +12,11 @@ from PIL import Image
 from lakesight import masks
 from lakesight.errors import UserError
 from lakesight.scenes.coco import categories as scene_categories
-from lakesight.training.batches import Augmented, Key, collate
-from lakesight.training.coco import open_coco
-from lakesight.training.folders import open_folders
-from lakesight.training.settings import TrainSettings
-from lakesight.training.yolo_text import open_yolo_text
+from lakesight.training.yolo.batches import Augmented, Key, collate
+from lakesight.training.yolo.coco import open_coco
+from lakesight.training.yolo.folders import open_folders
+from lakesight.training.yolo.settings import TrainSettings
+from lakesight.training.yolo.yolo_text import open_yolo_text
 
 WIDTH, HEIGHT = 80, 60
 BOX = [10.0, 20.0, 30.0, 16.0]

@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from lakesight.models.base import Image
 from lakesight.models.rotated import corners
-from lakesight.training.flips import FlipIndices
+from lakesight.training.yolo.flips import FlipIndices
 
 Floats = npt.NDArray[np.float32]
 Ids = npt.NDArray[np.int64]

@@ -15,8 +15,8 @@ from lakesight.models.base import ModelCard
 from lakesight.models.yolo import folder as model_folder
 from lakesight.models.yolo.folder import WEIGHTS, Contract
 from lakesight.plots import draw_evaluation, draw_samples, spared
-from lakesight.training.job import SETTINGS, STATE, Data, TrainJob, start
-from lakesight.training.loop import BEST
+from lakesight.training.loop import BEST, SETTINGS, STATE
+from lakesight.training.yolo.job import Data, TrainJob, start
 
 
 def model_name(place: str) -> str:
@@ -43,7 +43,7 @@ def finish(
     dtype = torch.float16 if job.half else torch.float32
     tensors = {
         name: tensor.to(dtype) if tensor.is_floating_point() else tensor
-        for name, tensor in best["network"].items()
+        for name, tensor in (begun.network.state_dict() | best["network"]).items()
     }
     draft = state / "draft"
     shutil.rmtree(draft, ignore_errors=True)

@@ -22,8 +22,8 @@ from lakesight.media.limits import Limits
 from lakesight.media.orientation import read_orientation, swaps_sides
 from lakesight.media.view import ImageView
 from lakesight.polygons import encode_segmentation
-from lakesight.training.flips import FlipIndices
-from lakesight.training.sample import Floats, InstanceMap, Sample
+from lakesight.training.yolo.flips import FlipIndices
+from lakesight.training.yolo.sample import Floats, InstanceMap, Sample
 
 Task = Literal["detect", "segment", "pose", "obb", "classify"]
 Split = Literal["train", "val", "test"]

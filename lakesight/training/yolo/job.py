@@ -24,16 +24,15 @@ from lakesight.models.yolo.folder import WEIGHTS, Contract
 from lakesight.models.yolo.live import Live
 from lakesight.models.yolo.network import Network, load_network
 from lakesight.models.yolo.reading import NotFiniteError, YoloOptions
-from lakesight.training.callbacks import CsvLog, Plots
-from lakesight.training.datasets import Pictures, Task
-from lakesight.training.lake_truth import LakeLabels
-from lakesight.training.loop import Callback, Progress, Trainer
-from lakesight.training.settings import TrainSettings
-from lakesight.training.sources import open_data
+from lakesight.training.callbacks import CsvLog, Curves
+from lakesight.training.loop import STATE, Callback, Progress, Trainer
+from lakesight.training.settings import LoopSettings
+from lakesight.training.yolo.datasets import Pictures, Task
+from lakesight.training.yolo.lake_truth import LakeLabels
+from lakesight.training.yolo.recipe import YoloRecipe
+from lakesight.training.yolo.settings import TrainSettings
+from lakesight.training.yolo.sources import open_data
 
-STATE = "training"
-"""Folder in a model folder that holds what its training left: checkpoints, curves, plots."""
-SETTINGS = "settings.yaml"
 OWN = "LicenseRef-own"
 
 
@@ -185,9 +184,25 @@ def _both(one: str, other: str) -> str:
     return " AND ".join(parts)
 
 
+class Seen(Callback):
+    """Draws what is about to be seen. A failure is a warning."""
+
+    def __init__(self, pictures: Pictures, *, multi_label: bool = False) -> None:
+        self._pictures, self._multi_label = pictures, multi_label
+
+    def on_start(self, settings: LoopSettings, folder: Path) -> None:
+        """Draw the pictures, unless that was done before."""
+        from lakesight.plots import LABELS, draw_data, spared  # matplotlib takes a while to import
+
+        assert isinstance(settings, TrainSettings)
+        if not (folder / LABELS).is_file():
+            with spared("what is trained on"):
+                draw_data(self._pictures, settings, folder, multi_label=self._multi_label)
+
+
 def followers(job: TrainJob, data: Data) -> list[Callback]:
     """Return what follows every training: a table of its epochs, and plots."""
-    return [CsvLog(), Plots(data.train, multi_label=job.multi_label)]
+    return [CsvLog(), Seen(data.train, multi_label=job.multi_label), Curves()]
 
 
 def fit(
@@ -213,6 +228,7 @@ def fit(
 
     state = folder / STATE
     state.mkdir(parents=True, exist_ok=True)
-    trainer = Trainer(network, data.train, judge, job, state, callbacks, device)
+    recipe = YoloRecipe(network, data.train, judge, job, device)
+    trainer = Trainer(recipe, job, state, callbacks)
     trainer.resume()
     return trainer.fit()

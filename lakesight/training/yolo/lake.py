@@ -18,11 +18,11 @@ from lakesight.cache import cache_folder
 from lakesight.errors import UserError
 from lakesight.metrics import Predictions
 from lakesight.metrics.objects import Objects
-from lakesight.training.datasets import Labelled, Pictures, Task, clipped
 from lakesight.training.downloads import local_files
-from lakesight.training.flips import checked
-from lakesight.training.lake_truth import LakeLabels, LakeTruth, read_truth
-from lakesight.training.sample import Floats, xywhr_to_quads
+from lakesight.training.yolo.datasets import Labelled, Pictures, Task, clipped
+from lakesight.training.yolo.flips import checked
+from lakesight.training.yolo.lake_truth import LakeLabels, LakeTruth, read_truth
+from lakesight.training.yolo.sample import Floats, xywhr_to_quads
 
 log = logging.getLogger(__name__)
 

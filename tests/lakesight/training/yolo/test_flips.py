@@ -3,7 +3,7 @@
 import pytest
 
 from lakesight.errors import UserError
-from lakesight.training.flips import COCO_FLIP_INDICES, checked, flip_indices_of
+from lakesight.training.yolo.flips import COCO_FLIP_INDICES, checked, flip_indices_of
 
 # cocodataset.org, person_keypoints_val2017.json: `keypoints` of the category person
 COCO_NAMES = (

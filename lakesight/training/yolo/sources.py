@@ -8,12 +8,12 @@ import numpy as np
 
 from lakesight.errors import UserError
 from lakesight.lake.output import Output
-from lakesight.training.coco import open_coco
-from lakesight.training.datasets import Labelled, Pictures, Split, Task
-from lakesight.training.folders import open_folders
-from lakesight.training.lake import open_output
-from lakesight.training.lake_truth import LakeLabels
-from lakesight.training.yolo_text import open_yolo_text
+from lakesight.training.yolo.coco import open_coco
+from lakesight.training.yolo.datasets import Labelled, Pictures, Split, Task
+from lakesight.training.yolo.folders import open_folders
+from lakesight.training.yolo.lake import open_output
+from lakesight.training.yolo.lake_truth import LakeLabels
+from lakesight.training.yolo.yolo_text import open_yolo_text
 
 __all__ = ["Split", "open_data"]
 

@@ -1,0 +1,1 @@
+"""Training of YOLOs: labelled pictures, losses, and the job as a whole."""
