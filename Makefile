@@ -43,7 +43,7 @@ bench: install ## Measure; takes long, and wants the machine to itself
 starter: install ## Train the starter weights again, into .starter; takes hours
 	mkdir -p .starter
 	cd .starter && ../$(BIN)/lakesight scenes scenes --num-images 16000 --num-val 1000 --size 320 --seed 7
-	cd .starter && for task in detect; do \
+	cd .starter && for task in detect segment pose obb classify; do \
 		../$(BIN)/lakesight train scenes starter-yolo-$$task \
 			--config ../lakesight/starter/yolo-$$task/settings.yaml || exit 1; \
 	done

@@ -13,9 +13,14 @@ from lakesight.files import locked, whole, write_whole
 def test_a_file_is_whole_or_as_it_was(tmp_path: Path) -> None:
     path = tmp_path / "one.txt"
     write_whole(path, "first")
-    with pytest.raises(RuntimeError), whole(path) as part:
-        part.write_text("sec")
-        raise RuntimeError
+
+    def cut() -> None:
+        with whole(path) as part:
+            part.write_text("sec")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        cut()
     assert [each.name for each in tmp_path.iterdir()] == ["one.txt"]
     assert path.read_text() == "first"
 

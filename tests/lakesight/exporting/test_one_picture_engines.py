@@ -94,12 +94,12 @@ def test_executorch_gives_what_the_weights_give(program: Path, tiny_source: Sour
 
 
 def test_programs_of_executorch_take_turns(program: Path) -> None:
-    """They share threads, which opening another one replaces: nothing may run meanwhile."""
+    """They share threads, which each keeps a pointer to: the first one's are everybody's."""
     network = Network(width=96, height=96, layout="NCHW", scale=(255.0,) * 3)
     one, two = (ExecuTorch(program, network, RuntimeOptions(num_threads=n)) for n in (1, 2))
     images = pictures()[:1]
     found: list[Tensors] = []
-    with POOL:  # as while a third one is opened
+    with POOL:  # as while a third one is loaded
         waiting = threading.Thread(target=lambda: found.append(one.infer(images)))
         waiting.start()
         waiting.join(0.5)
