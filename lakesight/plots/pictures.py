@@ -18,7 +18,8 @@ from lakesight.models.base import Image
 from lakesight.models.look import Looking, look
 from lakesight.plots.overlay import draw_picture
 from lakesight.plots.style import new_figure
-from lakesight.training.yolo.batches import MASK_REDUCTION, Augmented, Batch, Shuffled, collate
+from lakesight.training.sampling import Shuffled
+from lakesight.training.yolo.batches import MASK_REDUCTION, Augmented, Batch, collate
 from lakesight.training.yolo.datasets import Dataset, Pictures, Task
 from lakesight.training.yolo.settings import TrainSettings
 

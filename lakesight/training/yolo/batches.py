@@ -1,7 +1,6 @@
 """Samples to batches: augmented, padded, the same for the same seed, epoch and number."""
 
-import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -9,9 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
-from torch.utils.data import DataLoader, Sampler
+from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
+from lakesight.training.sampling import Key, Shuffled
 from lakesight.training.yolo.assign import Objects
 from lakesight.training.yolo.augment import augmented, classified
 from lakesight.training.yolo.datasets import Dataset, Task
@@ -21,13 +21,6 @@ from lakesight.training.yolo.settings import TrainSettings
 
 MASK_REDUCTION = 4
 """Truth of masks has the size of the prototypes: a quarter of the picture's side."""
-
-
-class Key(NamedTuple):
-    """Which sample, in which epoch: all that its augmentation depends on, beside the seed."""
-
-    epoch: int
-    number: int
 
 
 class Batch(NamedTuple):
@@ -69,26 +62,6 @@ class Augmented(TorchDataset[Sample]):
             rng,
             mosaic=key.epoch < settings.epochs - settings.close_mosaic,
         )
-
-
-class Shuffled(Sampler[Key]):
-    """The keys of one epoch in an order of its own; of several workers, one's share.
-
-    Every worker has as many: the first few are looked at twice where they do not divide.
-    """
-
-    def __init__(self, count: int, seed: int, rank: int, num_ranks: int) -> None:
-        self.count, self.seed, self.rank, self.num_ranks = count, seed, rank, num_ranks
-        self.epoch = 0
-
-    def __iter__(self) -> Iterator[Key]:
-        order = np.random.default_rng([self.seed, self.epoch]).permutation(self.count)
-        padded = np.resize(order, len(self) * self.num_ranks)
-        for index in padded[self.rank :: self.num_ranks]:
-            yield Key(self.epoch, int(index))
-
-    def __len__(self) -> int:
-        return math.ceil(self.count / self.num_ranks)
 
 
 def loader(

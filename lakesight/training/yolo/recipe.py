@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from lakesight.models.yolo.network import Network
 from lakesight.models.yolo.outputs import Logits
 from lakesight.training.loop import Losses
-from lakesight.training.yolo.batches import Batch, Batches, Shuffled, loader, resized
+from lakesight.training.sampling import Shuffled
+from lakesight.training.yolo.batches import Batch, Batches, loader, resized
 from lakesight.training.yolo.datasets import Dataset
 from lakesight.training.yolo.losses import Predictions, classification_loss, detection_losses
 from lakesight.training.yolo.settings import TrainSettings

@@ -30,8 +30,9 @@ from lakesight.plots import (
 from lakesight.plots.overlay import draw_picture
 from lakesight.plots.style import colour
 from lakesight.schemas import detection_type
+from lakesight.training.sampling import Key
 from lakesight.training.yolo.augment import Augmentation
-from lakesight.training.yolo.batches import Augmented, Key
+from lakesight.training.yolo.batches import Augmented
 from lakesight.training.yolo.datasets import Labelled, Pictures, Task
 from lakesight.training.yolo.settings import TrainSettings
 

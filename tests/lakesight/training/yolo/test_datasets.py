@@ -12,7 +12,8 @@ from PIL import Image
 from lakesight import masks
 from lakesight.errors import UserError
 from lakesight.scenes.coco import categories as scene_categories
-from lakesight.training.yolo.batches import Augmented, Key, collate
+from lakesight.training.sampling import Key
+from lakesight.training.yolo.batches import Augmented, collate
 from lakesight.training.yolo.coco import open_coco
 from lakesight.training.yolo.folders import open_folders
 from lakesight.training.yolo.settings import TrainSettings

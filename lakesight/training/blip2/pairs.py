@@ -1,0 +1,120 @@
+"""Pictures with a text each, as batches: the same for the same seed, epoch and number."""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+from torch.utils.data import Dataset as TorchDataset
+
+from lakesight.errors import UserError
+from lakesight.media.decode import MediaError, decode
+from lakesight.media.limits import Limits
+from lakesight.media.view import ImageView
+from lakesight.models.base import Image
+from lakesight.training.blip2.texts import Told
+from lakesight.training.sampling import Key, Shuffled
+
+Tokenise = Callable[[str], list[int]]
+"""A text to its tokens, [CLS] first and [SEP] last, cut to the context."""
+
+
+class Pair(NamedTuple):
+    """A picture and a text about it."""
+
+    view: Image
+    ids: list[int]
+    text: int
+    """The same number for the same text, whatever process it is in."""
+
+
+class PairBatch(NamedTuple):
+    """B pictures with a text each."""
+
+    views: Tensor
+    """`(B, H, W, 3)` uint8 RGB."""
+    ids: Tensor
+    """`(B, S)` int64, padded on the right."""
+    mask: Tensor
+    """`(B, S)` int64: 1 where a token is."""
+    texts: Tensor
+    """`(B,)` int64: equal where texts are equal."""
+
+    def to(self, device: torch.device) -> "PairBatch":
+        """Return the batch with its tokens on a device; its views stay."""
+        return PairBatch(self.views, *(one.to(device) for one in self[1:]))
+
+
+class PairDataset(TorchDataset[Pair]):
+    """Each picture with one of its texts, another one in every epoch."""
+
+    def __init__(self, told: Sequence[Told], view: ImageView, tokenise: Tokenise, seed: int):
+        self.told, self.view, self.tokenise, self.seed = told, view, tokenise, seed
+
+    def __getitem__(self, key: Key) -> Pair:
+        one = self.told[key.number]
+        rng = np.random.default_rng([self.seed, key.epoch, key.number])
+        text = one.captions[int(rng.integers(len(one.captions)))]
+        return Pair(drawn(one, self.view), self.tokenise(text), number_of(text))
+
+
+def drawn(one: Told, view: ImageView) -> Image:
+    """Return a picture as the model wants it; UserError where it cannot be read."""
+    try:
+        return decode(one.path.read_bytes(), [view], Limits()).views[0]
+    except (OSError, MediaError) as error:
+        raise UserError(f"cannot read the training picture {one.path}: {error}") from error
+
+
+def number_of(text: str) -> int:
+    """Return 63 bits of a text's hash."""
+    digest = hashlib.blake2b(text.encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big") >> 1
+
+
+def padded(ids: Sequence[Sequence[int]], pad_id: int, length: int | None) -> tuple[Tensor, Tensor]:
+    """Return `(ids, mask)`, both `(B, S)`; S is the longest, or `length`."""
+    width = length or max(map(len, ids))
+    rows = torch.full((len(ids), width), pad_id)
+    mask = torch.zeros((len(ids), width), dtype=torch.long)
+    for row, one in enumerate(ids):
+        rows[row, : len(one)] = torch.tensor(one)
+        mask[row, : len(one)] = 1
+    return rows, mask
+
+
+class Collate:
+    """Pairs to a batch; picklable, for readers of their own."""
+
+    def __init__(self, pad_id: int, length: int | None) -> None:
+        self.pad_id, self.length = pad_id, length
+
+    def __call__(self, pairs: Sequence[Pair]) -> PairBatch:
+        """Return the pairs together."""
+        ids, mask = padded([pair.ids for pair in pairs], self.pad_id, self.length)
+        views = torch.from_numpy(np.stack([pair.view for pair in pairs]))
+        return PairBatch(views, ids, mask, torch.tensor([pair.text for pair in pairs]))
+
+
+def pair_loader(
+    dataset: PairDataset,
+    collate: Collate,
+    batch_size: int,
+    num_readers: int,
+    place: tuple[int, int],
+) -> tuple[DataLoader[Any], Shuffled]:
+    """Return the batches of process number `place[0]` of `place[1]`, and what draws them."""
+    sampler = Shuffled(len(dataset.told), dataset.seed, *place)
+    loader: DataLoader[Any] = DataLoader(
+        dataset,
+        batch_size=batch_size,
+        sampler=sampler,
+        num_workers=num_readers,
+        persistent_workers=num_readers > 0,
+        collate_fn=collate,
+        drop_last=len(sampler) >= batch_size,
+    )
+    return loader, sampler

@@ -1,0 +1,141 @@
+"""BLIP-2's first stage as a part of a training: pairs in, the Q-Former's three losses out."""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from lakesight.media.view import ImageView
+from lakesight.metrics import RetrievalEvaluator
+from lakesight.models.blip2.pretraining import Blip2ForPretraining
+from lakesight.models.pretrained import Pixels
+from lakesight.training.blip2.first_stage import FirstStageWeights, Pairs, first_stage_losses
+from lakesight.training.blip2.pairs import (
+    Collate,
+    PairBatch,
+    PairDataset,
+    Tokenise,
+    drawn,
+    padded,
+    pair_loader,
+)
+from lakesight.training.blip2.settings import FirstStageSettings
+from lakesight.training.blip2.texts import Told
+from lakesight.training.loop import Batches, Losses
+from lakesight.training.sampling import Shuffled
+
+T = TypeVar("T")
+AT_ONCE = 64
+"""Pictures, or texts, that are encoded together in validation."""
+
+
+class Words(NamedTuple):
+    """What the Q-Former's tokenizer makes of texts."""
+
+    tokenise: Tokenise
+    pad_id: int
+    start_id: int
+    """What a text begins with where it is written."""
+
+
+class Look(NamedTuple):
+    """How the vision tower sees."""
+
+    view: ImageView
+    pixels: Pixels
+
+
+class FirstStage(nn.Module):
+    """The network with its losses in one forward pass, as what shares gradients wants it."""
+
+    def __init__(self, model: Blip2ForPretraining, start_id: int, weights: FirstStageWeights):
+        super().__init__()
+        self.model, self.start_id, self.weights = model, start_id, weights
+
+    def forward(
+        self, pixels: Tensor, batch: PairBatch, generator: torch.Generator
+    ) -> dict[str, Tensor]:
+        """Return the losses of pictures `(B, 3, H, W)` with their texts."""
+        seen = self.model.see(pixels)
+        pairs = Pairs(seen, batch.ids, batch.mask, batch.texts, self.start_id)
+        return first_stage_losses(self.model, pairs, self.weights, generator)
+
+
+class FirstStageRecipe:
+    """See `lakesight.training.loop.Recipe`."""
+
+    labels: tuple[str, ...] = ()
+
+    def __init__(
+        self,
+        model: Blip2ForPretraining,
+        words: Words,
+        look: Look,
+        data: tuple[Sequence[Told], Sequence[Told]],
+        settings: FirstStageSettings,
+        device: torch.device | None = None,
+    ) -> None:
+        """Take what to train on and what to validate on as `data`."""
+        self.device = device or torch.device("cpu")
+        self.model = model
+        self.network: nn.Module = FirstStage(model, words.start_id, settings.loss).to(self.device)
+        self.words, self.look, self.settings = words, look, settings
+        train, self.val = data
+        self.dataset = PairDataset(train, look.view, words.tokenise, settings.seed)
+        self.num_examples = len(train)
+        if settings.freeze_vision:
+            model.freeze_vision()
+
+    def batches(self, rank: int, num_ranks: int) -> tuple[Batches, Shuffled]:
+        """Return one process' batches; of several, all have texts of one length, to be shared."""
+        length = self.settings.max_tokens if num_ranks > 1 else None
+        collate = Collate(self.words.pad_id, length)
+        settings = self.settings
+        return pair_loader(
+            self.dataset, collate, settings.batch_size, settings.num_readers, (rank, num_ranks)
+        )
+
+    def set_train(self) -> None:
+        """Train; a frozen vision tower stays in evaluation."""
+        self.network.train()
+
+    def losses(self, model: nn.Module, batch: PairBatch, step: int) -> Losses:
+        """Return ITC, ITM and ITG of the batch."""
+        generator = torch.Generator(self.device).manual_seed(self.settings.seed * 2**20 + step)
+        pixels = self.look.pixels(list(batch.views.numpy()))
+        enabled = self.settings.precision == "bf16"
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=enabled):
+            parts = model(pixels, batch.to(self.device), generator)
+        return Losses(parts, len(pixels))
+
+    @torch.no_grad()
+    def evaluate(self) -> Mapping[str, float]:
+        """Return Recall@K both ways by ITC, over all captions of the validation's pictures."""
+        captions = [text for one in self.val for text in one.captions]
+        owners = [row for row, one in enumerate(self.val) for _ in one.captions]
+        images = torch.cat([self._images(part) for part in _parts(self.val)])
+        texts = torch.cat([self._texts(part) for part in _parts(captions)])
+        cosines = [
+            torch.einsum("pqe,te->ptq", part, texts).amax(-1).float().cpu().numpy()
+            for part in torch.split(images, AT_ONCE)
+        ]
+        found = RetrievalEvaluator()
+        found.update(range(len(self.val)), range(len(captions)), np.concatenate(cosines), owners)
+        figures = found.result().figures()
+        both = figures["text_to_image_r1"], figures["image_to_text_r1"]
+        return {**figures, "fitness": sum(both) / 2}
+
+    def _images(self, told: Sequence[Told]) -> Tensor:
+        model = self.model
+        seen = model.see(self.look.pixels([drawn(one, self.look.view) for one in told]))
+        return model.image_vectors(model.query(seen))
+
+    def _texts(self, texts: Sequence[str]) -> Tensor:
+        ids, mask = padded([self.words.tokenise(one) for one in texts], self.words.pad_id, None)
+        return self.model.text_vectors(ids.to(self.device), mask.to(self.device))
+
+
+def _parts(values: Sequence[T]) -> list[Sequence[T]]:
+    return [values[start : start + AT_ONCE] for start in range(0, len(values), AT_ONCE)]

@@ -1,0 +1,122 @@
+"""A real, tiny BLIP-2 on a few generated scenes: it learns, and a kill changes nothing."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import transformers
+
+from lakesight.errors import UserError
+from lakesight.media.view import ImageView
+from lakesight.models.blip2.pretraining import Blip2ForPretraining
+from lakesight.models.preprocessor import Preprocessor
+from lakesight.models.pretrained import Pixels
+from lakesight.training.blip2.recipe import FirstStageRecipe, Look, Words
+from lakesight.training.blip2.settings import FirstStageSettings
+from lakesight.training.blip2.texts import Told, open_texts
+from lakesight.training.loop import BEST, Callback, Progress, Trainer
+from workflows.scenes import Scenes
+
+hf: Any = transformers
+SIDE = 64
+VIEW = ImageView(width=SIDE, height=SIDE, fit="squash")
+LAYER = {
+    "hidden_size": 48,
+    "intermediate_size": 96,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "initializer_range": 0.15,
+}
+
+
+@pytest.fixture(scope="module")
+def told(tmp_path_factory: pytest.TempPathFactory) -> list[Told]:
+    folder = tmp_path_factory.mktemp("scenes")
+    size = str(SIDE)
+    Scenes(output=str(folder), num_images=0, num_val=8, seed=3, size=size, processes=1).run()
+    return open_texts(str(folder), "val", "captions", column="description")
+
+
+def words_of(told: list[Told]) -> tuple[Words, int]:
+    """Return a tokenizer of the words that there are, and how many tokens it has."""
+    known = sorted({word for one in told for text in one.captions for word in text.split()})
+    places = {word: 4 + number for number, word in enumerate(known)}
+
+    def tokenise(text: str) -> list[int]:
+        return [1, *(places[word] for word in text.split()), 2]
+
+    return Words(tokenise, pad_id=0, start_id=3), len(places) + 4
+
+
+def trainer(
+    folder: Path, told: list[Told], epochs: int, callback: Callback | None = None, **more: Any
+) -> Trainer:
+    words, num_words = words_of(told)
+    config = hf.Blip2Config(
+        vision_config={**LAYER, "image_size": SIDE, "patch_size": 16},
+        qformer_config={
+            **LAYER,
+            "vocab_size": num_words,
+            "max_position_embeddings": 64,
+            "encoder_hidden_size": 48,
+            "cross_attention_frequency": 1,
+            "use_qformer_text_input": True,
+            "hidden_dropout_prob": 0.0,
+            "attention_probs_dropout_prob": 0.0,
+        },
+        num_query_tokens=4,
+        image_text_hidden_size=32,
+    )
+    torch.manual_seed(0)
+    model = Blip2ForPretraining.new(config)
+    given = {"freeze_vision": False, "learning_rate": 3e-3, "ema_decay": 0.0} | more
+    settings = FirstStageSettings(
+        epochs=epochs, batch_size=8, nominal_batch=8, warmup_epochs=2, max_tokens=64, **given
+    )
+    pixels = Pixels(Preprocessor(view=VIEW), torch.device("cpu"), torch.float32)
+    recipe = FirstStageRecipe(model, words, Look(VIEW, pixels), (told, told), settings)
+    return Trainer(recipe, settings, folder, [callback] if callback else [])
+
+
+def test_it_learns_to_tell_pictures_apart(tmp_path: Path, told: list[Told]) -> None:
+    history = trainer(tmp_path, told, epochs=60).fit().history
+    assert set(history[0]) > {"loss/contrast", "loss/match", "loss/write", "text_to_image_r5"}
+    assert history[0]["fitness"] < 0.5
+    assert history[-1]["fitness"] > 0.6
+    for name in ("loss/contrast", "loss/write"):
+        assert history[-1][name] < 0.8 * history[0][name]
+
+
+class Kill(Callback):
+    def on_epoch(self, progress: Progress) -> None:
+        if progress.epoch == 2:
+            raise KeyboardInterrupt
+
+
+def test_a_resumed_training_has_the_same_curve(tmp_path: Path, told: list[Told]) -> None:
+    (tmp_path / "whole").mkdir()
+    whole = trainer(tmp_path / "whole", told, 4).fit().history
+    with pytest.raises(KeyboardInterrupt):
+        trainer(tmp_path, told, 4, Kill()).fit()
+    again = trainer(tmp_path, told, 4)
+    assert again.resume()
+    assert again.fit().history == whole
+
+
+def test_a_frozen_tower_is_not_written_again(tmp_path: Path, told: list[Told]) -> None:
+    made = trainer(tmp_path, told, 1, freeze_vision=True)
+    tower = made.network.get_submodule("model.retrieval.vision_model")
+    before = {name: value.clone() for name, value in tower.state_dict().items()}
+    made.fit()
+    assert all(torch.equal(value, before[name]) for name, value in tower.state_dict().items())
+    best = torch.load(tmp_path / BEST, weights_only=True)["network"]
+    assert best
+    assert not [name for name in best if "vision_model" in name]
+
+
+def test_a_picture_that_cannot_be_read_ends_it(tmp_path: Path, told: list[Told]) -> None:
+    (tmp_path / "cut.jpg").write_bytes(told[0].path.read_bytes()[:200])
+    broken = [Told(tmp_path / "cut.jpg", told[0].captions), *told[1:]]
+    with pytest.raises(UserError, match=r"cannot read the training picture .*cut\.jpg"):
+        trainer(tmp_path, broken, 1).fit()
