@@ -70,7 +70,7 @@ def trainer(
     )
     torch.manual_seed(0)
     model = Blip2ForPretraining.new(config)
-    given = {"freeze_vision": False, "learning_rate": 3e-3, "ema_decay": 0.0} | more
+    given = {"freeze_vision": False, "learning_rate": 1e-3, "ema_decay": 0.0} | more
     settings = FirstStageSettings(
         epochs=epochs, batch_size=8, nominal_batch=8, warmup_epochs=2, max_tokens=64, **given
     )
