@@ -5,6 +5,7 @@ core waits for another.
 """
 
 import contextlib
+import functools
 import hashlib
 import threading
 from collections.abc import Sequence
@@ -38,12 +39,10 @@ class OpenVino:
     device = "cpu"
 
     def __init__(self, path: Path, network: Network, options: RuntimeOptions) -> None:
-        import openvino
-
         self.precision = options.precision
         self._network = network
         self._num_threads = options.num_threads or usable_cpus()
-        self._compiled = _compiled(openvino.Core(), path, network, self._settings())
+        self._compiled = _compiled(core(), path, network, self._settings())
         self._names = _names(self._compiled.outputs, network)
         self._free: list[Any] = []
         with FIRST:
@@ -103,6 +102,19 @@ def _compiled(core: Any, path: Path, network: Network, settings: dict[str, Any])
     compiled = core.compile_model(model, "CPU", settings)
     _keep(compiled.export_model().getbuffer(), kept)
     return compiled
+
+
+@functools.cache
+def core() -> Any:
+    """Return OpenVINO's core, one for the process, which lives as long.
+
+    A core gives its thread a signal stack (for AMX), and takes it away in the end. Of two that
+    overlap, the second puts back the freed one of the first: the next signal with a handler, such
+    as the end of a reader of pictures, is a segmentation fault.
+    """
+    import openvino
+
+    return openvino.Core()
 
 
 def _cache_name(core: Any, path: Path, network: Network, precision: str) -> Path:
