@@ -226,6 +226,8 @@ def _following(board: Any, line: Progress, epochs: int) -> Iterator[None]:
         """Show what is new after so many rows; return how many there are now."""
         with suppress(RayError):
             done, rows = ray.get(board.told.remote(shown), timeout=10)
+            if not line.done:  # a run goes on from a whole epoch
+                line.before = int(done) * line.total // epochs
             line.done = round(done * line.total / epochs)
             for row in rows:
                 _say(_epoch_line(row, epochs))
