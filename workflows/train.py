@@ -20,7 +20,7 @@ from ray.train.torch import TorchConfig, TorchTrainer, get_device
 
 from actors.board import Board, Told
 from actors.pools import Node
-from lakesight.errors import UserError
+from lakesight.errors import UserError, first_mistake
 from lakesight.lake.uris import is_s3
 from lakesight.training import callbacks as trackers
 from lakesight.training.finishing import finish, model_name
@@ -134,9 +134,7 @@ class Train(TrainJob):
         try:
             return TrainJob.model_validate(_merged(written, given))
         except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(map(str, first["loc"]))
-            raise UserError(f"{self.config}: {where}: {first['msg']}") from error
+            raise UserError(f"{self.config}: {first_mistake(error)}") from error
 
     def _train(self, job: TrainJob, data: Data, place: Place, nodes: Sequence[Node]) -> None:
         """Run the workers, again where one was lost."""

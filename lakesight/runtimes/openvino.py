@@ -11,11 +11,11 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import numpy as np
 
 from lakesight.cache import cache_folder
+from lakesight.files import whole
 from lakesight.models.base import Image, RuntimeName
 from lakesight.runtimes.base import (
     Network,
@@ -145,13 +145,8 @@ def _parts(path: Path) -> list[Path]:
 
 def _keep(blob: memoryview, path: Path) -> None:
     """Write a file under a name that no reader sees before it is whole."""
-    with contextlib.suppress(OSError):  # a full disk costs time, not the job
-        part = path.with_name(f".{path.name}.{uuid4().hex}")
-        try:
-            part.write_bytes(blob)
-            part.replace(path)
-        finally:
-            part.unlink(missing_ok=True)
+    with contextlib.suppress(OSError), whole(path) as part:  # a full disk costs time, not the job
+        part.write_bytes(blob)
 
 
 def _prepared(model: Any, file_name: str, network: Network) -> Any:
