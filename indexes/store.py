@@ -22,7 +22,7 @@ from typing import TypeVar
 from pydantic import ValidationError
 
 from indexes.manifest import Digest, IndexManifest, Pointer, digest
-from lakesight.errors import UserError
+from lakesight.errors import UserError, first_mistake
 from lakesight.lake.local import LocalStore
 from lakesight.lake.store import Store
 from lakesight.models.base import Frozen
@@ -150,9 +150,7 @@ class IndexStore:
         try:
             return kind.model_validate_json(data)
         except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(map(str, first["loc"]))
-            raise self._damaged(name, f"{where} {first['msg']}") from error
+            raise self._damaged(name, first_mistake(error)) from error
 
     def _check(self, name: str, expected: Digest, found: Digest) -> None:
         if found != expected:

@@ -1,5 +1,7 @@
 """The one exception that the command line turns into a single clear line and exit code 2."""
 
+from pydantic import ValidationError
+
 
 class UserError(ValueError):
     """A mistake that the person at the keyboard can mend.
@@ -7,3 +9,13 @@ class UserError(ValueError):
     The message says what was expected, what came, and what to do. Anything else that is raised is
     our own mistake and keeps its traceback.
     """
+
+
+def first_mistake(error: ValidationError) -> str:
+    """Return the first mistake that a check found, as `field.of.field: what is wrong`.
+
+    Where it is none of a field, such as broken JSON, `the file` stands for the field.
+    """
+    first = error.errors()[0]
+    where = ".".join(map(str, first["loc"])) or "the file"
+    return f"{where}: {first['msg']}"

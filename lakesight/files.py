@@ -3,6 +3,7 @@
 import errno
 import fcntl
 import logging
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,7 +16,8 @@ log = logging.getLogger(__name__)
 LOCK = ".lock"
 PART = ".part"
 """Suffix of a file that is being written, or that a killed process has left."""
-NO_LOCKS = {errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
+NO_LOCKS = {errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EBADF}
+"""What `flock` says where there are none; the last where NFS would lock a folder."""
 
 
 @contextmanager
@@ -50,12 +52,30 @@ def locked(folder: Path, busy: str | None) -> Iterator[None]:
         raise UserError(f"expected a folder, got the file {folder}")
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / LOCK).open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | (fcntl.LOCK_NB if busy else 0))
-        except BlockingIOError as error:
-            raise UserError(busy) from error
-        except OSError as error:
-            if error.errno not in NO_LOCKS:
-                raise
-            log.warning("%s cannot be locked: let no second run write there", folder)
+        _flock(file.fileno(), folder, busy)
         yield
+
+
+@contextmanager
+def locked_itself(folder: Path, busy: str) -> Iterator[None]:
+    """Keep other processes from a folder in which no file of ours shall lie.
+
+    As `locked`, but the lock is on the folder, which is there.
+    """
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        _flock(handle, folder, busy)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _flock(handle: int, folder: Path, busy: str | None) -> None:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | (fcntl.LOCK_NB if busy else 0))
+    except BlockingIOError as error:
+        raise UserError(busy) from error
+    except OSError as error:
+        if error.errno not in NO_LOCKS:
+            raise
+        log.warning("%s cannot be locked: let no second run write there", folder)

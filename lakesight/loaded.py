@@ -14,7 +14,7 @@ import pyarrow as pa
 from PIL import Image
 from pydantic import ValidationError
 
-from lakesight.errors import UserError
+from lakesight.errors import UserError, first_mistake
 from lakesight.lake.uris import is_s3, local_path
 from lakesight.models import catalog
 from lakesight.models.base import (
@@ -193,6 +193,5 @@ def validated(settings: type[Settings], given: Mapping[str, Any]) -> Settings:
     try:
         return settings.model_validate(dict(given))
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        raise UserError(f"{where}: {first['msg']}, got {first['input']!r}") from error
+        given_value = error.errors()[0]["input"]
+        raise UserError(f"{first_mistake(error)}, got {given_value!r}") from error

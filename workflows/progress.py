@@ -8,14 +8,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 
-def describe(done: int, total: int, errors: int, elapsed_s: float) -> str:
-    """Return the progress as one line: pictures done, rate, errors, time left."""
-    rate = done / elapsed_s if elapsed_s > 0 else 0.0
-    left = duration((total - done) / rate) if rate > 0 else "?"
-    percent = 100 * done // total if total else 100
-    return f"{done:,}/{total:,} ({percent} %)  {rate:.1f}/s  {errors:,} errors  {left} left"
-
-
 def duration(seconds: float) -> str:
     """Return seconds as `42 s`, `3:20 min` or `5:07 h`."""
     whole = round(seconds)
@@ -33,11 +25,21 @@ class Progress:
 
     total: int
     done: int = 0
+    before: int = 0
+    """What of `done` an earlier run did."""
     errors: int = 0
     start: float = field(default_factory=time.monotonic)
 
     def __str__(self) -> str:
-        return describe(self.done, self.total, self.errors, time.monotonic() - self.start)
+        """Return one line: pictures done, rate, errors, time left."""
+        elapsed_s = time.monotonic() - self.start
+        rate = (self.done - self.before) / elapsed_s if elapsed_s > 0 else 0.0
+        left = duration((self.total - self.done) / rate) if rate > 0 else "?"
+        percent = 100 * self.done // self.total if self.total else 100
+        return (
+            f"{self.done:,}/{self.total:,} ({percent} %)  {rate:.1f}/s  "
+            f"{self.errors:,} errors  {left} left"
+        )
 
 
 @contextmanager

@@ -2,7 +2,6 @@
 
 from datetime import UTC, datetime
 from pathlib import Path
-from uuid import uuid4
 
 from jinja2 import Environment, FileSystemLoader
 from pydantic import Field
@@ -11,6 +10,7 @@ from pydantic_settings import CliPositionalArg
 import lakesight
 from lakesight import query
 from lakesight.errors import UserError
+from lakesight.files import whole
 from lakesight.lake.store import Store
 from lakesight.lake.uris import is_s3, local_path
 from lakesight.models.base import Frozen
@@ -64,8 +64,7 @@ def write(uri: str, data: bytes) -> None:
         raise UserError(f"expected a file to write, such as {path / 'report.html'}, got a folder")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        whole = path.with_name(f".{path.name}.{uuid4().hex}")
-        whole.write_bytes(data)
-        whole.replace(path)
+        with whole(path) as part:
+            part.write_bytes(data)
     except (PermissionError, NotADirectoryError, FileExistsError) as error:
         raise UserError(f"cannot write {path}: {error.strerror}") from error

@@ -20,7 +20,7 @@ from ray.train.torch import TorchConfig, TorchTrainer, get_device
 
 from actors.board import Board, Told
 from actors.pools import Node
-from lakesight.errors import UserError
+from lakesight.errors import UserError, first_mistake
 from lakesight.lake.uris import is_s3
 from lakesight.training import callbacks as trackers
 from lakesight.training.loop import BEST, SETTINGS, STATE, Callback
@@ -125,9 +125,7 @@ class Train(TrainJob):
         try:
             return TrainJob.model_validate(_merged(written, given))
         except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(map(str, first["loc"]))
-            raise UserError(f"{self.config}: {where}: {first['msg']}") from error
+            raise UserError(f"{self.config}: {first_mistake(error)}") from error
 
     def _train(self, job: TrainJob, data: Data, place: Place, nodes: Sequence[Node]) -> None:
         """Run the workers, again where one was lost."""
@@ -217,6 +215,8 @@ def _following(board: Any, line: Progress, epochs: int) -> Iterator[None]:
         """Show what is new after so many rows; return how many there are now."""
         with suppress(RayError):
             done, rows = ray.get(board.told.remote(shown), timeout=10)
+            if not line.done:  # a run goes on from a whole epoch
+                line.before = int(done) * line.total // epochs
             line.done = round(done * line.total / epochs)
             for row in rows:
                 _say(_epoch_line(row, epochs))

@@ -11,6 +11,7 @@ import numpy.typing as npt
 import torch
 
 from lakesight.exporting.base import INPUT, Source, Written, quietly
+from lakesight.files import whole
 
 OPSET = 18
 MAIN = "model.onnx"
@@ -39,9 +40,8 @@ def static(source: Source) -> Path:
     """
     path = source.scratch / MAIN
     if not path.exists():
-        part = path.with_suffix(".part")
-        write(source, part)
-        part.replace(path)
+        with whole(path) as part:
+            write(source, part)
     return path
 
 

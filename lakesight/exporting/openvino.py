@@ -8,6 +8,7 @@ import torch
 
 from lakesight.exporting.base import Source, Written, quietly
 from lakesight.exporting.onnx import static
+from lakesight.runtimes.openvino import core
 
 MAIN = "model.xml"
 WEIGHING = ("Convolution", "ConvolutionBackpropData", "MatMul")
@@ -18,7 +19,7 @@ def convert(source: Source, folder: Path) -> Written:
     """Write `model.xml` and `model.bin` in `source.precision`."""
     import openvino
 
-    model = openvino.Core().read_model(static(source))
+    model = core().read_model(static(source))
     if source.precision == "int8":
         model = _quantised(model, source)
     if source.precision == "bf16":

@@ -4,8 +4,6 @@ Whatever is killed and whenever: a card names files that are there, whole, and t
 on from what it finds.
 """
 
-import fcntl
-import os
 import shutil
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -15,6 +13,7 @@ from uuid import uuid4
 from lakesight.errors import UserError
 from lakesight.exporting.bucket import published
 from lakesight.exporting.source import check_same
+from lakesight.files import PART, locked_itself
 from lakesight.lake.store import StoreError
 from lakesight.lake.uris import is_s3
 from lakesight.models.artefact import sha256_of, stage
@@ -24,7 +23,6 @@ from lakesight.models.yolo.folder import CARD, write_card
 
 FOLDER = "exports"
 REPORT = "report.json"
-PART = ".part"
 
 
 def held(card: ModelCard, output: str | None) -> AbstractContextManager[Path]:
@@ -43,16 +41,12 @@ def _locked(card: ModelCard, output: Path | None) -> Iterator[Path]:
     folder = _local(card) if output is None else output
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        _lock(handle, folder)
+    with locked_itself(folder, f"another export writes to {folder}: wait until it is done"):
         if output is not None:
             _copy(card, folder)
         with writing(folder):
             _sweep(folder)
         yield folder
-    finally:
-        os.close(handle)
 
 
 @contextmanager
@@ -64,13 +58,6 @@ def writing(folder: Path) -> Iterator[None]:
         raise
     except OSError as error:
         raise UserError(f"cannot write into {folder}: {error.strerror or error}") from error
-
-
-def _lock(handle: int, folder: Path) -> None:
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        raise UserError(f"another export writes to {folder}: wait until it is done") from error
 
 
 def _local(card: ModelCard) -> Path:
@@ -99,7 +86,7 @@ def _copy(card: ModelCard, folder: Path) -> None:
         for name in card.sha256:
             path = folder / name
             path.parent.mkdir(parents=True, exist_ok=True)
-            part = path.with_name(path.name + PART)
+            part = path.with_name(path.name + PART)  # a run that was killed leaves one at most
             shutil.copyfile(staged / name, part)
             part.replace(path)
         write_card(folder, card.model_copy(update={"artefacts": ()}))
@@ -110,8 +97,8 @@ def _check_nothing_else(card: ModelCard, folder: Path) -> None:
     for path in (one for one in folder.rglob("*") if one.is_file()):
         name = path.relative_to(folder).as_posix()
         digest = card.sha256.get(name)
-        whole = digest is not None and sha256_of(path) == digest
-        if not whole and not name.endswith(PART):
+        is_whole = digest is not None and sha256_of(path) == digest
+        if not is_whole and not name.endswith(PART):
             raise UserError(
                 f"{folder} is not empty, and no copy of {card.name}: give another OUTPUT"
             )

@@ -9,6 +9,7 @@ from pathlib import Path, PurePosixPath
 
 from lakesight.cache import cache_folder
 from lakesight.errors import UserError
+from lakesight.files import whole
 from lakesight.lake.store import Store
 from lakesight.lake.uris import is_s3
 from lakesight.models.base import FolderSource, HubSource, ModelCard, PackageSource, Source
@@ -146,18 +147,16 @@ def _download(uri: str, digests: Mapping[str, str], folder: Path) -> None:
         if path.is_file() and sha256_of(path) == digest:
             continue
         path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
         try:
-            with store.reader(f"{prefix}/{name}".lstrip("/")) as source, part.open("wb") as target:
-                shutil.copyfileobj(source, target, 8 << 20)
-            check_digest(part, digest, name)
-            part.replace(path)
+            with whole(path) as part:
+                key = f"{prefix}/{name}".lstrip("/")
+                with store.reader(key) as source, part.open("wb") as target:
+                    shutil.copyfileobj(source, target, 8 << 20)
+                check_digest(part, digest, name)
         except FileNotFoundError as error:
             raise UserError(
                 f"the model folder {uri} has no {name}, which its card lists"
             ) from error
-        finally:
-            part.unlink(missing_ok=True)
 
 
 def _from_hub(source: HubSource, card: ModelCard) -> Path:

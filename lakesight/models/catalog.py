@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from lakesight import starter
-from lakesight.errors import UserError
+from lakesight.errors import UserError, first_mistake
 from lakesight.lake.store import Store
 from lakesight.lake.uris import is_s3
 from lakesight.models import hub, licences
@@ -220,8 +220,7 @@ def parse_card(text: bytes, uri: str) -> ModelCard:
     try:
         return ModelCard.model_validate({**json.loads(text), "source": FolderSource(uri=uri)})
     except ValidationError as error:
-        first = error.errors()[0]
-        wrong = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+        wrong = first_mistake(error)
     except (ValueError, TypeError) as error:
         wrong = str(error)
     raise UserError(f"{uri}/card.json is not a model card: {wrong}")

@@ -6,7 +6,7 @@ picture (1, or BLIP-2's queries) of D dimensions. Vectors are not normalised her
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -54,17 +54,43 @@ class FusingTowers(Towers, Protocol):
         ...
 
 
+class Words:
+    """Texts to padded tokens, on the model's device."""
+
+    def __init__(
+        self,
+        folder: Path,
+        max_tokens: int,
+        device: torch.device,
+        padding: Literal["longest", "max_length"] = "longest",
+    ) -> None:
+        self.tokenizer = load_tokenizer(folder)
+        self._max_tokens, self._device, self._padding = max_tokens, device, padding
+
+    def __call__(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """Return `(ids, mask)`, both `(T, S)`; a text beyond the context is cut."""
+        tokens = self.tokenizer(
+            list(texts),
+            padding=self._padding,
+            truncation=True,
+            max_length=self._max_tokens,
+            return_tensors="pt",
+        ).to(self._device)
+        return tokens["input_ids"], tokens["attention_mask"]
+
+
 class ClipTowers:
     """CLIP: texts padded to the longest, padding masked."""
 
     num_queries = 1
+    _padding: Literal["longest", "max_length"] = "longest"
 
     def __init__(self, folder: Path, options: TorchOptions) -> None:
         from transformers import AutoModel
 
         self._model = load_weights(AutoModel, folder, options)
-        self._tokenizer = load_tokenizer(folder)
-        self._max_tokens: int = self._model.config.text_config.max_position_embeddings
+        max_tokens = self._model.config.text_config.max_position_embeddings
+        self._words = Words(folder, max_tokens, self._model.device, self._padding)
         self.dim: int = self._dim(self._model.config)
 
     def _dim(self, config: Any) -> int:
@@ -76,14 +102,7 @@ class ClipTowers:
 
     def texts(self, texts: Sequence[str]) -> Encoded:
         """Encode T texts."""
-        tokens = self._tokenizer(
-            list(texts),
-            padding=True,
-            truncation=True,
-            max_length=self._max_tokens,
-            return_tensors="pt",
-        ).to(self._model.device)
-        ids, mask = tokens["input_ids"], tokens["attention_mask"]
+        ids, mask = self._words(texts)
         out = self._model.get_text_features(input_ids=ids, attention_mask=mask)
         return Encoded(out.last_hidden_state, out.pooler_output, mask)
 
@@ -95,23 +114,18 @@ class SiglipTowers(ClipTowers):
     SigLIP2 was trained on lower case, which Gemma's tokenizer does not make.
     """
 
+    _padding = "max_length"
+
     def __init__(self, folder: Path, options: TorchOptions) -> None:
         super().__init__(folder, options)
-        self._lowers = type(self._tokenizer).__name__.startswith("Gemma")
+        self._lowers = type(self._words.tokenizer).__name__.startswith("Gemma")
 
     def _dim(self, config: Any) -> int:
         return int(config.vision_config.hidden_size)
 
     def texts(self, texts: Sequence[str]) -> Encoded:
         """Encode T texts; every one of the context's positions counts."""
-        tokens = self._tokenizer(
-            [text.lower() for text in texts] if self._lowers else list(texts),
-            padding="max_length",
-            truncation=True,
-            max_length=self._max_tokens,
-            return_tensors="pt",
-        ).to(self._model.device)
-        ids = tokens["input_ids"]
+        ids, _ = self._words([text.lower() for text in texts] if self._lowers else texts)
         out = self._model.get_text_features(input_ids=ids)
         return Encoded(out.last_hidden_state, out.pooler_output, torch.ones_like(ids))
 

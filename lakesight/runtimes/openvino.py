@@ -5,16 +5,17 @@ core waits for another.
 """
 
 import contextlib
+import functools
 import hashlib
 import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import numpy as np
 
 from lakesight.cache import cache_folder
+from lakesight.files import whole
 from lakesight.models.base import Image, RuntimeName
 from lakesight.runtimes.base import (
     Network,
@@ -38,12 +39,10 @@ class OpenVino:
     device = "cpu"
 
     def __init__(self, path: Path, network: Network, options: RuntimeOptions) -> None:
-        import openvino
-
         self.precision = options.precision
         self._network = network
         self._num_threads = options.num_threads or usable_cpus()
-        self._compiled = _compiled(openvino.Core(), path, network, self._settings())
+        self._compiled = _compiled(core(), path, network, self._settings())
         self._names = _names(self._compiled.outputs, network)
         self._free: list[Any] = []
         with FIRST:
@@ -105,6 +104,19 @@ def _compiled(core: Any, path: Path, network: Network, settings: dict[str, Any])
     return compiled
 
 
+@functools.cache
+def core() -> Any:
+    """Return OpenVINO's core, one for the process, which lives as long.
+
+    A core gives its thread a signal stack (for AMX), and takes it away in the end. Of two that
+    overlap, the second puts back the freed one of the first: the next signal with a handler, such
+    as the end of a reader of pictures, is a segmentation fault.
+    """
+    import openvino
+
+    return openvino.Core()
+
+
 def _cache_name(core: Any, path: Path, network: Network, precision: str) -> Path:
     """Return the cache's file for these weights, used in this way, by this OpenVINO on this CPU."""
     import openvino
@@ -133,13 +145,8 @@ def _parts(path: Path) -> list[Path]:
 
 def _keep(blob: memoryview, path: Path) -> None:
     """Write a file under a name that no reader sees before it is whole."""
-    with contextlib.suppress(OSError):  # a full disk costs time, not the job
-        part = path.with_name(f".{path.name}.{uuid4().hex}")
-        try:
-            part.write_bytes(blob)
-            part.replace(path)
-        finally:
-            part.unlink(missing_ok=True)
+    with contextlib.suppress(OSError), whole(path) as part:  # a full disk costs time, not the job
+        part.write_bytes(blob)
 
 
 def _prepared(model: Any, file_name: str, network: Network) -> Any:

@@ -47,8 +47,14 @@ class Figure:
         return tuple(self.place(ring) for ring in self.shape.rings)
 
     def keypoints(self) -> Points:
-        """Return its points `(K, 2)`: clockwise from the topmost; of two as high, the left one."""
+        """Return its points `(K, 2)`, clockwise.
+
+        The first is the class's own, however the shape is turned (an arrow's tip). Of a class that
+        looks the same after a part of a turn it is the topmost, of two as high the left one.
+        """
         points = self.place(self.shape.points)
+        if not self.shape.repeats:
+            return points
         first = np.lexsort((points[:, 0], points[:, 1].round(3)))[0]
         return np.roll(points, -int(first), axis=0)
 

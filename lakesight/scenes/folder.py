@@ -1,6 +1,5 @@
 """A folder of scenes: files that are whole or absent, so that a killed run goes on where it was."""
 
-import fcntl
 import json
 import os
 import shutil
@@ -17,6 +16,7 @@ import pyarrow.parquet as pq
 import simplejpeg
 
 from lakesight.errors import UserError
+from lakesight.files import locked_itself
 from lakesight.scenes import coco
 from lakesight.scenes.plan import JPEG_QUALITY, Plan, Slice
 from lakesight.scenes.rows import FRAME, PICTURE, frame_row, picture_row
@@ -44,19 +44,10 @@ class SceneFolder:
         if self.root.exists() and not self.root.is_dir():
             raise UserError(f"expected a folder for the scenes, got the file {self.root}")
         self.root.mkdir(parents=True, exist_ok=True)
-        handle = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            self._lock(handle)
+        busy = f"another run writes to {self.root}: wait until it is done"
+        with locked_itself(self.root, busy):
             self._bind(plan)
             yield
-        finally:
-            os.close(handle)
-
-    def _lock(self, handle: int) -> None:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise UserError(f"another run writes to {self.root}: wait until it is done") from error
 
     def _bind(self, plan: Plan) -> None:
         path = self.root / "scenes.json"

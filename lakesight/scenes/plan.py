@@ -15,7 +15,7 @@ from lakesight.scenes.scene import MAX_SIZE_PX, MIN_SIZE_PX
 from lakesight.scenes.shapes import LABELS, shape
 from lakesight.scenes.video import FRAMES_PER_S
 
-VERSION = 2
+VERSION = 3
 """Goes up whenever the same settings would give other bytes."""
 
 SLICE_PICTURES = 64

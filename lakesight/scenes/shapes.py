@@ -37,6 +37,8 @@ class Shape:
     """`(M, 5)`: the rectangles of minimum area around it (centre, width, height, angle)."""
     turns: bool
     """Whether it looks different when it is turned."""
+    repeats: bool
+    """Whether it looks the same after a part of a turn, or after any."""
 
 
 def _polar(angles: Points, radii: Points | float = 1.0) -> Points:
@@ -116,6 +118,9 @@ LABELS = tuple(_CLASSES)
 ROUND = frozenset({"circle", "ring"})
 """Classes that look the same however they are turned."""
 
+REPEATING = frozenset({"square", "star", "pentagon", "hexagon", "cross"})
+"""Classes that look the same after a part of a turn: nobody can tell their points apart."""
+
 
 @cache
 def shape(label: str) -> Shape:
@@ -127,7 +132,8 @@ def shape(label: str) -> Shape:
     rings = tuple(ring / np.sqrt(area) for ring in rings)
     turns = label not in ROUND
     rectangles = minimum_rectangles(rings[0]) if turns else _upright_rectangle(rings[0])
-    return Shape(rings, rings[0][list(corners)], rectangles, turns)
+    repeats = label in ROUND | REPEATING
+    return Shape(rings, rings[0][list(corners)], rectangles, turns, repeats)
 
 
 def signed_area(ring: Points) -> float:

@@ -14,7 +14,7 @@ from typing import Any, Literal
 import yaml
 from pydantic import ValidationError
 
-from lakesight.errors import UserError
+from lakesight.errors import UserError, first_mistake
 from lakesight.files import LOCK, locked, write_whole
 from lakesight.models.base import Frozen
 from lakesight.training.loop import BEST, CHECKPOINT, STATE
@@ -107,10 +107,8 @@ def _trial(path: Path) -> Trial:
     try:
         return Trial.model_validate_json(path.read_bytes())
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "the file"
         raise UserError(
-            f"{path} is no trial: {where}: {first['msg']}; delete it and its folder to have the "
+            f"{path} is no trial: {first_mistake(error)}; delete it and its folder to have the "
             "trial done again"
         ) from error
 

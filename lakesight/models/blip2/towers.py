@@ -11,27 +11,8 @@ import torch
 from torch import Tensor
 
 from lakesight.models.blip2.pretraining import Blip2ForPretraining
-from lakesight.models.pretrained import TorchOptions, load_tokenizer, load_weights
-from lakesight.models.towers import Encoded
-
-
-class Words:
-    """Texts to padded tokens, on the model's device."""
-
-    def __init__(self, folder: Path, max_tokens: int, device: torch.device) -> None:
-        self._tokenizer = load_tokenizer(folder)
-        self._max_tokens, self._device = max_tokens, device
-
-    def __call__(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
-        """Return `(ids, mask)`, both `(T, S)`; a text beyond the context is cut."""
-        tokens = self._tokenizer(
-            list(texts),
-            padding=True,
-            truncation=True,
-            max_length=self._max_tokens,
-            return_tensors="pt",
-        ).to(self._device)
-        return tokens["input_ids"], tokens["attention_mask"]
+from lakesight.models.pretrained import TorchOptions, load_weights
+from lakesight.models.towers import Encoded, Words
 
 
 class Blip2Towers:

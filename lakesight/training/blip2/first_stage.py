@@ -13,9 +13,9 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from lakesight.models.base import Frozen
+from lakesight.models.blip2.language import IGNORED
 from lakesight.models.blip2.pretraining import Blip2ForPretraining
 from lakesight.training.blip2.losses import (
-    IGNORED,
     contrastive_loss,
     hard_negatives,
     similarities,

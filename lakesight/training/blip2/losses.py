@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
+from lakesight.models.blip2.language import IGNORED
+
 LABEL_SMOOTHING = 0.1
-IGNORED = -100
-"""Label of a token that counts in no loss."""
 
 
 class Similarities(NamedTuple):

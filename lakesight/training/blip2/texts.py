@@ -12,7 +12,7 @@ from typing import Any, Literal
 import pyarrow.parquet as pq
 from pydantic import BaseModel, ValidationError
 
-from lakesight.errors import UserError
+from lakesight.errors import UserError, first_mistake
 from lakesight.training.yolo.datasets import Split
 
 Wanted = Literal["captions", "questions"]
@@ -199,6 +199,5 @@ def _check(told: Sequence[Told], wanted: Wanted, data: str) -> None:
 
 def _first(error: Exception) -> str:
     if isinstance(error, ValidationError):
-        first = error.errors()[0]
-        return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+        return first_mistake(error)
     return f"{type(error).__name__}: {error}"

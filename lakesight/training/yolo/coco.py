@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, FiniteFloat, PositiveInt, ValidationError
 
-from lakesight.errors import UserError
+from lakesight.errors import UserError, first_mistake
 from lakesight.training.yolo.datasets import Labelled, Pictures, Task, clipped
 from lakesight.training.yolo.flips import FlipIndices, checked, flip_indices_of
 from lakesight.training.yolo.sample import Floats, xywhr_to_quads
@@ -134,9 +134,7 @@ def read_content(path: Path) -> Content:
     try:
         return Content.model_validate(content)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        raise UserError(f"{path}: {where}: {first['msg']}") from error
+        raise UserError(f"{path}: {first_mistake(error)}") from error
 
 
 def _check_annotation(

@@ -12,7 +12,7 @@ import numpy as np
 import yaml
 from pydantic import BaseModel, PositiveInt, ValidationError
 
-from lakesight.errors import UserError
+from lakesight.errors import UserError, first_mistake
 from lakesight.training.yolo.datasets import (
     Labelled,
     Pictures,
@@ -69,8 +69,7 @@ def read_data_file(path: Path) -> DataFile:
     try:
         return DataFile.model_validate({k: v for k, v in content.items() if v is not None})
     except ValidationError as error:
-        first = error.errors()[0]
-        raise UserError(f"{path}: {first['loc'][0]}: {first['msg']}") from error
+        raise UserError(f"{path}: {first_mistake(error)}") from error
 
 
 def open_yolo_text(path: Path, split: Split, task: Task) -> Pictures:

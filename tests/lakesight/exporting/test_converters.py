@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import onnx
 import onnxruntime
-import openvino
 import pytest
 import torch
 
@@ -24,6 +23,7 @@ from lakesight.models.yolo.architecture import Task
 from lakesight.models.yolo.model import in_order
 from lakesight.runtimes.base import Network, RuntimeOptions
 from lakesight.runtimes.engines import num_nvidia_gpus, readers
+from lakesight.runtimes.openvino import core
 from lakesight.scenes import generate
 from tests.yolo_folders import by_torch
 
@@ -93,7 +93,7 @@ def test_bf16_rounds_the_weights_and_nothing_else(tiny_source: Sources, tmp_path
     written = FORMATS["openvino"].load()(replace(source, precision="bf16"), tmp_path)
     kinds = Counter(
         one.get_element_type().get_type_name()
-        for one in openvino.Core().read_model(tmp_path / written.main).get_ops()
+        for one in core().read_model(tmp_path / written.main).get_ops()
         if one.get_type_name() == "Constant" and one.data.ndim == 4
     )
     assert kinds["bf16"] > 50
@@ -130,7 +130,7 @@ def test_int8_openvino_leaves_the_decoding(tiny_source: Sources, tmp_path: Path)
     images = tuple(views(source, 4))
     int8 = replace(source, precision="int8", calibration=images)
     FORMATS["openvino"].load()(int8, tmp_path)
-    model = openvino.Core().read_model(tmp_path / "model.xml")
+    model = core().read_model(tmp_path / "model.xml")
     ops = {op.get_friendly_name(): op for op in model.get_ops()}
     assert sum(op.get_type_name() == "FakeQuantize" for op in ops.values()) > 50
     waiting = [output.node.input_value(0).node for output in model.outputs]

@@ -22,6 +22,7 @@ from lakesight.models.look import look
 from lakesight.models.packaged import PACKAGED
 from lakesight.models.pose import SinglePersonPose
 from lakesight.models.tf_detection import TfDetection
+from lakesight.runtimes.openvino import core
 from lakesight.runtimes.shared import Shared
 from lakesight.schemas import CLASSES, detection_type, embedding_type
 
@@ -75,11 +76,9 @@ def test_the_detector_sees_what_is_there(ssd: Model) -> None:
 
 def test_the_cut_graph_gives_what_the_whole_graph_gives(ssd: Model) -> None:
     """The graph's own suppression is the reference; it never tells what scores less than 0.3."""
-    import openvino
-
     folder = stage(ssd.card)
-    whole = openvino.Core().read_model(folder / "frozen_inference_graph.pb")
-    compiled = openvino.compile_model(whole, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    whole = core().read_model(folder / "frozen_inference_graph.pb")
+    compiled = core().compile_model(whole, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     rng = np.random.default_rng(0)
     views = [seen_by(ssd, photo) for photo in (ASTRONAUT, CAT, COFFEE, MOTORCYCLE, FLOWER)]
     views.append(rng.integers(0, 256, (300, 300, 3), dtype=np.uint8))

@@ -2,12 +2,10 @@
 
 import os
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from skimage.data import chelsea
 
 from lakesight.errors import UserError
@@ -23,13 +21,6 @@ from lakesight.runtimes.tiny_files import SIDE, tflite
 KEYPOINTS = "StatefulPartitionedCall:0"
 ONE = RuntimeOptions(num_threads=1)
 NETWORK = Network(width=192, height=192, outputs=(KEYPOINTS,))
-
-
-@pytest.fixture(autouse=True)
-def the_same_threads_after() -> Iterator[None]:
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

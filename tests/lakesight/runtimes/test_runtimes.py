@@ -13,6 +13,7 @@ import torch
 
 from lakesight.errors import UserError
 from lakesight.models.base import Image, RuntimeName
+from lakesight.runtimes import tiny_files
 from lakesight.runtimes.base import Network, Runtime, RuntimeOptions
 from lakesight.runtimes.choose import open_network
 from lakesight.runtimes.engines import num_nvidia_gpus
@@ -246,3 +247,26 @@ def test_a_gpu_gives_the_same(
     assert opened.device == "cuda"
     np.testing.assert_allclose(opened.infer(images)["seen"], expected(images), atol=tolerance)
     assert np.array_equal(opened.infer(images)["seen"][3], opened.infer(images[3:4])["seen"][0])
+
+
+SIGNALS = """
+import os, signal, sys
+from pathlib import Path
+from lakesight.runtimes.base import Network, RuntimeOptions
+from lakesight.runtimes.openvino import OpenVino
+
+network = Network(width=4, height=4, layout="NCHW", scale=(102.0,) * 3)
+one, two = (OpenVino(Path(sys.argv[1]), network, RuntimeOptions(num_threads=1)) for _ in "ab")
+del one
+del two
+signal.signal(signal.SIGUSR1, lambda *_: print("handled"))
+os.kill(os.getpid(), signal.SIGUSR1)
+"""
+
+
+def test_signals_are_handled_after_networks_were_closed(tmp_path: Path) -> None:
+    """Each core of OpenVINO gives its thread a signal stack, and frees it with itself."""
+    tiny_files.onnx(tmp_path / "mean.onnx")
+    words = [sys.executable, "-c", SIGNALS, str(tmp_path / "mean.onnx")]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=120, check=False)
+    assert (done.returncode, done.stdout) == (0, "handled\n"), done.stderr

@@ -1,7 +1,6 @@
 """Torch as a runtime: a module, and files that hold programs."""
 
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -37,13 +36,6 @@ class Shifted(nn.Module):
         shift = torch.arange(5.0, device=pixels.device)[:, None, None]
         seen: Tensor = self.convolution(pixels)
         return seen + shift.to(pixels.dtype)
-
-
-@pytest.fixture(autouse=True)
-def the_same_threads_after() -> Iterator[None]:
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

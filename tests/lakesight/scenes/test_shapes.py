@@ -1,14 +1,16 @@
 """Outlines, keypoints and rotated boxes against OpenCV's geometry and cases known by hand."""
 
 import math
+from dataclasses import replace
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 from lakesight.scenes.figure import Figure
 from lakesight.scenes.paint import Paint
-from lakesight.scenes.shapes import LABELS, ROUND, shape, signed_area
+from lakesight.scenes.shapes import LABELS, REPEATING, ROUND, shape, signed_area
 
 PAINT = Paint("red", "plain", (255.0, 0.0, 0.0), 8.0, (0.0, 0.0))
 ANGLES = (0.0, 0.3, math.pi / 4, 2.0, 3.5, 6.2)
@@ -34,24 +36,56 @@ def test_a_shape_has_area_1_and_its_points_lie_on_it(label: str) -> None:
     assert signed_area(made.rings[0]) > 0  # clockwise, with y down
 
 
+def drawn(one: Figure) -> npt.NDArray[np.bool_]:
+    canvas = np.zeros((400, 400), dtype=np.uint8)
+    cv2.fillPoly(canvas, [ring.round().astype(np.int32) for ring in one.rings()], 1)
+    return canvas.astype(bool)
+
+
 def test_the_classes_look_different() -> None:
     """Hu's moments do not change when a shape is moved, scaled or turned."""
     moments = []
     for label in LABELS:
-        canvas = np.zeros((400, 400), dtype=np.uint8)
-        rings = figure(label, 0.5, 150).rings()
-        cv2.fillPoly(canvas, [ring.round().astype(np.int32) for ring in rings], 1)
+        canvas = drawn(figure(label, 0.5, 150)).astype(np.uint8)
         moments.append(cv2.HuMoments(cv2.moments(canvas, binaryImage=True)).ravel()[0])
     assert np.diff(np.sort(moments)).min() > 0.0002
 
 
 @pytest.mark.parametrize("angle", ANGLES)
 @pytest.mark.parametrize("label", LABELS)
-def test_keypoints_run_clockwise_from_the_topmost(label: str, angle: float) -> None:
+def test_keypoints_run_clockwise(label: str, angle: float) -> None:
     points = figure(label, angle).keypoints()
-    assert points[0, 1] <= points[:, 1].min() + 1e-3
     if len(points) > 2:
         assert signed_area(points) > 0
+
+
+@pytest.mark.parametrize("angle", ANGLES)
+@pytest.mark.parametrize("label", sorted(ROUND | REPEATING))
+def test_where_points_cannot_be_told_apart_the_topmost_is_first(label: str, angle: float) -> None:
+    points = figure(label, angle).keypoints()
+    assert points[0, 1] <= points[:, 1].min() + 1e-3
+
+
+@pytest.mark.parametrize("angle", ANGLES)
+@pytest.mark.parametrize("label", sorted(set(LABELS) - ROUND - REPEATING))
+def test_where_they_can_be_they_turn_with_the_shape(label: str, angle: float) -> None:
+    upright = figure(label, 0.0)
+    turned = figure(label, angle)
+    cos, sin = math.cos(angle), math.sin(angle)
+    turn = np.array([(cos, sin), (-sin, cos)])
+    expected = (upright.keypoints() - (upright.x, upright.y)) @ turn
+    assert np.allclose(turned.keypoints() - (turned.x, turned.y), expected)
+
+
+@pytest.mark.parametrize("label", sorted(set(LABELS) - ROUND))
+def test_which_classes_look_the_same_after_a_part_of_a_turn(label: str) -> None:
+    """Turned by each angle that brings one of its points onto another's bearing."""
+    one = figure(label, 0.0, 150)
+    upright, overlaps = drawn(one), []
+    for num_parts in (2, 3, 4, 5, 6):
+        turned = drawn(replace(one, angle=2 * math.pi / num_parts))
+        overlaps.append((upright & turned).sum() / (upright | turned).sum())
+    assert (max(overlaps) > 0.97) == (label in REPEATING)
 
 
 def test_of_two_points_as_high_the_left_one_is_first() -> None:

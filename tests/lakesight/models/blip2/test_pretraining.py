@@ -8,32 +8,14 @@ import torch
 import transformers
 
 from lakesight.models.blip2.pretraining import Blip2ForPretraining, causal_mask
+from tests.lakesight.models.blip2.small import small_config
 
 hf: Any = transformers
-LAYER = {
-    "hidden_size": 32,
-    "intermediate_size": 48,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "initializer_range": 0.3,
-}
 
 
 @pytest.fixture(scope="module")
 def config() -> Any:
-    return hf.Blip2Config(
-        vision_config={**LAYER, "image_size": 32, "patch_size": 8},
-        qformer_config={
-            **LAYER,
-            "vocab_size": 40,
-            "max_position_embeddings": 16,
-            "encoder_hidden_size": 32,
-            "cross_attention_frequency": 2,
-            "use_qformer_text_input": True,
-        },
-        num_query_tokens=5,
-        image_text_hidden_size=16,
-    )
+    return small_config()
 
 
 @pytest.fixture(scope="module")

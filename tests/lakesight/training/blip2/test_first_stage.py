@@ -12,35 +12,11 @@ from torch.nn.functional import log_softmax
 from lakesight.models.blip2.pretraining import Blip2ForPretraining
 from lakesight.training.blip2.first_stage import FirstStageWeights, Pairs, first_stage_losses
 from lakesight.training.blip2.losses import hard_negatives
+from tests.lakesight.models.blip2.small import NUM_WORDS, small_config
 
 hf: Any = transformers
 SMOOTHING = 0.1
-START, WORDS = 3, 40
-LAYER = {
-    "hidden_size": 32,
-    "intermediate_size": 48,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "initializer_range": 0.3,
-}
-
-
-def small_config() -> Any:
-    return hf.Blip2Config(
-        vision_config={**LAYER, "image_size": 32, "patch_size": 8},
-        qformer_config={
-            **LAYER,
-            "vocab_size": WORDS,
-            "max_position_embeddings": 16,
-            "encoder_hidden_size": 32,
-            "cross_attention_frequency": 2,
-            "hidden_dropout_prob": 0.0,
-            "attention_probs_dropout_prob": 0.0,
-            "use_qformer_text_input": True,
-        },
-        num_query_tokens=5,
-        image_text_hidden_size=16,
-    )
+START = 3
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +31,7 @@ def pairs(model: Blip2ForPretraining) -> Pairs:
     rng = torch.Generator().manual_seed(1)
     with torch.no_grad():
         seen = model.see(torch.randn(5, 3, 32, 32, generator=rng))
-    ids = torch.randint(4, WORDS, (5, 7), generator=rng)
+    ids = torch.randint(4, NUM_WORDS, (5, 7), generator=rng)
     ids[:, 0] = 1
     ids[4] = ids[1]
     lengths = torch.tensor([7, 4, 5, 7, 4])
@@ -108,7 +84,7 @@ def test_writing_is_what_one_token_at_a_time_gives(
             known = ids[:, :end]
             seen = pairs.seen[number : number + 1]
             _, logits = model.write(seen, known, torch.ones_like(known))
-            wanted = torch.zeros(WORDS)
+            wanted = torch.zeros(NUM_WORDS)
             wanted[ids[0, end]] = 1
             total += smoothed(logits[0, -1], wanted)
             count += 1
