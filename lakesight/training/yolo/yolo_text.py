@@ -12,7 +12,7 @@ import numpy as np
 import yaml
 from pydantic import BaseModel, PositiveInt, ValidationError
 
-from lakesight.errors import UserError, first_mistake
+from lakesight.errors import UserError
 from lakesight.training.yolo.datasets import (
     Labelled,
     Pictures,
@@ -69,7 +69,8 @@ def read_data_file(path: Path) -> DataFile:
     try:
         return DataFile.model_validate({k: v for k, v in content.items() if v is not None})
     except ValidationError as error:
-        raise UserError(f"{path}: {first_mistake(error)}") from error
+        first = error.errors()[0]  # of a union's parts, each refuses in its own words
+        raise UserError(f"{path}: {first['loc'][0]}: {first['msg']}") from error
 
 
 def open_yolo_text(path: Path, split: Split, task: Task) -> Pictures:

@@ -84,8 +84,8 @@ def test_it_learns_to_tell_pictures_apart(tmp_path: Path, told: list[Told]) -> N
     assert set(history[0]) > {"loss/contrast", "loss/match", "loss/write", "text_to_image_r5"}
     assert history[0]["fitness"] < 0.5
     assert history[-1]["fitness"] > 0.6
-    for name in ("loss/contrast", "loss/write"):
-        assert history[-1][name] < 0.8 * history[0][name]
+    for name, share in {"loss/contrast": 0.8, "loss/write": 0.9}.items():
+        assert history[-1][name] < share * history[0][name]
 
 
 class Kill(Callback):

@@ -107,8 +107,8 @@ def test_the_best_weights_are_what_is_written_whatever_cannot_be_drawn(
     assert caplog.text.count("cannot draw") == 4
     best = torch.load(state / BEST, weights_only=True)["network"]
     written = load_file(folder / "model.safetensors")
-    assert written.keys() == best.keys()
-    assert all(torch.equal(written[name], best[name]) for name in written)
+    assert written.keys() - best.keys() == {"model.22.dfl.conv.weight"}  # which never learns
+    assert all(torch.equal(written[name], best[name]) for name in best)
     assert (card.name, bind(job, folder)) == ("m", True)
     assert not list(folder.rglob("*.part"))
 
