@@ -15,6 +15,8 @@ import ray
 from actors.pools import Node
 from lakesight.errors import UserError
 
+DASHBOARD = "RAY_API_SERVER_ADDRESS"
+
 
 @contextmanager
 def cluster(address: str | None, *, verbose: bool) -> Iterator[list[Node]]:
@@ -28,12 +30,13 @@ def cluster(address: str | None, *, verbose: bool) -> Iterator[list[Node]]:
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     with nullcontext() if verbose else _python_alone_on_stderr():
         try:
-            ray.init(
-                address=address,
-                logging_level=logging.INFO if verbose else logging.ERROR,
-                log_to_driver=verbose,
-                include_dashboard=False if address == "local" else None,
-            )
+            with _without_dashboard() if address == "local" else nullcontext():
+                ray.init(
+                    address=address,
+                    logging_level=logging.INFO if verbose else logging.ERROR,
+                    log_to_driver=verbose,
+                    include_dashboard=False if address == "local" else None,
+                )
         except (ConnectionError, ValueError) as error:
             raise _cannot_join(address, error) from error
         if address == "local":
@@ -65,6 +68,24 @@ def _cannot_join(address: str, error: Exception) -> UserError:
     return UserError(
         f"cannot join the Ray cluster at {address!r}: {reason}. Check --address and RAY_ADDRESS"
     )
+
+
+@contextmanager
+def _without_dashboard() -> Iterator[None]:
+    """Let the processes that start here know that no dashboard is theirs.
+
+    Ray Train asks a dashboard whether its controller lives, and ends the training where it does
+    not. Of a cluster without one it asks that of another cluster of this machine, which never saw
+    our controller. At port 9 (discard, RFC 863) nobody answers, and it goes on.
+    """
+    before = os.environ.get(DASHBOARD)
+    os.environ[DASHBOARD] = "http://127.0.0.1:9"
+    try:
+        yield
+    finally:
+        del os.environ[DASHBOARD]
+        if before is not None:
+            os.environ[DASHBOARD] = before
 
 
 def _end_autoscaler() -> None:

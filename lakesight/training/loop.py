@@ -195,7 +195,7 @@ class Trainer:
                 f"{', '.join(labels)}: take the same ones, or name a new output"
             )
         if (count := state["num_examples"]) != num_examples:
-            log.warning("going on with %d examples, it were %d", num_examples, count)
+            log.warning("going on with %d examples, there were %d before", num_examples, count)
         optimizing.put(self.mean.live, state["network"])
         optimizing.put(self.mean.values, state["mean"])
         self.optimizer.load_state_dict(state["optimizer"])

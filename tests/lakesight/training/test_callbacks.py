@@ -23,26 +23,12 @@ from lakesight.models.yolo.network import build_network
 from lakesight.training.callbacks import CsvLog, Curves, MLflow, TensorBoard
 from lakesight.training.loop import Callback, Progress, Trainer
 from lakesight.training.yolo.recipe import YoloRecipe
-from lakesight.training.yolo.sample import Sample
 from lakesight.training.yolo.settings import TrainSettings
 from tests.documented import documented
+from tests.lakesight.training.coloured import Coloured
 
 SIDE = 32
 URI = "MLFLOW_TRACKING_URI"
-
-
-class Coloured:
-    """Four pictures of one colour each, of two classes."""
-
-    labels = ("red", "blue")
-
-    def __len__(self) -> int:
-        return 4
-
-    def __getitem__(self, index: int) -> Sample:
-        image = np.zeros((SIDE, SIDE, 3), np.uint8)
-        image[..., 2 * (index % 2)] = 200 + index
-        return Sample(image, class_ids=np.array([index % 2]))
 
 
 class Kill(Callback):
@@ -67,7 +53,7 @@ def train(folder: Path, epochs: int, *callbacks: Callback) -> Progress:
         epoch = trainer.progress.epoch
         return {"classes/top1": epoch / 8, "fitness": epoch / 8}
 
-    recipe = YoloRecipe(network, Coloured(), judge, settings)
+    recipe = YoloRecipe(network, Coloured(SIDE), judge, settings)
     trainer = Trainer(recipe, settings, folder, callbacks)
     trainer.resume()
     with contextlib.suppress(KeyboardInterrupt):

@@ -3,7 +3,6 @@
 import multiprocessing
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 import torch.distributed
@@ -13,25 +12,11 @@ from lakesight.errors import UserError
 from lakesight.models.yolo.network import Network, build_network
 from lakesight.training.loop import CHECKPOINT, Trainer
 from lakesight.training.yolo.recipe import YoloRecipe
-from lakesight.training.yolo.sample import Sample
 from lakesight.training.yolo.settings import TrainSettings
+from tests.lakesight.training.coloured import Coloured
 
 SIDE = 32
 Row = dict[str, float]
-
-
-class Coloured:
-    """Four pictures of noise, each around a colour of its own, of two classes."""
-
-    labels = ("red", "blue")
-
-    def __len__(self) -> int:
-        return 4
-
-    def __getitem__(self, index: int) -> Sample:
-        image = np.random.default_rng(index).integers(0, 90, (SIDE, SIDE, 3), np.uint8)
-        image[..., index % 3] += 100
-        return Sample(image, class_ids=np.array([index % 2]))
 
 
 def plain() -> Network:
@@ -58,7 +43,7 @@ def trained(folder: Path, batch_size: int) -> tuple[Row, dict[str, torch.Tensor]
         final_factor=1,
         max_gradient=1e6,
     )
-    recipe = YoloRecipe(plain(), Coloured(), lambda _: {"fitness": 1.0}, settings)
+    recipe = YoloRecipe(plain(), Coloured(SIDE), lambda _: {"fitness": 1.0}, settings)
     trainer = Trainer(recipe, settings, folder)
     trainer.resume()
     (row,) = trainer.fit().history

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 
@@ -14,25 +13,11 @@ from lakesight.training.loop import BEST, Callback, Progress, Trainer
 from lakesight.training.optimizing import EMA_RAMP
 from lakesight.training.yolo.augment import Augmentation
 from lakesight.training.yolo.recipe import YoloRecipe
-from lakesight.training.yolo.sample import Sample
 from lakesight.training.yolo.settings import TrainSettings
+from tests.lakesight.training.coloured import Coloured
 
 SIDE = 64
 Weights = dict[str, torch.Tensor]
-
-
-class Coloured:
-    """Four pictures of noise, each around a colour of its own, of two classes."""
-
-    labels = ("red", "blue")
-
-    def __len__(self) -> int:
-        return 4
-
-    def __getitem__(self, index: int) -> Sample:
-        image = np.random.default_rng(index).integers(0, 90, (SIDE, SIDE, 3), np.uint8)
-        image[..., index % 3] += 100
-        return Sample(image, class_ids=np.array([index % 2]))
 
 
 def trainer(
@@ -51,7 +36,9 @@ def trainer(
         return {"fitness": fitness[made.progress.epoch - 1]}
 
     callbacks = [callback] if callback else []
-    made = Trainer(YoloRecipe(network, Coloured(), judge, settings), settings, folder, callbacks)
+    made = Trainer(
+        YoloRecipe(network, Coloured(SIDE), judge, settings), settings, folder, callbacks
+    )
     return made
 
 
