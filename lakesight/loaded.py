@@ -150,29 +150,28 @@ class LoadedModel:
 def train(
     data: str, output: str, *, callbacks: "Sequence[Callback]" = (), **settings: Any
 ) -> LoadedModel:
-    """Train a YOLO in this process, and return the model, whose folder is `output`.
+    """Train in this process, and return the model, whose folder is `output`.
 
     `settings` are those of `lakesight train`, by the same names: `task`, `size`, `weights`,
-    `epochs` … (`lakesight.training.yolo.job.TrainJob`). Called again, it goes on where it was, or
-    is done.
+    `epochs` … (`lakesight.training.yolo.job.TrainJob`, `lakesight.training.blip2.job`). Called
+    again, it goes on where it was, or is done.
     `callbacks` follow it: `lakesight.training.loop.Callback`.
     """
     import torch
 
     from lakesight.training.binding import bind, held
-    from lakesight.training.yolo.finishing import finish
-    from lakesight.training.yolo.job import TrainJob, fit, followers, open_job_data
+    from lakesight.training.families import job_type, open_training
 
-    job = validated(TrainJob, {"data": data, **settings})
+    job = validated(job_type(settings.get("task", "detect")), {"data": data, **settings})
     if is_s3(output):
         raise UserError(f"{output} is a bucket: train into a folder, or by `lakesight train`")
-    opened = open_job_data(job)
+    training = open_training(job)
     folder = local_path(output)
     with held(folder):
         if not bind(job, folder):
             device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-            fit(job, opened, folder, [*followers(job, opened), *callbacks], device)
-            finish(job, opened, folder)
+            training.fit(folder, [*training.followers(), *callbacks], device)
+            training.finish(folder)
     return load(output, allow_licence=job.allow_licence)
 
 

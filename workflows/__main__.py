@@ -6,7 +6,7 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from pydantic import Field, ValidationError, create_model
@@ -45,6 +45,9 @@ COMMANDS = {
 }
 """Command to `module:class`, imported only when it is the one that was given, or for `--help`."""
 
+BY_TASK = {("train", "retrieve"): "workflows.train:TrainFirstStage"}
+"""Commands with other settings for some values of `--task`."""
+
 
 class Lakesight(BaseSettings):
     """Look at every picture in a lake and write down what was seen.
@@ -76,18 +79,27 @@ def with_commands(commands: Mapping[str, type[Frozen]]) -> type[Lakesight]:
     return create_model("Lakesight", __base__=Lakesight, __doc__=Lakesight.__doc__, **fields)
 
 
-def load(name: str) -> type[Frozen]:
-    """Return the class of a command."""
-    module, _, attribute = COMMANDS[name].partition(":")
+def load(name: str, words: Sequence[str] = ()) -> type[Frozen]:
+    """Return the class of a command, which may depend on the `--task` that follows it."""
+    task = next((value for flag, value in _pairs(words) if flag == "--task"), "")
+    module, _, attribute = BY_TASK.get((name, task), COMMANDS[name]).partition(":")
     command: type[Frozen] = getattr(importlib.import_module(module), attribute)
     return command
+
+
+def _pairs(words: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Yield every flag with what follows it, after a space or a `=`."""
+    for word, following in zip(words, [*words[1:], ""], strict=True):
+        flag, has_value, value = word.partition("=")
+        yield flag, value if has_value else following
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; return its exit code: 0 promise kept, 1 not kept, 2 a mistake to mend."""
     logging.basicConfig(format="%(message)s", level=logging.WARNING, stream=sys.stderr)
     words = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
-    commands = {name: load(name) for name in (words[:1] if words[0] in COMMANDS else COMMANDS)}
+    names = words[:1] if words[0] in COMMANDS else COMMANDS
+    commands = {name: load(name, words) for name in names}
     settings = with_commands(commands)
     formatter = argparse.RawDescriptionHelpFormatter
     try:

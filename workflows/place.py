@@ -13,7 +13,7 @@ from lakesight.lake.store import Store
 from lakesight.lake.uris import is_s3
 from lakesight.training.binding import bind, held
 from lakesight.training.loop import CHECKPOINT, SETTINGS, STATE, Callback, Progress
-from lakesight.training.yolo.job import TrainJob
+from lakesight.training.settings import LoopSettings
 from workflows.lease import leased
 
 RAY = "ray"
@@ -87,7 +87,7 @@ class Place:
         names = sorted(path.relative_to(self.folder).as_posix() for path in files)
         self.push(*sorted(names, key=lambda name: (name == "card.json", name.endswith(CHECKPOINT))))
 
-    def bind(self, job: TrainJob) -> bool:
+    def bind(self, job: LoopSettings) -> bool:
         """Bind the output to these settings; return whether it is trained: see `job.bind`."""
         self.pull(f"{STATE}/{SETTINGS}", "card.json")
         if self._copy and not any(self.folder.iterdir()) and self._kept(""):

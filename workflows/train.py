@@ -23,9 +23,12 @@ from actors.pools import Node
 from lakesight.errors import UserError, first_mistake
 from lakesight.lake.uris import is_s3
 from lakesight.training import callbacks as trackers
+from lakesight.training.binding import model_name
+from lakesight.training.blip2.job import FirstStageJob
+from lakesight.training.families import job_type, open_training
+from lakesight.training.job import Job
 from lakesight.training.loop import BEST, SETTINGS, STATE, Callback
-from lakesight.training.yolo.finishing import finish, model_name
-from lakesight.training.yolo.job import Data, TrainJob, fit, followers, open_job_data, start
+from lakesight.training.yolo.job import TrainJob
 from workflows.cluster import check_reachable, cluster
 from workflows.place import RAY, Place, Pushed
 from workflows.progress import Progress, duration, progress
@@ -44,20 +47,9 @@ TRACKERS: dict[str, Callable[[str], Callback]] = {
 """By what is tracked, what tracks a training, which is called as its model."""
 
 
-class Train(TrainJob):
-    r"""Train a YOLO on labelled pictures: boxes, masks, keypoints, rotated boxes or classes.
+class Command(Job):
+    """What every training's command takes beside its settings, and how it runs."""
 
-    Run the same command again to go on after an end; it does nothing where it is done.
-
-    Examples:
-      lakesight scenes scenes/ && lakesight train scenes/ shapes/ --epochs 20 --image-size 320
-      lakesight train data.yaml cars/ --weights starter-yolo-detect --epochs 50
-      lakesight train s3://lake/seen cars/ --task segment --num-workers 4 --track mlflow
-      lakesight train photos/ kinds/ --task classify --config kinds.yaml
-    """
-
-    data: CliPositionalArg[str]
-    """Scenes, data.yaml, COCO .json, class folders, or an output of `lakesight annotate`."""
     output: CliPositionalArg[str]
     """Folder that all machines share, or s3:// prefix: it becomes a model folder."""
     config: Path | None = None
@@ -77,13 +69,13 @@ class Train(TrainJob):
 
     def run(self) -> int:
         """Train to the end; return 0 when the model folder is whole."""
-        job = self.job()
         unknown = [one for one in self.track if one not in TRACKERS]
         if unknown:
             raise UserError(f"--track takes {' or '.join(TRACKERS)}, but got {unknown[0]!r}")
         _trackers(self.track, "")  # what one of them lacks is said before Ray starts
-        data = open_job_data(job)
-        note = start(job, data.train).note
+        job = self.job()
+        training = open_training(job)
+        told = training.told()
         address = self.address or os.environ.get("RAY_ADDRESS")
         if address:
             check_reachable(address)
@@ -92,14 +84,11 @@ class Train(TrainJob):
             if place.bind(job):
                 print(f"Nothing to do: {self.output} is trained")
                 return 0
-            _say(
-                f"{job.task}: {len(data.train):,} pictures to train on, {len(data.val):,} to "
-                f"validate, {len(data.train.labels)} classes; {note}"
-            )
+            _say(told)
             with cluster(address, verbose=self.verbose) as nodes:
-                self._train(job, data, place, nodes)
+                self._train(job, training.num_examples, place, nodes)
             place.pull(f"{STATE}/{BEST}")
-            card, result = finish(job, data, place.folder, self.output)
+            card, result = training.finish(place.folder, self.output)
             place.push_all()
         if self.json_output:
             print(json.dumps({"model": self.output, **result.to_dict()}))
@@ -111,23 +100,13 @@ class Train(TrainJob):
         )
         return 0
 
-    def job(self) -> TrainJob:
+    def job(self) -> Job:
         """Return the training without what is said of the machines; UserError for a bad file."""
-        given = self.model_dump(exclude_unset=True, include=set(TrainJob.model_fields))
-        if self.config is None:
-            return TrainJob(**given)
-        try:
-            written = yaml.safe_load(self.config.read_text(encoding="utf-8")) or {}
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-            raise UserError(f"cannot read the settings in {self.config}: {error}") from error
-        if not isinstance(written, Mapping):
-            raise UserError(f"{self.config}: expected `NAME: VALUE` on every line")
-        try:
-            return TrainJob.model_validate(_merged(written, given))
-        except ValidationError as error:
-            raise UserError(f"{self.config}: {first_mistake(error)}") from error
+        settings = job_type(self.task).model_fields
+        given = self.model_dump(exclude_unset=True, include=set(settings))
+        return job_of(self.task, given, self.config)
 
-    def _train(self, job: TrainJob, data: Data, place: Place, nodes: Sequence[Node]) -> None:
+    def _train(self, job: Job, num_examples: int, place: Place, nodes: Sequence[Node]) -> None:
         """Run the workers, again where one was lost."""
         board = Board.remote()  # type: ignore[attr-defined]  # Ray's decorator adds it
         trainer = TorchTrainer(
@@ -153,9 +132,60 @@ class Train(TrainJob):
                 **place.ray_storage(),
             ),
         )
-        with progress(job.epochs * len(data.train)) as line, _following(board, line, job.epochs):
+        with progress(job.epochs * num_examples) as line, _following(board, line, job.epochs):
             _fit(trainer, verbose=self.verbose)
         place.forget(f"{STATE}/{RAY}")
+
+
+class Train(TrainJob, Command):
+    r"""Train a YOLO on labelled pictures: boxes, masks, keypoints, rotated boxes or classes.
+
+    Run the same command again to go on after an end; it does nothing where it is done. With
+    `--task retrieve` it trains BLIP-2's first stage, whose settings `--task retrieve --help` tells.
+
+    Examples:
+      lakesight scenes scenes/ && lakesight train scenes/ shapes/ --epochs 20 --image-size 320
+      lakesight train data.yaml cars/ --weights starter-yolo-detect --epochs 50
+      lakesight train s3://lake/seen cars/ --task segment --num-workers 4 --track mlflow
+      lakesight train photos/ kinds/ --task classify --config kinds.yaml
+    """
+
+    data: CliPositionalArg[str]
+    """Scenes, data.yaml, COCO .json, class folders, or an output of `lakesight annotate`."""
+
+
+class TrainFirstStage(FirstStageJob, Command):
+    r"""Train BLIP-2's first stage on pictures with captions: vectors to search by, and matching.
+
+    Run the same command again to go on after an end; it does nothing where it is done.
+
+    Examples:
+      lakesight scenes scenes/ && lakesight train scenes/ finder/ --task retrieve --epochs 20
+      lakesight train captions.json finder/ --task retrieve --weights hf:OWNER/BLIP2@COMMIT
+    """
+
+    data: CliPositionalArg[str]
+    """Scenes, COCO captions .json, or a .json list of images with captions."""
+
+
+def job_of(task: str, given: Mapping[str, Any], config: Path | None) -> Job:
+    """Return the training of a file's settings, over which `given` ones win.
+
+    `task` is for where neither names one. UserError for a bad file.
+    """
+    if config is None:
+        return job_type(task).model_validate(given)
+    try:
+        written = yaml.safe_load(config.read_text(encoding="utf-8")) or {}
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise UserError(f"cannot read the settings in {config}: {error}") from error
+    if not isinstance(written, Mapping):
+        raise UserError(f"{config}: expected `NAME: VALUE` on every line")
+    merged = _merged(written, given)
+    try:
+        return job_type(merged.get("task", task)).model_validate(merged)
+    except ValidationError as error:
+        raise UserError(f"{config}: {first_mistake(error)}") from error
 
 
 def _fit(trainer: TorchTrainer, *, verbose: bool) -> None:
@@ -178,7 +208,8 @@ def _work(config: dict[str, Any]) -> None:
     """Train in one worker."""
     with suppress(FileNotFoundError):
         os.chdir(config["here"])
-    job, output = TrainJob.model_validate(config["job"]), config["output"]
+    job = job_type(config["job"]["task"]).model_validate(config["job"])
+    output = config["output"]
     with Place(output) as place:
         place.pull_state()
         if not (place.folder / STATE / SETTINGS).is_file():
@@ -186,14 +217,14 @@ def _work(config: dict[str, Any]) -> None:
                 f"{output} is not there on all machines: name a folder that they share, or an "
                 "s3:// prefix"
             )
-        data = open_job_data(job)
+        training = open_training(job)
         everybody = [
-            *followers(job, data),
+            *training.followers(),
             *_trackers(config["track"], job.name or model_name(output)),
             Told(config["board"]),
             Pushed(place),
         ]
-        fit(job, data, place.folder, everybody, get_device())
+        training.fit(place.folder, everybody, get_device())
 
 
 def _trackers(names: Sequence[str], model: str) -> list[Callback]:

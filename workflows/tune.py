@@ -26,7 +26,7 @@ from lakesight.training.yolo.job import TrainJob, open_job_data, start
 from workflows import tune_results as results
 from workflows.cluster import check_reachable, cluster
 from workflows.progress import Progress, duration, progress
-from workflows.train import Train
+from workflows.train import job_of
 
 RAY = "ray"
 """Folder that Ray Tune keeps its own files in, while it runs; ours are what is resumed from."""
@@ -107,7 +107,10 @@ class Tune(TrainJob):
     def job(self) -> TrainJob:
         """Return the training to begin with; UserError for a bad file."""
         given = self.model_dump(exclude_unset=True, include=set(TrainJob.model_fields))
-        return Train(**given, output=self.output, config=self.config).job()
+        job = job_of(self.task, given, self.config)
+        if not isinstance(job, TrainJob):
+            raise UserError(f"{self.config} is for {job.task}: only the tasks of a YOLO are tuned")
+        return job
 
     def hyperparameters(self, job: TrainJob) -> Space:
         """Return what is searched; UserError for a bad file."""

@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterable, Iterator
 
 from lakesight.errors import UserError
-from lakesight.models.base import ModelCard
+from lakesight.models.base import Licences, ModelCard
 
 ALLOWED = frozenset(
     {
@@ -39,6 +39,19 @@ VARIABLE = "LAKESIGHT_ALLOW_LICENCES"
 def parts(expression: str) -> list[str]:
     """Return the licences of an SPDX expression joined by AND."""
     return [part.strip() for part in expression.split(" AND ")]
+
+
+def both(one: Licences, other: Licences) -> Licences:
+    """Return the licences of weights that were trained from others: those of both."""
+
+    def joined(first: str, second: str) -> str:
+        return " AND ".join(dict.fromkeys([*parts(first), *parts(second)]))
+
+    return Licences(
+        weights=joined(one.weights, other.weights),
+        data=joined(one.data, other.data),
+        language_model=one.language_model or other.language_model,
+    )
 
 
 def problems(card: ModelCard) -> Iterator[tuple[str, str]]:

@@ -1,5 +1,6 @@
 """The folder of a training: held by one, and bound to its settings."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -68,3 +69,9 @@ def _known(path: Path, kind: type[LoopSettings]) -> dict[str, Any]:
         return kind.model_validate(written).model_dump(mode="json")
     except (ValidationError, yaml.YAMLError) as error:
         raise UserError(f"{path} is of another version of Lakesight: {error}") from error
+
+
+def model_name(place: str) -> str:
+    """Return what a model is called after its folder or prefix, as a card may name it."""
+    last = place.rstrip("/").rpartition("/")[2].lower()
+    return re.sub(r"[^a-z0-9._-]+", "-", last).strip("-._") or "trained"

@@ -147,6 +147,7 @@ def test_flags_win_over_the_file(tmp_path: Path) -> None:
     path.write_text(yaml.safe_dump(written))
     given = {"seed": 6, "augmentation": {"mosaic": 0.75}}
     made = Train.model_validate({"data": "d", "output": "o", "config": path, **given}).job()
+    assert isinstance(made, TrainJob)
     assert (made.epochs, made.seed) == (7, 6)
     assert (made.augmentation.mosaic, made.augmentation.mixup) == (0.75, 0.5)
     assert made.data == "d"

@@ -95,6 +95,16 @@ class Blip2ForPretraining(nn.Module):
         """Keep the vision tower as it is: no gradients, no dropout."""
         self.retrieval.vision_model.eval().requires_grad_(False)
 
+    def heads(self) -> dict[str, list[nn.Parameter]]:
+        """Return the weights that only one of the losses reaches, by its name."""
+        retrieval = self.retrieval
+        projections = nn.ModuleList([retrieval.vision_projection, retrieval.text_projection])
+        return {
+            "contrast": [self.log_temperature, *projections.parameters()],
+            "match": [*retrieval.itm_head.parameters()],
+            "write": [*self.writer.parameters()],
+        }
+
     def train(self, mode: bool = True) -> Self:
         """Set the mode of all that learns; a frozen vision tower stays in evaluation."""
         super().train(mode)

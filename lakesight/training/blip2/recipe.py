@@ -1,6 +1,7 @@
 """BLIP-2's first stage as a part of a training: pairs in, the Q-Former's three losses out."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import NamedTuple, TypeVar
 
 import numpy as np
@@ -8,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from lakesight.media.view import ImageView
-from lakesight.metrics import RetrievalEvaluator
+from lakesight.metrics import LanguageResult, RetrievalEvaluator
 from lakesight.models.blip2.pretraining import Blip2ForPretraining
 from lakesight.models.pretrained import Pixels
 from lakesight.training.blip2.first_stage import FirstStageWeights, Pairs, first_stage_losses
@@ -54,13 +55,11 @@ class FirstStage(nn.Module):
         super().__init__()
         self.model, self.start_id, self.weights = model, start_id, weights
 
-    def forward(
-        self, pixels: Tensor, batch: PairBatch, generator: torch.Generator
-    ) -> dict[str, Tensor]:
+    def forward(self, pixels: Tensor, batch: PairBatch) -> dict[str, Tensor]:
         """Return the losses of pictures `(B, 3, H, W)` with their texts."""
         seen = self.model.see(pixels)
         pairs = Pairs(seen, batch.ids, batch.mask, batch.texts, self.start_id)
-        return first_stage_losses(self.model, pairs, self.weights, generator)
+        return first_stage_losses(self.model, pairs, self.weights)
 
 
 class FirstStageRecipe:
@@ -87,6 +86,9 @@ class FirstStageRecipe:
         self.num_examples = len(train)
         if settings.freeze_vision:
             model.freeze_vision()
+        for name, weights in model.heads().items():
+            for weight in weights if not getattr(settings.loss, name) else ():
+                weight.requires_grad_(False)  # no loss reaches it
 
     def batches(self, rank: int, num_ranks: int) -> tuple[Batches, Shuffled]:
         """Return one process' batches; of several, all have texts of one length, to be shared."""
@@ -103,15 +105,23 @@ class FirstStageRecipe:
 
     def losses(self, model: nn.Module, batch: PairBatch, step: int) -> Losses:
         """Return ITC, ITM and ITG of the batch."""
-        generator = torch.Generator(self.device).manual_seed(self.settings.seed * 2**20 + step)
         pixels = self.look.pixels(list(batch.views.numpy()))
         enabled = self.settings.precision == "bf16"
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=enabled):
-            parts = model(pixels, batch.to(self.device), generator)
+        with (
+            drawn_by(self.settings.seed * 2**20 + step, self.device),
+            torch.autocast(self.device.type, torch.bfloat16, enabled=enabled),
+        ):
+            parts = model(pixels, batch.to(self.device))
         return Losses(parts, len(pixels))
 
-    @torch.no_grad()
     def evaluate(self) -> Mapping[str, float]:
+        """Judge the network as it is: the mean of both ways' Recall@1 is its fitness."""
+        figures = self.judged().figures()
+        both = figures["text_to_image_r1"], figures["image_to_text_r1"]
+        return {**figures, "fitness": sum(both) / 2}
+
+    @torch.no_grad()
+    def judged(self) -> LanguageResult:
         """Return Recall@K both ways by ITC, over all captions of the validation's pictures."""
         captions = [text for one in self.val for text in one.captions]
         owners = [row for row, one in enumerate(self.val) for _ in one.captions]
@@ -123,9 +133,7 @@ class FirstStageRecipe:
         ]
         found = RetrievalEvaluator()
         found.update(range(len(self.val)), range(len(captions)), np.concatenate(cosines), owners)
-        figures = found.result().figures()
-        both = figures["text_to_image_r1"], figures["image_to_text_r1"]
-        return {**figures, "fitness": sum(both) / 2}
+        return found.result()
 
     def _images(self, told: Sequence[Told]) -> Tensor:
         model = self.model
@@ -135,6 +143,15 @@ class FirstStageRecipe:
     def _texts(self, texts: Sequence[str]) -> Tensor:
         ids, mask = padded([self.words.tokenise(one) for one in texts], self.words.pad_id, None)
         return self.model.text_vectors(ids.to(self.device), mask.to(self.device))
+
+
+@contextmanager
+def drawn_by(seed: int, device: torch.device) -> Iterator[None]:
+    """Have what is drawn (dropout, hard negatives) depend on a seed alone; then go on as before."""
+    gpus = [device] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices=gpus):
+        torch.manual_seed(seed)
+        yield
 
 
 def _parts(values: Sequence[T]) -> list[Sequence[T]]:

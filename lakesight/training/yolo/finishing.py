@@ -1,7 +1,6 @@
 """The end of a training: its best weights become a model folder, judged and drawn."""
 
 import json
-import re
 import shutil
 from pathlib import Path
 
@@ -15,14 +14,9 @@ from lakesight.models.base import ModelCard
 from lakesight.models.yolo import folder as model_folder
 from lakesight.models.yolo.folder import WEIGHTS, Contract
 from lakesight.plots import draw_evaluation, draw_samples, spared
+from lakesight.training.binding import model_name
 from lakesight.training.loop import BEST, SETTINGS, STATE
 from lakesight.training.yolo.job import Data, TrainJob, start
-
-
-def model_name(place: str) -> str:
-    """Return what a model is called after its folder or prefix, as a card may name it."""
-    last = place.rstrip("/").rpartition("/")[2].lower()
-    return re.sub(r"[^a-z0-9._-]+", "-", last).strip("-._") or "trained"
 
 
 def finish(
@@ -58,7 +52,7 @@ def finish(
         licences=begun.licences,
         provenance=f"Trained by lakesight train on {len(data.train):,} pictures of {job.data}, "
         f"{begun.note}, seed {job.seed}; {STATE}/{SETTINGS} has every setting. Its metrics are of "
-        f"the {len(data.val):,} pictures of {job.val or job.data} that chose the best epoch.",
+        f"the {len(data.val):,} pictures of {job.validation} that chose the best epoch.",
     )
     options = OPTIONS | {"top_k": len(data.train.labels)}
     own = licences.parts(card.licences.weights)  # what it began with was accepted at the start

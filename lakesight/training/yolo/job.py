@@ -15,7 +15,7 @@ from torch import Tensor
 
 from lakesight.errors import UserError
 from lakesight.evaluation import OPTIONS, evaluate
-from lakesight.models import catalog
+from lakesight.models import catalog, licences
 from lakesight.models.artefact import stage
 from lakesight.models.base import Licences
 from lakesight.models.yolo import folder as model_folder
@@ -25,6 +25,7 @@ from lakesight.models.yolo.live import Live
 from lakesight.models.yolo.network import Network, load_network
 from lakesight.models.yolo.reading import NotFiniteError, YoloOptions
 from lakesight.training.callbacks import CsvLog, Curves
+from lakesight.training.job import Job
 from lakesight.training.loop import STATE, Callback, Progress, Trainer
 from lakesight.training.settings import LoopSettings
 from lakesight.training.yolo.datasets import Pictures, Task
@@ -33,27 +34,18 @@ from lakesight.training.yolo.recipe import YoloRecipe
 from lakesight.training.yolo.settings import TrainSettings
 from lakesight.training.yolo.sources import open_data
 
-OWN = "LicenseRef-own"
 
+class TrainJob(TrainSettings, Job):
+    """A training: the data, the network, where it starts from, and how it goes.
 
-class TrainJob(TrainSettings):
-    """A training: the data, the network, where it starts from, and how it goes."""
+    `data` is labelled pictures: see `sources.open_data`. Of `weights`, layers that do not fit, such
+    as the head of other classes, start from nothing.
+    """
 
-    data: str
-    """Labelled pictures: see `sources.open_data`."""
-    val: str | None = None
-    """Others to validate on; the split `val` of the same unless given."""
-    images: str | None = None
-    """Folder of the pictures of a COCO .json; its own folder unless given."""
-    val_images: str | None = None
-    """The same for `val`."""
     task: Task = "detect"
     """What the network is to find."""
     size: Size = "n"
     """Of a network that starts from nothing; with `weights`, that of the weights."""
-    weights: str | None = None
-    """Model folder or catalog name to start from; layers that do not fit, such as the head of
-    other classes, start from nothing."""
     width: float | None = Field(default=None, gt=0)
     """Factor of the channels, in place of the size's own."""
     depth: float | None = Field(default=None, gt=0)
@@ -62,17 +54,6 @@ class TrainJob(TrainSettings):
     """The most channels of a layer, before `width`, in place of the size's own."""
     multi_label: bool = False
     """Classify only: a picture may have any number of the classes."""
-    name: str | None = Field(default=None, pattern=r"^[a-z0-9][a-z0-9._-]*$")
-    """What the model is called; as its folder unless given."""
-    half: bool = True
-    """Write the weights as float16: half the size; a value differs by about 1e-3."""
-    licence: str = OWN
-    """SPDX id of the new weights; those to start from keep theirs."""
-    data_licence: str = OWN
-    """SPDX id of the pictures and their labels."""
-    allow_licence: tuple[str, ...] = ()
-    """A licence of the weights to start from, as a refusal names it, that you have read and may
-    use."""
     labels: LakeLabels = LakeLabels()
     """Where the data is an output of Lakesight."""
 
@@ -99,10 +80,10 @@ def open_job_data(job: TrainJob) -> Data:
         raise UserError(f"{job.data} has no parts: name others to validate on with --val VAL.json")
     opened = partial(open_data, task=job.task, multi_label=job.multi_label, labels=job.labels)
     train = opened(job.data, "train", images=job.images)
-    val = opened(job.val or job.data, "val", images=job.val_images or job.images)
+    val = opened(job.validation, "val", images=job.val_images or job.images)
     if not len(train) or not len(val):
         raise UserError(
-            f"{job.data} has {len(train)} pictures to train on and {job.val or job.data} "
+            f"{job.data} has {len(train)} pictures to train on and {job.validation} "
             f"{len(val)} to validate on: give both"
         )
     if train.labels != val.labels:
@@ -139,11 +120,8 @@ def _begun(job: TrainJob, train: Pictures) -> Start:
     old = load_network(Contract.model_validate(card.contract), stage(card) / WEIGHTS)
     network = Network(_architecture(job, train, old.architecture))
     taken, new = _take(network, old.state_dict(), same_labels=card.labels == train.labels)
-    both = Licences(
-        weights=_both(card.licences.weights, job.licence),
-        data=_both(card.licences.data, job.data_licence),
-    )
-    return Start(network, both, f"from {card.name}: {taken} tensors taken, {new} new")
+    note = f"from {card.name}: {taken} tensors taken, {new} new"
+    return Start(network, licences.both(card.licences, given), note)
 
 
 def _architecture(job: TrainJob, train: Pictures, old: Architecture | None = None) -> Architecture:
@@ -176,12 +154,6 @@ def _take(network: Network, tensors: Mapping[str, Tensor], *, same_labels: bool)
     }
     network.load_state_dict(fitting, strict=False)
     return len(fitting), len(own) - len(fitting)
-
-
-def _both(one: str, other: str) -> str:
-    """Return the SPDX expression of what is under two licences."""
-    parts = dict.fromkeys([*one.split(" AND "), *other.split(" AND ")])
-    return " AND ".join(parts)
 
 
 class Seen(Callback):

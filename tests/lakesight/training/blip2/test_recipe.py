@@ -120,3 +120,19 @@ def test_a_picture_that_cannot_be_read_ends_it(tmp_path: Path, told: list[Told])
     broken = [Told(tmp_path / "cut.jpg", told[0].captions), *told[1:]]
     with pytest.raises(UserError, match=r"cannot read the training picture .*cut\.jpg"):
         trainer(tmp_path, broken, 1).fit()
+
+
+@pytest.mark.parametrize("name", ["contrast", "match", "write"])
+def test_what_a_loss_left_out_would_reach_does_not_learn(
+    tmp_path: Path, told: list[Told], name: str
+) -> None:
+    """Several processes would wait for its gradients for ever."""
+    made = trainer(tmp_path, told, 1, loss={name: 0.0})
+    made.fit()
+    learns = [weight for weight in made.network.parameters() if weight.requires_grad]
+    assert len(learns) < len(list(made.network.parameters()))
+    batch = next(iter(made.batches))
+    parts = made.recipe.losses(made.network, batch, 0).parts
+    assert set(parts) == {"contrast", "match", "write"} - {name}
+    torch.stack(list(parts.values())).sum().backward()  # type: ignore[no-untyped-call]
+    assert all(weight.grad is not None for weight in learns)

@@ -11,10 +11,10 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from lakesight.errors import UserError
-from lakesight.training.binding import bind, held
+from lakesight.training.binding import bind, held, model_name
 from lakesight.training.loop import BEST, SETTINGS, STATE
 from lakesight.training.yolo.datasets import Labelled, Pictures
-from lakesight.training.yolo.finishing import finish, model_name
+from lakesight.training.yolo.finishing import finish
 from lakesight.training.yolo.job import Data, TrainJob, fit, followers, open_job_data
 from lakesight.training.yolo.job import start as begin
 

@@ -1,0 +1,143 @@
+"""What BLIP-2's first stage begins with: networks and tokenizers, drawn or read."""
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from itertools import islice
+from typing import Any, NamedTuple
+
+import torch
+
+from lakesight.errors import UserError
+from lakesight.models import catalog, licences
+from lakesight.models.artefact import stage
+from lakesight.models.base import Licences
+from lakesight.models.blip2.pretraining import Blip2ForPretraining
+from lakesight.models.preprocessor import NESTED_FILE, OWN_FILE, Preprocessor, parse_preprocessor
+from lakesight.models.pretrained import load_tokenizer
+from lakesight.training.blip2.job import FirstStageJob, FirstStageSize, Transformer
+
+SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "[DEC]", "<image>")
+PIXELS = (OWN_FILE, NESTED_FILE)
+MEAN, STD = (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)
+"""Of the pixels of a vision tower that starts from nothing."""
+
+
+class Start(NamedTuple):
+    """What a training begins with."""
+
+    model: Blip2ForPretraining
+    tokenizer: Any
+    pixels: Mapping[str, bytes]
+    """The files, by name, that say which pixels the network wants."""
+    licences: Licences
+    note: str
+    """Where the weights are from, in one clause."""
+
+    @property
+    def preprocessor(self) -> Preprocessor:
+        """Return what a picture goes through."""
+        return parse_preprocessor("the first stage", dict(self.pixels), "image-text")
+
+
+def start(job: FirstStageJob, texts: Iterable[str]) -> Start:
+    """Return the network to train, by the job's seed and what it starts from.
+
+    `texts` are what a tokenizer is made of where none is there.
+    """
+    own = Licences(weights=job.licence, data=job.data_licence)
+    if job.weights is None:
+        with torch.random.fork_rng(devices=[]):  # the caller's own random numbers stay
+            torch.default_generator.manual_seed(job.seed)
+            tokenizer = made_tokenizer(texts, job.size.vocabulary)
+            model = Blip2ForPretraining.new(_config(job, tokenizer))
+        return Start(model, tokenizer, _pixels(job.size), own, "from nothing")
+    card = catalog.resolve(job.weights)
+    catalog.spec(job.weights, licences_accepted=job.allow_licence)  # or this says how to accept it
+    folder = stage(card)
+    if card.family != "image-text" or not (folder / "config.json").is_file():
+        raise UserError(f"{job.weights} is of the family {card.family}: expected a first stage")
+    pixels = {name: (folder / name).read_bytes() for name in PIXELS if (folder / name).is_file()}
+    return Start(
+        Blip2ForPretraining.load(folder),
+        load_tokenizer(folder),
+        pixels,
+        licences.both(card.licences, own),
+        f"from {card.name}",
+    )
+
+
+def made_tokenizer(texts: Iterable[str], vocabulary: int) -> Any:
+    """Return BERT's kind of tokenizer of the words of some texts: the same for the same texts.
+
+    Its word pieces are the most frequent words, and every letter, of which other words are made.
+    (The trainers of `tokenizers` number words that are as frequent differently every time.)
+    """
+    import transformers
+    from tokenizers import normalizers, pre_tokenizers
+
+    normalise, split = normalizers.BertNormalizer(), pre_tokenizers.BertPreTokenizer()
+    words = Counter(
+        word for text in texts for word, _ in split.pre_tokenize_str(normalise.normalize_str(text))
+    )
+    letters = sorted({letter for word in words for letter in word})
+    frequent = sorted(words, key=lambda word: (-words[word], word))
+    pieces = dict.fromkeys([*SPECIAL, *letters, *(f"##{letter}" for letter in letters), *frequent])
+    kind: Any = transformers.BertTokenizer
+    ids = {piece: number for number, piece in enumerate(islice(pieces, vocabulary))}
+    tokenizer = kind(vocab=ids, do_lower_case=True)
+    tokenizer.add_special_tokens(
+        {"bos_token": "[DEC]", "extra_special_tokens": ["<image>"]}  # as BLIP-2's
+    )
+    return tokenizer
+
+
+def _config(job: FirstStageJob, tokenizer: Any) -> Any:
+    import transformers
+
+    size = job.size
+    kind: Any = transformers.Blip2Config
+    return kind(
+        vision_config={
+            **_transformer(size.vision),
+            "image_size": size.image_size,
+            "patch_size": size.patch_size,
+        },
+        qformer_config={
+            **_transformer(size.qformer),
+            "vocab_size": len(tokenizer),
+            "pad_token_id": tokenizer.pad_token_id,
+            "max_position_embeddings": job.max_tokens,
+            "encoder_hidden_size": size.vision.width,
+            "cross_attention_frequency": size.cross_every,
+            "use_qformer_text_input": True,
+        },
+        num_query_tokens=size.num_queries,
+        image_text_hidden_size=size.shared,
+        image_token_index=tokenizer.convert_tokens_to_ids("<image>"),
+    )
+
+
+def _transformer(size: Transformer) -> dict[str, Any]:
+    return {
+        "hidden_size": size.width,
+        "intermediate_size": 4 * size.width,
+        "num_hidden_layers": size.layers,
+        "num_attention_heads": size.heads,
+    }
+
+
+def _pixels(size: FirstStageSize) -> dict[str, bytes]:
+    side = size.image_size
+    config = {
+        "image_processor_type": "BlipImageProcessor",
+        "do_resize": True,
+        "size": {"height": side, "width": side},
+        "resample": 3,
+        "do_rescale": True,
+        "rescale_factor": 1 / 255,
+        "do_normalize": True,
+        "image_mean": MEAN,
+        "image_std": STD,
+    }
+    return {OWN_FILE: json.dumps(config, indent=2).encode()}

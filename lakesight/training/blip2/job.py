@@ -1,0 +1,69 @@
+"""What a training of BLIP-2 is told."""
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from lakesight.models.base import Frozen
+from lakesight.training.blip2.settings import FirstStageSettings
+from lakesight.training.job import Job
+
+
+class Transformer(Frozen):
+    """The sizes of a transformer that starts from nothing."""
+
+    width: int = Field(default=192, ge=8)
+    """Units of a state; a multiple of `heads`."""
+    layers: int = Field(default=6, ge=1)
+    """Layers, each of attention and a network four times as wide."""
+    heads: int = Field(default=6, ge=1)
+    """Heads of its attention."""
+
+    @model_validator(mode="after")
+    def _heads_divide(self) -> "Transformer":
+        if self.width % self.heads:
+            raise ValueError(f"heads ({self.heads}) must divide width ({self.width})")
+        return self
+
+
+class FirstStageSize(Frozen):
+    """A first stage that starts from nothing; the default has about 6 million weights."""
+
+    image_size: int = Field(default=224, ge=16)
+    """Side of the square that a picture is fitted into, in pixels; a multiple of `patch_size`."""
+    patch_size: int = Field(default=16, ge=4)
+    """Side of a patch, in pixels."""
+    vision: Transformer = Transformer()
+    """The tower that sees."""
+    qformer: Transformer = Transformer(layers=4)
+    """What asks it, and reads texts."""
+    cross_every: int = Field(default=2, ge=1)
+    """Every so many layers of the Q-Former look at the picture."""
+    num_queries: int = Field(default=16, ge=1)
+    """Vectors of a picture."""
+    shared: int = Field(default=128, ge=2)
+    """Units of the space that pictures and texts share."""
+    vocabulary: int = Field(default=2000, ge=40)
+    """The most word pieces of a tokenizer made of the texts."""
+
+    @model_validator(mode="after")
+    def _patches_divide(self) -> "FirstStageSize":
+        if self.image_size % self.patch_size:
+            raise ValueError(
+                f"patch_size ({self.patch_size}) must divide image_size ({self.image_size})"
+            )
+        return self
+
+
+class FirstStageJob(FirstStageSettings, Job):
+    """BLIP-2's first stage: pictures with captions, see `texts.open_texts`.
+
+    `weights` is a `Blip2ForImageTextRetrieval`, of the hub or of ours.
+    """
+
+    task: Literal["retrieve"] = "retrieve"
+    """What for."""
+    captions: Literal["captions", "description"] = "captions"
+    """Of generated scenes: short captions, or one that tells all that is to be seen."""
+    size: FirstStageSize = FirstStageSize()
+    """Of a network that starts from nothing; with `weights`, that of the weights."""

@@ -1,0 +1,144 @@
+"""BLIP-2's first stage from scenes to a model folder: real classes, a few thousand weights."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+
+import lakesight
+from lakesight.errors import UserError
+from lakesight.models import catalog
+from lakesight.training.binding import bind
+from lakesight.training.blip2.beginning import made_tokenizer
+from lakesight.training.blip2.job import FirstStageJob
+from lakesight.training.blip2.training import FirstStageTraining
+from lakesight.training.families import job_type, open_training
+from lakesight.training.loop import STATE
+from workflows.scenes import Scenes
+
+SMALL = {"width": 16, "layers": 2, "heads": 2}
+SIZE = {
+    "image_size": 32,
+    "patch_size": 8,
+    "vision": SMALL,
+    "qformer": SMALL,
+    "cross_every": 1,
+    "num_queries": 3,
+    "shared": 8,
+    "vocabulary": 120,
+}
+SETTINGS = {"size": SIZE, "epochs": 1, "batch_size": 4, "freeze_vision": False, "max_tokens": 24}
+
+
+@pytest.fixture(scope="module")
+def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("scenes")
+    Scenes(output=str(folder), num_images=8, num_val=4, seed=3, size="64", processes=1).run()
+    return folder
+
+
+def noise() -> npt.NDArray[np.uint8]:
+    return np.random.default_rng(0).integers(0, 256, (50, 70, 3), np.uint8)
+
+
+def job(scenes: Path, **more: Any) -> FirstStageJob:
+    return FirstStageJob.model_validate({"data": str(scenes)} | SETTINGS | more)
+
+
+@pytest.fixture(scope="module")
+def folder(scenes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    made = tmp_path_factory.mktemp("model") / "finder"
+    training = open_training(job(scenes))
+    bind(job(scenes), made)
+    training.fit(made, training.followers())
+    training.finish(made)
+    return made
+
+
+def test_a_task_has_its_settings() -> None:
+    assert job_type("retrieve") is FirstStageJob
+    assert FirstStageJob(data="d").optimizer == "adamw"  # and no common default
+    with pytest.raises(UserError, match=r"one of detect, .*retrieve, but got 'sing'"):
+        job_type("sing")
+
+
+def test_what_is_written_is_a_model_that_lakesight_loads(folder: Path, scenes: Path) -> None:
+    model = lakesight.load(str(folder))
+    pictures = [noise(), np.zeros((40, 60, 3), np.uint8)]
+    column = model.predict(pictures).column
+    assert [len(value) for value in column.to_pylist()] == [8, 8]
+    encoder = catalog.build(catalog.spec(str(folder)))
+    texts = encoder.embed_text(["a red circle", "a blue star"])  # type: ignore[attr-defined]
+    assert texts.shape == (2, 8)
+    card = catalog.resolve(str(folder))
+    assert (card.name, card.kind, card.family) == ("finder", "embed", "image-text")
+    told = json.loads((folder / STATE / "evaluation.json").read_text())
+    assert card.metrics["text_to_image_r1"] == pytest.approx(told["text_to_image_r1"], abs=1e-4)
+    assert "8 pictures" in card.provenance
+    assert f"from {scenes}" not in card.provenance
+    assert bind(job(scenes), folder)  # it is done
+
+
+def test_half_of_the_bytes(folder: Path, scenes: Path, tmp_path: Path) -> None:
+    training = FirstStageTraining(job(scenes, half=False))
+    training.fit(tmp_path / "whole")
+    card, _ = training.finish(tmp_path / "whole", "s3://lake/whole")
+    assert card.name == "whole"
+    sizes = [(one / "model.safetensors").stat().st_size for one in (folder, tmp_path / "whole")]
+    assert sizes[0] < 0.7 * sizes[1]
+
+
+def test_a_training_begins_with_another(folder: Path, scenes: Path, tmp_path: Path) -> None:
+    """With a learning rate of next to nothing, what it began with is what it ends with."""
+    settings = {"weights": str(folder), "learning_rate": 1e-12, "half": False, "size": {}}
+    training = FirstStageTraining(job(scenes, **settings))
+    assert training.told().endswith(f"from {folder}")
+    training.fit(tmp_path)
+    card, _ = training.finish(tmp_path)
+    assert "from finder" in card.provenance
+    views = [noise()]
+    before, after = (lakesight.load(str(one)).predict(views).column for one in (folder, tmp_path))
+    assert np.allclose(before.to_pylist(), after.to_pylist(), atol=1e-3)
+
+
+def test_another_seed_is_another_network(scenes: Path, tmp_path: Path) -> None:
+    found = [
+        FirstStageTraining(job(scenes, seed=seed)).fit(tmp_path / str(number)).history[0]
+        for number, seed in enumerate((0, 0, 1))
+    ]
+    assert found[0] == found[1] != found[2]
+    assert torch.isfinite(torch.tensor(list(found[2].values()))).all()
+
+
+def test_what_is_no_first_stage_is_said(scenes: Path) -> None:
+    with pytest.raises(UserError, match="of the family yolo: expected a first stage"):
+        FirstStageTraining(job(scenes, weights="starter-yolo-detect")).fit(scenes / "never")
+    with pytest.raises(UserError, match="has no captions of pictures"):
+        FirstStageTraining(job(scenes / "images"))
+    with pytest.raises(UserError, match="name others to validate on with --val"):
+        FirstStageTraining(job(scenes / "captions.json"))
+
+
+@pytest.mark.parametrize(
+    ("size", "message"),
+    [
+        ({"patch_size": 7}, "must divide image_size"),
+        ({"vision": {"width": 16, "heads": 3}}, "must divide width"),
+    ],
+)
+def test_sizes_that_do_not_fit_are_said(size: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        FirstStageJob.model_validate({"data": "d", "size": SIZE | size})
+
+
+def test_a_tokenizer_has_the_frequent_words_and_every_letter() -> None:
+    texts = ["a red circle", "a red star", "the Blue star!"]
+    made = made_tokenizer(texts, 70)
+    assert made.get_vocab() == made_tokenizer(texts, 70).get_vocab()
+    told = made.convert_ids_to_tokens(made("A red tar?")["input_ids"])
+    assert told == ["[CLS]", "a", "red", "t", "##a", "##r", "[UNK]", "[SEP]"]
+    assert len(made_tokenizer(texts, 35)) == 35

@@ -1,0 +1,48 @@
+"""`lakesight train --task retrieve` on real Ray, and search by words with what comes out."""
+
+import json
+from pathlib import Path
+
+import yaml
+
+import lakesight
+from lakesight.models import catalog
+from lakesight.training.loop import STATE
+from tests.annotating import run
+from workflows.scenes import Scenes
+
+SMALL = {"width": 16, "layers": 2, "heads": 2}
+SETTINGS = {
+    "task": "retrieve",
+    "batch_size": 4,
+    "max_tokens": 24,
+    "freeze_vision": False,
+    "size": {
+        "image_size": 32,
+        "patch_size": 8,
+        "vision": SMALL,
+        "qformer": SMALL,
+        "num_queries": 3,
+        "shared": 8,
+    },
+}
+
+
+def test_two_workers_train_a_first_stage_that_finds_pictures(tmp_path: Path) -> None:
+    scenes, config, model = tmp_path / "scenes", tmp_path / "finder.yaml", tmp_path / "finder"
+    Scenes(output=str(scenes), num_images=16, num_val=4, size="64", processes=1).run()
+    config.write_text(yaml.safe_dump(SETTINGS))
+    words = ["train", str(scenes), str(model), "--config", str(config), "--epochs", "1"]
+    said = run(*words, "--num-workers", "2", "--json").splitlines()
+    printed = json.loads(next(line for line in said if line.startswith("{")))
+    assert printed == {"model": str(model)} | json.loads(
+        (model / STATE / "evaluation.json").read_text()
+    )
+    assert "Nothing to do" in run(*words)
+    assert catalog.resolve(str(model)).metrics["text_to_image_r10"] == 1  # among 4
+    run("embed", str(scenes / "images" / "val"), str(tmp_path / "seen"), "--model", str(model))
+    run("index", str(tmp_path / "seen"), str(tmp_path / "index"))
+    rows = lakesight.open(str(tmp_path / "seen")).dataset().to_table()
+    said = run("search", str(tmp_path / "index"), "a red circle", "-k", "4", "--json").splitlines()
+    found = [json.loads(line) for line in said if line.startswith("{")]
+    assert {hit["id"] for hit in found} == set(rows["id"].to_pylist())
