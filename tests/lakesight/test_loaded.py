@@ -178,7 +178,7 @@ def test_training_goes_on_from_a_models_weights(folder: Path, scenes: Path, tmp_
     [
         ({"epoch": 3}, "epoch: Extra inputs are not permitted, got 3"),
         ({"augmentation": {"mosaic": 2}}, r"augmentation\.mosaic: Input should be less"),
-        ({"task": "find"}, "task: Input should be 'detect'"),
+        ({"task": "find"}, "expected a task, one of detect"),
     ],
 )
 def test_wrong_settings_are_said(
