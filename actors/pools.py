@@ -58,16 +58,18 @@ def plan_pools(
     """Return the pools, in the order in which a picture passes them.
 
     Decoding and the CPU's models share one actor, so that no pixel leaves its process. From the
-    first model on that uses a GPU, each has a pool of its own, and its pixels travel there.
+    first model on that uses a GPU, each has a pool of its own, and its pixels travel there; those
+    in a row that look at one network share a pool, and the network.
     `here`: the cluster is this machine, and what is installed on it counts.
     """
     gpus = sum(node.gpus for node in nodes) if options.gpus is None else options.gpus
     on_gpu = [spec for spec in models if gpus and catalog.can_use_gpu(spec, here=here)]
     apart = models if options.separate_pools else on_gpu
     cut = models.index(apart[0]) if apart else len(models)
+    groups = _by_network(models[cut:])
     cpus = options.cpus_per_actor or _cpus_per_actor(nodes, options.num_actors)
     num_actors = options.num_actors or _num_actors(nodes, cpus)
-    num_cpus = max(SPARE_CPUS, cpus - SPARE_CPUS) / (1 + len(models) - cut)
+    num_cpus = max(SPARE_CPUS, cpus - SPARE_CPUS) / (1 + len(groups))
     pools = [
         Pool(
             stage=StageConfig(
@@ -83,16 +85,18 @@ def plan_pools(
             num_cpus=num_cpus,
         )
     ]
-    for place in range(cut, len(models)):
+    num_on_gpu = sum(group[0] in on_gpu for group in groups)
+    for group in groups:
+        cut += len(group)
         size, share = num_actors, 0.0
-        if models[place] in on_gpu:
-            size, share = _gpu_shares(gpus, len(on_gpu))
+        if group[0] in on_gpu:
+            size, share = _gpu_shares(gpus, num_on_gpu)
         stage = StageConfig(
             run_id=run_id,
             decode=None,
-            models=(models[place],),
-            keep=_views(models[place + 1 :]),
-            commits=place == len(models) - 1,
+            models=tuple(group),
+            keep=_views(models[cut:]),
+            commits=cut == len(models),
             batch_size=options.batch_size or 32,
             num_threads=cpus,
             on_gpu=share > 0,
@@ -109,12 +113,25 @@ def plan_pools(
     return pools
 
 
-def _gpu_shares(gpus: float, num_models: int) -> tuple[int, float]:
-    """Return how many actors each model on a GPU gets, and what share of a GPU each of them."""
-    if gpus >= num_models:
-        return int(gpus // num_models), 1.0
-    models_a_gpu = math.ceil(num_models / gpus)
-    return 1, math.floor(100 / models_a_gpu) / 100
+def _by_network(models: Sequence[ModelSpec]) -> list[list[ModelSpec]]:
+    """Return the models in order, those that follow each other and share a network together."""
+    groups: list[list[ModelSpec]] = []
+    last: str | None = None
+    for spec in models:
+        network = catalog.network(spec)
+        if network is None or network != last:
+            groups.append([])
+        groups[-1].append(spec)
+        last = network
+    return groups
+
+
+def _gpu_shares(gpus: float, num_pools: int) -> tuple[int, float]:
+    """Return how many actors each pool on a GPU gets, and what share of a GPU each of them."""
+    if gpus >= num_pools:
+        return int(gpus // num_pools), 1.0
+    pools_a_gpu = math.ceil(num_pools / gpus)
+    return 1, math.floor(100 / pools_a_gpu) / 100
 
 
 def _views(specs: Sequence[ModelSpec]) -> tuple[ImageView, ...]:

@@ -26,7 +26,7 @@ from lakesight.media.pool import DecodePool
 from lakesight.media.view import ImageView
 from lakesight.models import catalog, guard
 from lakesight.models.base import Frozen, Image, Model, ModelSpec
-from lakesight.schemas import ROW
+from lakesight.schemas import ROW, WORDS
 
 READ = "read"
 """The stage name of fetching and decoding."""
@@ -122,7 +122,7 @@ class Stage:
         rows = pa.concat_tables([self._packed(self._seen(batch, tallies)) for batch in batches])
         if not self.config.commits:
             return _sealed(piece, rows, tallies)
-        rows = rows.sort_by(columns.INDEX).drop_columns([columns.INDEX])
+        rows = rows.sort_by(columns.INDEX).drop_columns([columns.INDEX, *WORDS.names])
         self._refuse_if_all_out_of_reach(rows)
         if not self.output.commit(piece, rows, planned):
             rows = self.output.read_rows(piece, ["run_id", "error"])
@@ -217,13 +217,15 @@ class Stage:
         return self._rows(block, list(errors), rows)
 
     def _rows(self, block: pa.Table, indices: list[int], rows: list[dict[str, object]]) -> pa.Table:
-        """Return the rows of a piece at `indices`, with what is known of each."""
+        """Return the rows of a piece at `indices`, with what is known of each, words included."""
         known = block.take(pa.array(indices, pa.int32()))
         fresh = pa.Table.from_pylist(rows, schema=ROW)
         values = [known[name] if name in known.column_names else fresh[name] for name in ROW.names]
         values[ROW.names.index("run_id")] = pa.array([self.config.run_id] * len(rows))
         values.append(pa.array(indices, pa.int32()))
-        return pa.table(values, schema=ROW.append(pa.field(columns.INDEX, pa.int32())))
+        values += [known[name] for name in WORDS.names]
+        schema = pa.schema([*ROW, pa.field(columns.INDEX, pa.int32()), *WORDS])
+        return pa.table(values, schema=schema)
 
     def _unpacked(self, block: pa.Table) -> Iterator[Batch]:
         """Yield the batches of a block that holds pixels, then the rows that have none."""

@@ -18,8 +18,17 @@ LISTING = pa.schema(
 )
 """What listing a source yields: one row per object, whatever the source is."""
 
-MANIFEST = pa.schema([pa.field("id", pa.string(), nullable=False), *LISTING])
-"""A frozen listing; `id` is `row_id(uri, etag)`."""
+WORDS = pa.schema(
+    [
+        pa.field("prompt", pa.string()),
+        pa.field("questions", pa.list_(pa.string())),
+        pa.field("candidates", pa.list_(pa.string())),
+    ]
+)
+"""What a list may say of each picture, for the models that are told it (`Source.words`)."""
+
+MANIFEST = pa.schema([pa.field("id", pa.string(), nullable=False), *LISTING, *WORDS])
+"""A frozen listing; `id` is `row_id(uri, etag)`, and words are null where none were asked for."""
 
 ERROR = pa.struct([("stage", pa.string()), ("type", pa.string()), ("message", pa.string())])
 
@@ -89,6 +98,8 @@ CLASSES = pa.list_(
 CAPTIONS = pa.list_(
     pa.struct([("text", pa.string()), ("score", pa.float32()), ("prompt", pa.string())])
 )
+CROP_CAPTIONS = pa.list_(pa.string())
+"""One for each object of the detections, in their order; null for an object that has none."""
 ANSWERS = pa.list_(
     pa.struct([("question", pa.string()), ("answer", pa.string()), ("score", pa.float32())])
 )

@@ -21,10 +21,11 @@ from lakesight.errors import UserError
 from lakesight.lake.manifest import Piece
 from lakesight.lake.output import Output
 from lakesight.lake.source import Source
+from lakesight.lake.uri_list import columns_of
 from lakesight.media.limits import Limits
 from lakesight.models import availability, catalog
 from lakesight.models.base import Frozen, Kind, ModelSpec, RuntimeName
-from workflows.chosen import KINDS, model_specs
+from workflows.chosen import KINDS, TOLD, model_specs
 from workflows.progress import duration, progress
 
 MAX_PIXEL_BYTES = 256 << 20
@@ -61,7 +62,7 @@ class Job(Frozen):
     gpus: float | None = Field(default=None, ge=0)
     """GPUs to count on; give it where the cluster starts from none and scales up."""
     separate_pools: bool = False
-    """Give every model actors of its own even on CPUs, as it has on GPUs."""
+    """Give every network actors of its own even on CPUs, as it has on GPUs."""
     max_pixels: int = Field(default=Limits().max_pixels, gt=0)
     """Larger pictures become error rows."""
     max_seconds: float = Field(default=Limits().max_seconds, gt=0)
@@ -82,6 +83,8 @@ class Annotate(Job):
       lakesight annotate s3://lake/photos/ s3://lake/seen/ --detect ssd-mobilenet-v2-coco \
           --pose movenet-lightning --classify efficientnet-lite3 --embed efficientnet-lite3
       lakesight annotate 'photos/**/*.jpg' seen/ --caption hf:OWNER/REPO@REVISION
+      lakesight annotate photos/ seen/ --answer ./blip2 --set 'answer.questions=Is it raining?' \
+          --set 'answer.candidates=[yes, no]'
       lakesight annotate photos/ seen/ --detect cars=./my-model --detect signs=./other-model
     """
 
@@ -95,6 +98,10 @@ class Annotate(Job):
     """Embedding model, for `lakesight index` and `lakesight search`."""
     caption: tuple[str, ...] = ()
     """Captioning model."""
+    answer: tuple[str, ...] = ()
+    """Model that answers questions: those of --set answer.questions, or of the source's rows."""
+    caption_crops: tuple[str, ...] = ()
+    """Captioning model for each object that --detect found."""
 
     def run(self) -> int:
         """Look at what is new in the source; return 0 if every key of the manifest has its row."""
@@ -163,7 +170,8 @@ def annotate(job: Job, names: Mapping[Kind, Sequence[str]]) -> int:
 
         check_reachable(address)
     ways = [availability.check(spec, here=not address) for spec in specs]
-    source = Source(uri=job.source, include=job.include, exclude=job.exclude)
+    source = Source(uri=job.source, include=job.include, exclude=job.exclude, words=words(specs))
+    _check_asked(specs, job.source)
 
     def bind() -> None:
         output.check_writable()
@@ -191,6 +199,23 @@ def annotate(job: Job, names: Mapping[Kind, Sequence[str]]) -> int:
         output.record_run(record["run_id"], record)
     ours = {piece.name for piece in pieces}
     return _finish(job, record, len(ours - set(output.committed())) if pieces else 0)
+
+
+def words(specs: Sequence[ModelSpec]) -> tuple[str, ...]:
+    """Return the columns of a list that the models of a job are told."""
+    return tuple(dict.fromkeys(name for spec in specs for name in TOLD.get(spec.card.kind, ())))
+
+
+def _check_asked(specs: Sequence[ModelSpec], source: str) -> None:
+    """Raise UserError where nothing asks anything: each picture would become an error row."""
+    silent = [
+        spec for spec in specs if spec.card.kind == "answer" and not spec.options["questions"]
+    ]
+    if silent and "questions" not in columns_of(source):
+        raise UserError(
+            f"nothing is asked of {silent[0].card.name}: give --set answer.questions='[…]', or as "
+            f"the source a .csv or .parquet list with a column questions"
+        )
 
 
 def decisive(settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,7 +9,22 @@ import yaml
 from lakesight.errors import UserError
 from lakesight.models import catalog
 from lakesight.models.base import Kind, ModelSpec, RuntimeName
-from lakesight.schemas import ROW
+from lakesight.schemas import ROW, WORDS
+
+
+class _Words(yaml.SafeLoader):
+    """YAML in which yes, no, on and off are words, as YAML 1.2 has it: answers to questions."""
+
+
+_Words.yaml_implicit_resolvers = {
+    first: [
+        (tag, regexp)
+        for tag, regexp in resolvers
+        if tag != "tag:yaml.org,2002:bool" or first in "tTfF"
+    ]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+
 
 COLUMN_NAME = re.compile(r"[a-z][a-z0-9_]*")
 COLUMNS: dict[Kind, str] = {
@@ -18,11 +33,18 @@ COLUMNS: dict[Kind, str] = {
     "classify": "classes",
     "embed": "embedding",
     "caption": "caption",
+    "answer": "answers",
+    "caption_crops": "crop_captions",
 }
 """What a model's column is called unless it is named."""
 
-KINDS: tuple[Kind, ...] = ("detect", "pose", "classify", "embed", "caption")
-"""The order in which models see a picture: pose works on what detect found."""
+TOLD: dict[Kind, tuple[str, ...]] = {"caption": ("prompt",), "answer": ("questions", "candidates")}
+"""The columns of a list that a model of a kind is told, of `schemas.WORDS`."""
+
+KINDS: tuple[Kind, ...] = (
+    "detect", "pose", "classify", "embed", "caption", "answer", "caption_crops",
+)  # fmt: skip
+"""The order in which models see a picture: pose and caption_crops work on what detect found."""
 
 
 def model_specs(
@@ -49,7 +71,9 @@ def model_specs(
         asked = ", ".join(sorted(used)) or "none"
         raise UserError(f"--set names {', '.join(sorted(unused))}; the models asked for: {asked}")
     if not specs:
-        raise UserError("no model was asked for: give --detect, --classify, --embed or --caption")
+        raise UserError(
+            "no model was asked for: give --detect, --classify, --embed, --caption or --answer"
+        )
     _check_columns(specs)
     return specs
 
@@ -62,7 +86,7 @@ def _named(name: str) -> tuple[str | None, str]:
 
 def _check_columns(specs: Sequence[ModelSpec]) -> None:
     """Raise UserError where two models would write one column, or one that every row has."""
-    taken = set(ROW.names)
+    taken = {*ROW.names, *WORDS.names}
     for spec in specs:
         column = spec.column or COLUMNS[spec.card.kind]
         if spec.card.kind == "pose":
@@ -70,8 +94,10 @@ def _check_columns(specs: Sequence[ModelSpec]) -> None:
         elif column in taken:
             raise UserError(
                 f"two models would write the column {column!r}, or every row has it already: name "
-                f"another, as --{spec.card.kind} COLUMN={spec.card.name}"
+                f"another, as --{flag(spec.card.kind)} COLUMN={spec.card.name}"
             )
+        elif spec.card.kind == "caption_crops":
+            _check_crops(spec, specs)
         taken.add(column)
 
 
@@ -88,6 +114,21 @@ def _check_pose(spec: ModelSpec, specs: Sequence[ModelSpec], taken: Collection[s
         )
 
 
+def _check_crops(spec: ModelSpec, specs: Sequence[ModelSpec]) -> None:
+    objects = spec.options["detections"]
+    found = {other.column or COLUMNS["detect"] for other in specs if other.card.kind == "detect"}
+    if objects not in found:
+        raise UserError(
+            f"--caption-crops looks at what --detect found, in the column {objects!r}: give "
+            "--detect too, or name its column as --set caption_crops.detections=COLUMN"
+        )
+
+
+def flag(kind: Kind) -> str:
+    """Return the command line's word for a kind."""
+    return kind.replace("_", "-")
+
+
 def option(setting: str, wanted: str = "OPTION=VALUE") -> tuple[str, Any]:
     """Return name and value of `OPTION=VALUE`, the value read as YAML; UserError for no such thing.
 
@@ -97,7 +138,7 @@ def option(setting: str, wanted: str = "OPTION=VALUE") -> tuple[str, Any]:
     if not has_value or not name:
         raise UserError(f"--set wants {wanted}; got {setting!r}")
     try:
-        return name, yaml.safe_load(value)
+        return name, yaml.load(value, _Words)  # noqa: S506 - a SafeLoader
     except yaml.YAMLError:
         return name, value  # a text, such as a prompt with a colon in it
 

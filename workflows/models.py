@@ -162,10 +162,9 @@ def _imported(file: Path, folder: Path, answers: Answers) -> ModelCard:
 def _row(card: ModelCard) -> dict[str, Any]:
     """Return what the list says of one model."""
     here = availability(card)
-    embeds = card.family == "classifier" and "features" in card.contract
     return {
         "name": card.name,
-        "kinds": [card.kind, "embed"] if embeds else [card.kind],
+        "kinds": list(catalog.kinds(card)),
         "weights": card.licences.weights,
         "data": card.licences.data,
         "bytes": num_bytes(card),

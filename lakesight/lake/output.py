@@ -28,7 +28,7 @@ from lakesight.lake.settings import Essence, Settings, differences
 from lakesight.lake.source import Source
 from lakesight.lake.store import ForbiddenError, Store
 from lakesight.lake.subtract import Subtraction
-from lakesight.schemas import MANIFEST
+from lakesight.schemas import MANIFEST, WORDS
 
 JSON = Any
 DATA = "data"
@@ -249,7 +249,11 @@ class Output:
             self.store.reader(self._key(piece.manifest_file)) as file,
             pq.ParquetFile(pa.PythonFile(file, "r")) as parquet,
         ):
-            return parquet.read_row_group(piece.row_group).cast(MANIFEST)
+            rows = parquet.read_row_group(piece.row_group)
+        for word in WORDS:
+            if word.name not in rows.column_names:  # planned before a list could bring words
+                rows = rows.append_column(word, pa.nulls(rows.num_rows, word.type))
+        return rows.cast(MANIFEST)
 
     def read_rows(self, piece: Piece, columns: Sequence[str]) -> pa.Table:
         """Return some columns of the committed rows of a piece."""

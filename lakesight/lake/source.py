@@ -1,7 +1,7 @@
 """Where the objects come from: a folder, a prefix, a glob, one object, or a list of URIs."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import PurePosixPath
 
 import pyarrow as pa
@@ -14,7 +14,7 @@ from lakesight.lake.local import LocalStore
 from lakesight.lake.store import ENTRIES, Entry, Store
 from lakesight.lake.uri_list import is_list, read_list
 from lakesight.lake.uris import is_s3, local_path, split_s3
-from lakesight.schemas import LISTING
+from lakesight.schemas import LISTING, WORDS
 
 
 class Source(BaseModel):
@@ -41,18 +41,22 @@ class Source(BaseModel):
     """Globs of keys to take, relative to the folder (for a list: of whole URIs)."""
     exclude: tuple[str, ...] = ()
     """Globs of keys to leave out, relative to the folder (for a list: of whole URIs)."""
+    words: tuple[str, ...] = ()
+    """Columns of `schemas.WORDS` that a list's rows bring along, where it has them."""
 
     def list(self, skipped: Counter[str] | None = None) -> Iterator[pa.Table]:
         """Yield tables of schema `LISTING`; count by suffix in `skipped` what is left out.
 
-        Raises UserError for what does not exist or may not be read.
+        A list that has some of the `words` yields those columns too. Raises UserError for what does
+        not exist or may not be read, and as `read_list`.
         """
         counts: Counter[str] = Counter() if skipped is None else skipped
-        pages, images_only = _pages(self.uri)
+        pages, images_only = _pages(self.uri, self.words)
         for page in pages:
             mask = self._wanted(page["key"], images_only=images_only)
             counts.update(map(_suffix, page["key"].filter(pc.invert(mask)).to_pylist()))
-            taken = page.filter(mask).select(LISTING.names)
+            words = [name for name in WORDS.names if name in page.column_names]
+            taken = page.filter(mask).select([*LISTING.names, *words])
             if taken.num_rows:
                 yield taken
 
@@ -66,12 +70,12 @@ class Source(BaseModel):
         return pc.and_not(mask, matches(keys, self.exclude)) if self.exclude else mask
 
 
-def _pages(uri: str) -> tuple[Iterator[pa.Table], bool]:
+def _pages(uri: str, words: Sequence[str]) -> tuple[Iterator[pa.Table], bool]:
     """Return tables of `ENTRIES` with keys relative to the source, and whether to pick images."""
     store, key = Store.open(uri)
     found = store.head(key) if key and not uri.endswith("/") else None
     if found is not None and is_list(key):
-        return read_list(store, key)
+        return read_list(store, key, words)
     if found is not None:
         return iter([_only(store, key, found)]), False
     if has_magic(uri) and not _is_folder(store):

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from lakesight.lake.manifest import Generation, join
 from lakesight.lake.store import Store
-from lakesight.schemas import LISTING, MANIFEST, row_id
+from lakesight.schemas import LISTING, MANIFEST, WORDS, row_id
 
 MEMORY = "512MB"
 BATCH_ROWS = 65_536
@@ -19,7 +19,8 @@ SET_UP = f"""
 SET memory_limit = '{MEMORY}';
 SET TimeZone = 'UTC';
 CREATE TABLE listing
-    (uri VARCHAR, etag VARCHAR, size BIGINT, modified TIMESTAMPTZ, position BIGINT);
+    (uri VARCHAR, etag VARCHAR, size BIGINT, modified TIMESTAMPTZ,
+     prompt VARCHAR, questions VARCHAR[], candidates VARCHAR[], position BIGINT);
 CREATE TABLE known (uri VARCHAR, etag VARCHAR, generation INTEGER);
 """
 NEW = "FROM fresh ANTI JOIN known USING (uri, etag)"
@@ -56,11 +57,12 @@ class Subtraction:
         self._folder.cleanup()
 
     def add_listing(self, pages: Iterable[pa.Table]) -> None:
-        """Take in tables of schema `LISTING`; memory holds one batch of them."""
+        """Take in tables of schema `LISTING`, with words or without; memory holds one batch."""
         for batch in rebatched(pages, BATCH_ROWS):
             self._sql.register("page", batch)
             self._sql.execute(
-                "INSERT INTO listing SELECT *, ? + row_number() OVER () FROM page",
+                "INSERT INTO listing BY NAME "
+                "SELECT *, ? + row_number() OVER () AS position FROM page",
                 [self.num_listed],
             )
             self._sql.unregister("page")
@@ -110,7 +112,7 @@ class Subtraction:
         return int(count)
 
     def _manifest(self, query: str, num_rows: int) -> Iterator[pa.Table]:
-        columns = ", ".join(LISTING.names)
+        columns = ", ".join([*LISTING.names, *WORDS.names])
         ordered = self._sql.sql(f"SELECT {columns} {query} ORDER BY position")
         batches = (pa.table(batch) for batch in ordered.to_arrow_reader(BATCH_ROWS))
         for table in rebatched(batches, num_rows):

@@ -1,33 +1,48 @@
 """Answers to questions about pictures: BLIP-2 with OPT or T5, by writing or by choosing."""
 
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Annotated, Any, NamedTuple, Self
 
 import pyarrow as pa
 import torch
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 from torch import Tensor
 
 from lakesight import schemas
 from lakesight.errors import UserError
+from lakesight.models.author import Author
 from lakesight.models.base import Image, ModelCard, RuntimeName
-from lakesight.models.preprocessor import read_preprocessor
-from lakesight.models.pretrained import Pixels, TorchOptions, read_config, require_torch
+from lakesight.models.pretrained import TorchOptions, require_torch
 from lakesight.models.writers import Blip2Writer, Prompt
 
 PAIRS_A_PASS = 32
 """Questions, each with its picture, that go through the language model together."""
+CANDIDATES_A_PASS = 256
+"""Candidates that are weighed together, over all questions of a pass."""
+KNOWN_CANDIDATES = 65_536
+"""Candidates whose tokens are remembered."""
+
+
+def _several(given: Any) -> Any:
+    return (given,) if isinstance(given, str) else given
+
+
+Texts = Annotated[tuple[str, ...], BeforeValidator(_several)]
+"""Texts; one alone needs no brackets."""
 
 
 class AnswererOptions(TorchOptions):
     """What to ask, and how to answer: by writing, or among `candidates` by choosing."""
 
-    questions: tuple[str, ...] = ()
+    model_config = ConfigDict(coerce_numbers_to_str=True)
+
+    questions: Texts = ()
     """Asked of every picture, unless its row has `questions` of its own."""
     template: str = "Question: {} Short answer:"
     """The prompt; {} is the question."""
-    candidates: tuple[str, ...] = ()
+    candidates: Texts = ()
     """The answers to choose from, by likelihood, unless a row has `candidates` of its own; without
     any the answer is written."""
     max_new_tokens: int = Field(default=10, gt=0)
@@ -42,6 +57,13 @@ class AnswererOptions(TorchOptions):
     def _place_for_the_question(self) -> Self:
         if self.template.count("{}") != 1:
             raise ValueError(f"template needs {{}} once, for the question: got {self.template!r}")
+        return self
+
+    @model_validator(mode="after")
+    def _words(self) -> Self:
+        for name, texts in (("question", self.questions), ("candidate", self.candidates)):
+            if not all(text.strip() for text in texts):
+                raise ValueError(f"a {name} is empty: expected words")
         return self
 
 
@@ -68,81 +90,93 @@ class Answerer:
     concurrent = False
 
     def __init__(
-        self, card: ModelCard, folder: Path, options: AnswererOptions, runtime: RuntimeName
+        self,
+        card: ModelCard,
+        folder: Path,
+        options: AnswererOptions,
+        runtime: RuntimeName,
+        author: Author | None = None,
     ) -> None:
         require_torch(card, runtime)
-        if read_config(folder)["model_type"] != "blip-2":
-            raise UserError(f"{card.name} is no BLIP-2: only that answers questions")
         self.card, self.options = card, options
-        preprocessor = read_preprocessor(folder, card.family)
-        self.view = preprocessor.view
+        self.author = author or Author(folder, options)
+        if not isinstance(self.author.writer, Blip2Writer):
+            raise UserError(f"{card.name} is no BLIP-2: only that answers questions")
+        self._writer = self.author.writer
+        self.view, self.runs_on = self.author.view, self.author.runs_on
         self.output = pa.field("answers", schemas.ANSWERS)
-        self._writer = Blip2Writer(folder, options, options.max_new_tokens)
-        self._pixels = Pixels(preprocessor, options.torch_device(), options.torch_dtype())
-        self.runs_on = f"torch on {self._pixels.device.type}"
+        self._room = self._writer.room(options.max_new_tokens)
+        self._tokens = lru_cache(KNOWN_CANDIDATES)(self._writer.answer)
         self._check_options()
 
     def _check_options(self) -> None:
         """Raise UserError for what no row could mend."""
         try:
             for question in self.options.questions:
-                self._prompt(question)
-            for candidate in self.options.candidates:
-                self._tokens(candidate)
+                self._candidates(None, self._prompt(question))
         except ValueError as error:
             raise UserError(f"{self.card.name} cannot be asked that: {error}") from error
 
     def predict(self, views: Sequence[Image], rows: pa.Table) -> pa.Array:
         """Return the `answers` of each view, in the order of its questions.
 
-        Raises `ValueError` for a row with an empty question, one beyond the context, none at all,
-        or an empty list of candidates.
+        A row's own `questions` and `candidates` go before the options; null takes the options', and
+        a row whose questions are an empty list has no answers. Raises `ValueError` for a row
+        without any question, with an empty one or one beyond the context, and for candidates that
+        are an empty list, or among which one is empty or beyond the context.
         """
         if not views:
             return pa.array([], self.output.type)
         asked = list(self._asked(rows))
         values: list[list[dict[str, Any]]] = [[] for _ in views]
         for one, answer in zip(asked, self._answered(views, asked), strict=True):
-            values[one.row].append({"question": one.question, **_named(answer)})
+            named = {"question": one.question, "answer": answer.text, "score": answer.score}
+            values[one.row].append(named)
         return pa.array(values, self.output.type)
 
     def _asked(self, rows: pa.Table) -> Iterator[Asked]:
         """Yield the questions row by row: its own, else the option's."""
-        questions = _column(rows, "questions", self.options.questions)
-        candidates = _column(rows, "candidates", self.options.candidates)
+        questions = _column(rows, "questions")
+        candidates = _column(rows, "candidates")
         for row, (asks, choice) in enumerate(zip(questions, candidates, strict=True)):
-            if not asks:
+            if asks is None and not self.options.questions:
                 raise ValueError(
                     "there is no question: set answer.questions, or give the rows a column "
                     "`questions`"
                 )
-            if choice == [] and "candidates" in rows.column_names:
-                raise ValueError("the row's `candidates` are empty: expected some, or null")
-            for question in asks:
-                yield Asked(row, question, self._prompt(question), tuple(choice))
+            for question in self.options.questions if asks is None else asks:
+                prompt = self._prompt(question)
+                yield Asked(row, question, prompt, self._candidates(choice, prompt))
 
-    def _prompt(self, question: str) -> Prompt:
-        if not question.strip():
+    def _prompt(self, question: str | None) -> Prompt:
+        if not question or not question.strip():
             raise ValueError("the question is empty: expected words")
-        return self._writer.prompt(self.options.template.replace("{}", question.strip()))
+        prompt = self.options.template.replace("{}", question.strip())
+        return self._writer.prompt(prompt, self._room)
 
-    def _tokens(self, candidate: str) -> tuple[int, ...]:
-        if not candidate.strip():
-            raise ValueError("a candidate is empty: expected words")
-        return self._writer.answer(candidate.strip())
+    def _candidates(self, own: list[str | None] | None, prompt: Prompt) -> tuple[str, ...]:
+        """Return what to choose from, each once; nothing where the answer is to be written."""
+        if own == []:
+            raise ValueError("the row's `candidates` are empty: expected some, or null")
+        given = self.options.candidates if own is None else own
+        candidates = tuple(dict.fromkeys((text or "").strip() for text in given))
+        for text in candidates:
+            self._writer.check_fits(prompt, self._tokens(text))
+        return candidates
 
     @torch.inference_mode()
     def _answered(self, views: Sequence[Image], asked: Sequence[Asked]) -> list[Answer]:
-        seen = self._writer.see(self._pixels(views))
         answers: dict[int, Answer] = {}
-        for chosen in (True, False):
-            numbers = [n for n, one in enumerate(asked) if bool(one.candidates) == chosen]
-            answer = self._choose if chosen else self._write
-            prompts = [asked[number].prompt for number in numbers]
-            for places, ids, mask in self._writer.batches(prompts, PAIRS_A_PASS):
-                part = [asked[numbers[place]] for place in places]
-                found = answer(seen[[one.row for one in part]], ids, mask, part)
-                answers.update(zip((numbers[place] for place in places), found, strict=True))
+        with self.author.lock:
+            seen = self.author.see(views)
+            for chosen in (True, False):
+                numbers = [n for n, one in enumerate(asked) if bool(one.candidates) == chosen]
+                answer = self._choose if chosen else self._write
+                prompts = [asked[number].prompt for number in numbers]
+                for places, ids, mask in self._writer.batches(prompts, PAIRS_A_PASS):
+                    part = [asked[numbers[place]] for place in places]
+                    found = answer(seen[[one.row for one in part]], ids, mask, part)
+                    answers.update(zip((numbers[place] for place in places), found, strict=True))
         return [answers[number] for number in range(len(asked))]
 
     def _write(
@@ -175,24 +209,32 @@ class Answerer:
     def _choose(
         self, seen: Tensor, ids: Tensor, mask: Tensor, asked: Sequence[Asked]
     ) -> list[Answer]:
-        tokens = [
-            [torch.tensor(self._tokens(candidate)) for candidate in one.candidates] for one in asked
-        ]
-        found = self._writer.language.likelihood(seen, ids, mask, tokens)
         answers = []
-        for one, scores in zip(asked, found, strict=True):
+        for one, scores in zip(asked, self._weighed(seen, ids, mask, asked), strict=True):
             chances = scores.softmax(dim=0)
             best = int(chances.argmax())
             answers.append(Answer(one.candidates[best], float(chances[best])))
         return answers
 
+    def _weighed(
+        self, seen: Tensor, ids: Tensor, mask: Tensor, asked: Sequence[Asked]
+    ) -> list[Tensor]:
+        """Return the log-probability `(C,)` of each question's candidates, so many a pass."""
+        pairs = [(row, text) for row, one in enumerate(asked) for text in one.candidates]
+        scores: list[list[Tensor]] = [[] for _ in asked]
+        for start in range(0, len(pairs), CANDIDATES_A_PASS):
+            tokens: dict[int, list[Tensor]] = {}
+            for row, text in pairs[start : start + CANDIDATES_A_PASS]:
+                tokens.setdefault(row, []).append(torch.tensor(self._tokens(text)))
+            rows = list(tokens)
+            found = self._writer.language.likelihood(
+                seen[rows], ids[rows], mask[rows], list(tokens.values())
+            )
+            for row, part in zip(rows, found, strict=True):
+                scores[row].append(part)
+        return [torch.cat(parts) for parts in scores]
 
-def _named(answer: Answer) -> dict[str, Any]:
-    return {"answer": answer.text, "score": answer.score}
 
-
-def _column(rows: pa.Table, name: str, default: Sequence[str]) -> list[list[str]]:
-    """Return a list of texts a row: its own, else the default."""
-    if name not in rows.column_names:
-        return [list(default)] * rows.num_rows
-    return [list(default) if own is None else own for own in rows[name].to_pylist()]
+def _column(rows: pa.Table, name: str) -> list[Any]:
+    """Return a list of texts a row, or None where it says nothing."""
+    return rows[name].to_pylist() if name in rows.column_names else [None] * rows.num_rows

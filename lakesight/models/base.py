@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from lakesight.media.view import ImageView
 
-Kind = Literal["detect", "classify", "embed", "pose", "caption"]
+Kind = Literal["detect", "classify", "embed", "pose", "caption", "answer", "caption_crops"]
 RuntimeName = Literal[
     "auto",
     "openvino",

@@ -12,11 +12,11 @@ from torch import Tensor
 
 from lakesight import schemas
 from lakesight.errors import UserError
+from lakesight.models.author import Author
 from lakesight.models.base import Image, ModelCard, RuntimeName
-from lakesight.models.preprocessor import read_preprocessor
-from lakesight.models.pretrained import Pixels, TorchOptions, read_config, require_torch
+from lakesight.models.pretrained import TorchOptions, require_torch
 from lakesight.models.sampling import RowSampler
-from lakesight.models.writers import Prompt, load_writer
+from lakesight.models.writers import Prompt
 
 
 class CaptionerOptions(TorchOptions):
@@ -44,6 +44,12 @@ class CaptionerOptions(TorchOptions):
     """The draw depends on this, the picture's pixels and the prompt, not on the batch."""
 
     @model_validator(mode="after")
+    def _words(self) -> Self:
+        if self.prompt is not None and not self.prompt.strip():
+            raise ValueError("the prompt is empty: expected words, or null to caption freely")
+        return self
+
+    @model_validator(mode="after")
     def _enough_beams(self) -> Self:
         if not self.do_sample and self.num_captions > self.num_beams:
             raise ValueError(
@@ -67,25 +73,29 @@ class Captioner:
     concurrent = False
 
     def __init__(
-        self, card: ModelCard, folder: Path, options: CaptionerOptions, runtime: RuntimeName
+        self,
+        card: ModelCard,
+        folder: Path,
+        options: CaptionerOptions,
+        runtime: RuntimeName,
+        author: Author | None = None,
     ) -> None:
         require_torch(card, runtime)
         self.card, self.options = card, options
-        preprocessor = read_preprocessor(folder, card.family)
-        self.view = preprocessor.view
+        self.author = author or Author(folder, options)
+        self.view, self.runs_on = self.author.view, self.author.runs_on
         several = options.num_captions > 1
         self.output = (
             pa.field("captions", schemas.CAPTIONS) if several else pa.field("caption", pa.string())
         )
-        model_type = read_config(folder)["model_type"]
-        self._writer = load_writer(model_type, folder, options, options.max_new_tokens)
-        self._pixels = Pixels(preprocessor, options.torch_device(), options.torch_dtype())
-        self.runs_on = f"torch on {self._pixels.device.type}"
-        self._prompt = self._default_prompt()
+        self._writer = self.author.writer
+        self._room = self._writer.room(options.max_new_tokens)
+        self.prompt = self._default_prompt()
+        """What a caption starts from where a row says nothing."""
 
     def _default_prompt(self) -> Prompt:
         try:
-            return self._writer.prompt(self.options.prompt)
+            return self._writer.prompt(self.options.prompt, self._room)
         except ValueError as error:
             raise UserError(f"{self.card.name} cannot use its prompt: {error}") from error
 
@@ -97,7 +107,7 @@ class Captioner:
         if not views:
             return pa.array([], self.output.type)
         prompts = self._prompts(rows)
-        written = self._write(views, prompts)
+        written = self.write(views, prompts)
         if self.options.num_captions == 1:
             return pa.array([best.text for best, *_ in written], self.output.type)
         values = [
@@ -109,21 +119,23 @@ class Captioner:
     def _prompts(self, rows: pa.Table) -> list[Prompt]:
         """Return each row's prompt: its own, else the option's."""
         if "prompt" not in rows.column_names:
-            return [self._prompt] * rows.num_rows
+            return [self.prompt] * rows.num_rows
         return [
-            self._prompt if text is None else self._writer.prompt(text)
+            self.prompt if text is None else self._writer.prompt(text, self._room)
             for text in rows["prompt"].to_pylist()
         ]
 
     @torch.inference_mode()
-    def _write(self, views: Sequence[Image], prompts: Sequence[Prompt]) -> list[list[Written]]:
-        seen = self._writer.see(self._pixels(views))
+    def write(self, views: Sequence[Image], prompts: Sequence[Prompt]) -> list[list[Written]]:
+        """Return the captions of each view, best first, from its prompt."""
         seeds = [self._seed(*pair) for pair in zip(views, prompts, strict=True)]
         written: dict[int, list[Written]] = {}
-        for numbers, ids, mask in self._writer.batches(prompts):
-            batch_seeds = [seeds[number] for number in numbers]
-            captions = self._generate(seen[numbers], ids, mask, batch_seeds)
-            written.update(zip(numbers, captions, strict=True))
+        with self.author.lock:
+            seen = self.author.see(views)
+            for numbers, ids, mask in self._writer.batches(prompts):
+                batch_seeds = [seeds[number] for number in numbers]
+                captions = self._generate(seen[numbers], ids, mask, batch_seeds)
+                written.update(zip(numbers, captions, strict=True))
         return [written[number] for number in range(len(views))]
 
     def _generate(

@@ -14,6 +14,7 @@ from lakesight import starter
 from lakesight.errors import UserError, first_mistake
 from lakesight.lake.store import Store
 from lakesight.lake.uris import is_s3
+from lakesight.media.view import ImageView
 from lakesight.models import hub, licences
 from lakesight.models.artefact import stage
 from lakesight.models.base import (
@@ -40,14 +41,27 @@ FAMILIES: dict[str, str] = {
     "detr": "lakesight.models.detr:Detr",
     "image-text": "lakesight.models.image_text:ImageText",
     "captioner": "lakesight.models.captioner:Captioner",
+    "crop-captioner": "lakesight.models.crop_captioner:CropCaptioner",
+    "answerer": "lakesight.models.answerer:Answerer",
 }
 """Family name to `module:class`, imported when a model is built."""
 
-ON_TORCH = frozenset({"detr", "image-text", "captioner"})
+ALSO: dict[str, dict[Kind, str]] = {
+    "classifier": {"embed": "image-embedder"},
+    "captioner": {"answer": "answerer", "caption_crops": "crop-captioner"},
+    "answerer": {"caption": "captioner", "caption_crops": "crop-captioner"},
+}
+"""What the weights of a family can do besides: kind to the family that does it; see `kinds`."""
+
+CROPS = ImageView(width=1024, height=1024, interpolation="area")
+"""What crops are cut from: that of the built-in pose model, so that both share it."""
+
+ON_TORCH = frozenset({"detr", "image-text", "captioner", "crop-captioner", "answerer"})
 """Families that only torch runs, on a GPU where there is one."""
 
-ON_ONE_NETWORK = frozenset({"classifier", "image-embedder"})
-"""Families that look at the same network: see `build_all`."""
+CLASSIFYING = frozenset({"classifier", "image-embedder"})
+WRITING = frozenset({"captioner", "crop-captioner", "answerer"})
+"""Families that share a network, each set one of its own kind: see `build_all`."""
 
 
 @cache
@@ -59,22 +73,38 @@ def built_in() -> dict[str, ModelCard]:
 def resolve(name: str, kind: Kind | None = None) -> ModelCard:
     """Return the card of a built-in name, a model folder, or a checkpoint (`hub.card_for`).
 
-    A model folder, local or s3://, holds a `card.json`. A classifier whose card names its features
-    is an embedder too: ask with kind `embed`. Raises UserError for an unknown name, with near ones,
-    and for a model of another kind.
+    A model folder, local or s3://, holds a `card.json`. Some models are of several `kinds`: ask for
+    the one that is wanted. Raises UserError for an unknown name, with near ones, and for a model of
+    another kind.
     """
     card = built_in().get(name) or _from_folder(name) or hub.card_for(name)
     if card is None:
         raise UserError(_unknown(name))
-    if kind == "embed" and card.family == "classifier" and "features" in card.contract:
-        return card.model_copy(update={"kind": "embed", "family": "image-embedder"})
-    if kind is not None and card.kind != kind:
-        fitting = ", ".join(one.name for one in built_in().values() if one.kind == kind) or "none"
+    if kind is None or kind == card.kind:
+        return card
+    known = kinds(card)
+    if kind not in known:
+        fitting = ", ".join(one.name for one in built_in().values() if kind in kinds(one)) or "none"
         raise UserError(
-            f"expected a model of kind {kind}, but {name} is of kind {card.kind}. "
+            f"expected a model of kind {kind}, but {name} is of kind {' or '.join(known)}. "
             f"Built-in models of kind {kind}: {fitting}."
         )
-    return card
+    view = CROPS if kind == "caption_crops" else card.view
+    return card.model_copy(update={"kind": kind, "family": known[kind], "view": view})
+
+
+def kinds(card: ModelCard) -> dict[Kind, str]:
+    """Return what a model can be asked for as, its own kind first, with the family that does it.
+
+    A classifier embeds where its card names features; a captioner answers questions where its card
+    names a language model, as that of every BLIP-2 does.
+    """
+    also = dict(ALSO.get(card.family, {}))
+    if "features" not in card.contract:
+        also.pop("embed", None)
+    if card.licences.language_model is None:
+        also.pop("answer", None)
+    return {card.kind: card.family, **also}
 
 
 def spec(
@@ -122,14 +152,14 @@ def build(spec: ModelSpec, num_threads: int | None = None) -> Model:
 def build_all(specs: Sequence[ModelSpec], num_threads: int | None = None) -> list[Model]:
     """Return the models of one process, in order; those that look at one network share it.
 
-    So a picture that is classified and embedded by the same weights goes through them once, if
-    both are given the same arrays (`runtimes.shared`).
+    So a picture that is classified and embedded, or captioned and asked about, by the same weights
+    goes through them once, if both are given the same arrays (`runtimes.shared`).
     """
-    networks: dict[str, Shared] = {}
+    networks: dict[str, Any] = {}
     return [_build(spec, num_threads, networks) for spec in specs]
 
 
-def _build(spec: ModelSpec, num_threads: int | None, networks: dict[str, Shared]) -> Model:
+def _build(spec: ModelSpec, num_threads: int | None, networks: dict[str, Any]) -> Model:
     card = spec.card
     licences.check(card, spec.licences_accepted)
     family = _family(card)
@@ -137,8 +167,11 @@ def _build(spec: ModelSpec, num_threads: int | None, networks: dict[str, Shared]
     if num_threads is not None and "num_threads" in family.Options.model_fields:
         given["num_threads"] = num_threads
     parts = [card, stage(card), _options(card, given), spec.runtime]
-    if card.family in ON_ONE_NETWORK:
-        parts.append(_network(spec, parts, networks))
+    key = network(spec)
+    if key is not None:
+        if key not in networks:
+            networks[key] = _open(*parts)
+        parts.append(networks[key])
     try:
         model: Model = family(*parts)
     except ValidationError as error:
@@ -148,15 +181,28 @@ def _build(spec: ModelSpec, num_threads: int | None, networks: dict[str, Shared]
     return model
 
 
-def _network(spec: ModelSpec, parts: Sequence[Any], networks: dict[str, Shared]) -> Shared:
-    """Return the network of a classifier or its embedder, opened where it is the first of them."""
+def network(spec: ModelSpec) -> str | None:
+    """Return what tells the network that a model looks at, where others may look at it too."""
+    card = spec.card
+    if card.family not in CLASSIFYING | WRITING:
+        return None
+    options = _options(card, dict(spec.options))
+    if card.family in CLASSIFYING:
+        same = card.model_dump_json(include={"source", "sha256", "view", "contract"})
+        return f"{same} {spec.runtime} {options.precision}"
+    same = card.model_dump_json(include={"source", "sha256"})
+    return f"{same} {options.device} {options.dtype}"
+
+
+def _open(card: ModelCard, folder: Path, options: Any, runtime: RuntimeName) -> Any:
+    """Return the network of a model that shares it: the first of them opens it for all."""
+    if card.family in WRITING:
+        from lakesight.models.author import Author
+
+        return Author(folder, options)
     from lakesight.models.classifier import open_classifier
 
-    same = spec.card.model_dump_json(include={"source", "sha256", "view", "contract"})
-    key = f"{same} {spec.runtime} {parts[2].precision}"
-    if key not in networks:
-        networks[key] = Shared(open_classifier(*parts))
-    return networks[key]
+    return Shared(open_classifier(card, folder, options, runtime))
 
 
 def can_use_gpu(spec: ModelSpec, *, here: bool = True) -> bool:

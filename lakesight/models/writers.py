@@ -33,12 +33,21 @@ class Writer(Protocol):
     stop_ids: tuple[int, ...]
     """Tokens that end a text."""
 
-    def prompt(self, text: str | None) -> Prompt:
-        """Tokenise. Raises `ValueError` for an empty prompt or one beyond the context."""
+    def room(self, max_new_tokens: int) -> int:
+        """Return how many tokens may go in, so many being written behind them; else `UserError`."""
         ...
 
-    def batches(self, prompts: Sequence[Prompt]) -> Iterator[tuple[list[int], Tensor, Tensor]]:
-        """Yield `(row numbers, ids (B, S), attention mask (B, S))`, together every row once."""
+    def prompt(self, text: str | None, room: int) -> Prompt:
+        """Tokenise. Raises `ValueError` for an empty prompt or one of more than `room` tokens."""
+        ...
+
+    def batches(
+        self, prompts: Sequence[Prompt], most: int | None = None
+    ) -> Iterator[tuple[list[int], Tensor, Tensor]]:
+        """Yield `(row numbers, ids (B, S), attention mask (B, S))`, together every row once.
+
+        B is at most `most`.
+        """
         ...
 
     def see(self, pixels: Tensor) -> Tensor:
@@ -60,7 +69,7 @@ class BlipWriter:
     So prompts are batched by length: padding would move the words (and cost what it saves).
     """
 
-    def __init__(self, folder: Path, options: TorchOptions, max_new_tokens: int) -> None:
+    def __init__(self, folder: Path, options: TorchOptions) -> None:
         from transformers import BlipForConditionalGeneration
 
         self._model = load_weights(BlipForConditionalGeneration, folder, options)
@@ -68,19 +77,24 @@ class BlipWriter:
         config = self._model.config.text_config
         self._start_id: int = config.bos_token_id
         self.stop_ids: tuple[int, ...] = (config.sep_token_id,)
-        self._limit = _limit(folder, config.max_position_embeddings, max_new_tokens)
+        self._name = folder.name
 
-    def prompt(self, text: str | None) -> Prompt:
+    def room(self, max_new_tokens: int) -> int:
+        """Return what the context leaves."""
+        context = self._model.config.text_config.max_position_embeddings
+        return _room(self._name, context, max_new_tokens)
+
+    def prompt(self, text: str | None, room: int) -> Prompt:
         """Tokenise as `[DEC] words`."""
         words = [] if text is None else self._tokenizer(_filled(text))["input_ids"][1:-1]
-        return _within(self._limit, Prompt(text=text, tokens=(self._start_id, *words)))
+        return _within(room, Prompt(text=text, tokens=(self._start_id, *words)))
 
-    def batches(self, prompts: Sequence[Prompt]) -> Iterator[tuple[list[int], Tensor, Tensor]]:
-        """Yield the rows of each prompt length."""
-        rows_by_length: dict[int, list[int]] = {}
-        for row, prompt in enumerate(prompts):
-            rows_by_length.setdefault(len(prompt.tokens), []).append(row)
-        for rows in rows_by_length.values():
+    def batches(
+        self, prompts: Sequence[Prompt], most: int | None = None
+    ) -> Iterator[tuple[list[int], Tensor, Tensor]]:
+        """Yield the rows of each prompt length, at most so many."""
+        lengths = [len(prompt.tokens) for prompt in prompts]
+        for rows in similar(lengths, most or len(prompts), max_padding=0):
             ids = torch.tensor([prompts[row].tokens for row in rows], device=self._model.device)
             yield rows, ids, torch.ones_like(ids)
 
@@ -115,7 +129,7 @@ class Blip2Writer:
     so padding moves nothing.
     """
 
-    def __init__(self, folder: Path, options: TorchOptions, max_new_tokens: int) -> None:
+    def __init__(self, folder: Path, options: TorchOptions) -> None:
         from transformers import Blip2ForConditionalGeneration
 
         self._model = load_weights(Blip2ForConditionalGeneration, folder, options)
@@ -124,16 +138,16 @@ class Blip2Writer:
         config = self._model.config
         self._images = _image_tokens(folder, config)
         self.stop_ids = _as_tuple(self._model.language_model.generation_config.eos_token_id)
-        self._limit = self._context(folder, max_new_tokens)
+        self._name = folder.name
 
-    def _context(self, folder: Path, max_new_tokens: int) -> int:
-        """Return how many tokens, queries included, may go in."""
+    def room(self, max_new_tokens: int) -> int:
+        """Return what the context leaves, queries included; T5 writes into a context of its own."""
         config = self._model.config.text_config
         if self.language.continues:
-            return _limit(folder, config.max_position_embeddings, max_new_tokens)
+            return _room(self._name, config.max_position_embeddings, max_new_tokens)
         return int(config.n_positions)
 
-    def prompt(self, text: str | None) -> Prompt:
+    def prompt(self, text: str | None, room: int) -> Prompt:
         """Tokenise as `<image> * queries, words`; without words as transformers does, one start."""
         if text is None:
             words = _as_tuple(self._model.config.text_config.bos_token_id)
@@ -141,14 +155,25 @@ class Blip2Writer:
             words = tuple(self._tokenizer(_filled(text))["input_ids"])
         if self._images[0] in words:
             raise ValueError(f"the prompt {text!r} names the token that stands for the picture")
-        return _within(self._limit, Prompt(text=text, tokens=(*self._images, *words)))
+        return _within(room, Prompt(text=text, tokens=(*self._images, *words)))
 
     def answer(self, text: str) -> tuple[int, ...]:
-        """Tokenise what may come after a prompt, its stop token last."""
+        """Tokenise what may come after a prompt, its stop token last; `ValueError` if empty."""
+        if not text.strip():
+            raise ValueError("a candidate is empty: expected words")
         if not self.language.continues:
             return tuple(self._tokenizer(text)["input_ids"])
         words = self._tokenizer(f" {text}", add_special_tokens=False)["input_ids"]
         return (*words, self.stop_ids[0])
+
+    def check_fits(self, prompt: Prompt, answer: Sequence[int]) -> None:
+        """Raise `ValueError` for an answer for which the prompt leaves no room in the context."""
+        room = self.room(0) - (len(prompt.tokens) if self.language.continues else 0)
+        if len(answer) > room:
+            raise ValueError(
+                f"a candidate takes {len(answer)} tokens, and its question leaves {room}: shorten "
+                "either"
+            )
 
     def batches(
         self, prompts: Sequence[Prompt], most: int | None = None
@@ -175,8 +200,8 @@ class Blip2Writer:
         return _decode(self._tokenizer, tokens)
 
 
-def similar(lengths: Sequence[int], most: int) -> list[list[int]]:
-    """Return the rows in groups of at most `most`, at most a fifth of each padding.
+def similar(lengths: Sequence[int], most: int, max_padding: float = MAX_PADDING) -> list[list[int]]:
+    """Return the rows in groups of at most `most`, at most that share of each padding.
 
     A batch as long as its longest row wastes the rest; a batch of its own wastes a pass.
     """
@@ -185,7 +210,7 @@ def similar(lengths: Sequence[int], most: int) -> list[list[int]]:
     for row in sorted(range(len(lengths)), key=lengths.__getitem__):
         padded = lengths[row] * (len(groups[-1]) + 1) if groups else 0
         full = not groups or len(groups[-1]) == most
-        if full or real + lengths[row] < (1 - MAX_PADDING) * padded:
+        if full or real + lengths[row] < (1 - max_padding) * padded:
             groups.append([])
             real = 0
         groups[-1].append(row)
@@ -200,16 +225,14 @@ WRITERS: dict[str, type[BlipWriter] | type[Blip2Writer]] = {
 """By `model_type` of config.json."""
 
 
-def load_writer(
-    model_type: str, folder: Path, options: TorchOptions, max_new_tokens: int
-) -> Writer:
+def load_writer(model_type: str, folder: Path, options: TorchOptions) -> Writer:
     """Return the writer of a checkpoint. Raises `UserError` for a type that is none of these."""
     if model_type not in WRITERS:
         raise UserError(
             f"{folder.name} is of type {model_type!r}: a captioning model is one of "
             f"{', '.join(WRITERS)}"
         )
-    return WRITERS[model_type](folder, options, max_new_tokens)
+    return WRITERS[model_type](folder, options)
 
 
 def _image_tokens(folder: Path, config: Any) -> tuple[int, ...]:
@@ -222,21 +245,20 @@ def _image_tokens(folder: Path, config: Any) -> tuple[int, ...]:
     return (int(config.image_token_index),) * int(config.num_query_tokens)
 
 
-def _limit(folder: Path, context: int, max_new_tokens: int) -> int:
-    """Return how many tokens may go in so that `max_new_tokens` fit behind them."""
+def _room(name: str, context: int, max_new_tokens: int) -> int:
     if max_new_tokens >= context:
         raise UserError(
-            f"max_new_tokens={max_new_tokens} does not fit {folder.name}, whose context is "
+            f"max_new_tokens={max_new_tokens} does not fit {name}, whose context is "
             f"{context} tokens: ask for fewer"
         )
     return context - max_new_tokens
 
 
-def _within(limit: int, prompt: Prompt) -> Prompt:
-    if len(prompt.tokens) > limit:
+def _within(room: int, prompt: Prompt) -> Prompt:
+    if len(prompt.tokens) > room:
         raise ValueError(
             f"the prompt {(prompt.text or '')[:40]!r} takes {len(prompt.tokens)} tokens, the "
-            f"picture's included: expected at most {limit}; shorten it or lower max_new_tokens"
+            f"picture's included: expected at most {room}; shorten it or lower max_new_tokens"
         )
     return prompt
 

@@ -179,10 +179,14 @@ def test_what_cannot_be_asked_costs_its_own_row_only(
 
 
 def test_mistakes_in_the_options_are_said_at_once(checkpoint: Checkpoint) -> None:
-    with pytest.raises(UserError, match="the question is empty"):
-        answerer(checkpoint("blip2-opt"), questions=("",))
-    with pytest.raises(UserError, match="a candidate is empty"):
-        answerer(checkpoint("blip2-opt"), candidates=("yes", " "))
+    with pytest.raises(ValidationError, match="a question is empty"):
+        AnswererOptions(questions=("",))
+    with pytest.raises(ValidationError, match="a candidate is empty"):
+        AnswererOptions(candidates=("yes", " "))
+    with pytest.raises(UserError, match="expected at most"):
+        answerer(checkpoint("blip2-opt"), questions=("red bus " * 50,))
+    with pytest.raises(UserError, match=r"a candidate takes 401 tokens"):
+        answerer(checkpoint("blip2-opt"), candidates=("yes", "red bus " * 50))
     with pytest.raises(UserError, match="no BLIP-2"):
         answerer(checkpoint("blip"))
     with pytest.raises(ValidationError, match=r"needs \{\} once"):

@@ -209,14 +209,16 @@ def test_no_pictures_keep_the_type(name: str, checkpoint: Checkpoint, load: Load
 
 
 @every
-@pytest.mark.parametrize(
-    ("prompt", "message"), [("  ", "the prompt is empty"), ("red bus " * 50, "expected at most")]
-)
-def test_a_prompt_that_cannot_be_used_is_a_users_mistake_as_an_option(
-    name: str, prompt: str, message: str, checkpoint: Checkpoint, load: Load
+def test_a_prompt_beyond_the_context_is_a_users_mistake_as_an_option(
+    name: str, checkpoint: Checkpoint, load: Load
 ) -> None:
-    with pytest.raises(UserError, match=message):
-        load(checkpoint(name), prompt=prompt)
+    with pytest.raises(UserError, match="expected at most"):
+        load(checkpoint(name), prompt="red bus " * 50)
+
+
+def test_an_empty_prompt_is_no_option() -> None:
+    with pytest.raises(ValidationError, match="the prompt is empty"):
+        Captioner.Options(prompt="  ")
 
 
 @every
