@@ -11,58 +11,90 @@ from pydantic_settings import CliPositionalArg
 import lakesight
 from lakesight.errors import UserError
 from lakesight.evaluation import (
+    AnyTask,
     Evaluation,
+    Texts,
     data_for,
     evaluate,
     evaluate_output,
     field_of,
+    open_labels,
     task_of,
     to_judge,
 )
 from lakesight.lake.output import Output
 from lakesight.lake.reader import Lake
 from lakesight.metrics import Bootstrap
+from lakesight.metrics.language.java import JavaMetric
 from lakesight.models import catalog
-from lakesight.models.base import Frozen, Model, RuntimeName
+from lakesight.models.base import Frozen, Kind, Model, RuntimeName
 from lakesight.models.look import BATCH
 from lakesight.plots import draw_evaluation, draw_samples
-from lakesight.training.yolo.datasets import Pictures, Task
+from lakesight.training.blip2.texts import SceneCaptions
+from lakesight.training.yolo.datasets import Pictures
 from lakesight.training.yolo.lake_truth import LakeLabels
-from lakesight.training.yolo.sources import Split, open_data
+from lakesight.training.yolo.sources import Split
 from workflows.chosen import option
 from workflows.progress import progress
+
+KINDS: dict[AnyTask, Kind] = {"caption": "caption", "retrieve": "embed"}
+"""What kind of model a task asks for, where one checkpoint may be of several."""
+
+FOUND = ("detections", "classes")
+COLUMNS: dict[AnyTask, tuple[str, ...]] = {
+    "classify": ("classes",),
+    "caption": ("caption", "captions"),
+    "answer": ("answers",),
+    "retrieve": ("embeddings", "embedding"),
+}
+"""The columns of an output that a task compares, the first that is there; of others `FOUND`."""
 
 OF_A_MODEL = ("set", "runtime", "allow_licence", "batch_size")
 """Settings that mean nothing where an output is judged."""
 
 
 class Evaluate(Frozen):
-    r"""Judge a model, or what an output holds, by labelled pictures: mAP, accuracy, confusion.
+    r"""Judge a model, or what an output holds: objects, classes, captions, answers, search.
 
-    Nothing is written unless --plots says where. docs/evaluation.md tells what the figures mean.
+    Nothing is written unless --plots says where. docs/evaluation.md and docs/language-metrics.md
+    tell what the figures mean.
 
     Examples:
       lakesight evaluate shapes/ scenes/
       lakesight evaluate cars/ instances_val.json --images photos/ --bootstrap --slice camera
       lakesight evaluate cars/ data.yaml --split test --set precision=int8 --json > int8.json
       lakesight evaluate s3://lake/seen instances.json --images photos/ --column detections
+      lakesight evaluate s3://lake/seen captions_val.json --column caption --bootstrap
+      lakesight evaluate s3://lake/seen questions.json --task answer --slice kind
+      lakesight evaluate clip/ captions_val.json --images photos/ --task retrieve
     """
 
     model: CliPositionalArg[str]
     """Model folder or catalog name; or an output of `lakesight annotate`, whose rows are judged."""
     data: CliPositionalArg[str]
-    """Labelled pictures: scenes, data.yaml, COCO .json, class folders, or an output."""
-    task: Task | None = None
+    """Labelled pictures: scenes, data.yaml, COCO .json, class folders, or an output; for captions
+    and answers scenes, COCO captions, or a .json list of images with a caption, or question and
+    answer."""
+    task: AnyTask | None = None
     """What is compared; what the model gives unless given."""
     split: Split = "val"
     """Which part of the data; a COCO .json is taken whole."""
     images: str | None = None
-    """Folder of the pictures of a COCO .json; its own folder unless given."""
+    """Folder of the pictures of a .json; its own folder unless given."""
     labels: LakeLabels = LakeLabels()
     multi_label: bool = False
     """Classify only: take all classes of a picture of scenes or of an output, not just one."""
+    captions: SceneCaptions = "captions"
+    """Of scenes, what a caption is compared with, or what searches: each of the short captions, or
+    the one description of everything."""
+    extra: tuple[JavaMetric, ...] = ()
+    """Of captions, a further figure: meteor or spice, which need Java; may be given twice."""
     column: str | None = None
-    """Of an output, the column that is judged: detections or classes unless given."""
+    """Of an output, the column that is judged: the first of detections, classes, caption, answers
+    and embedding that it has, unless given."""
+    text_model: str | None = None
+    """Of an output, what embeds the captions that search its embeddings: the model that made them
+    unless given."""
     set: tuple[str, ...] = ()
     """OPTION=VALUE of the model, such as precision=int8; may be given several times."""
     runtime: RuntimeName = "auto"
@@ -96,7 +128,7 @@ class Evaluate(Frozen):
             print(json.dumps(told | result.to_dict()))
         else:
             print(result.table())
-        if self.plots:  # now: what cannot be drawn costs no figure
+        if self.plots and isinstance(data, Pictures):  # now: what cannot be drawn costs no figure
             self.plots.mkdir(parents=True, exist_ok=True)
             draw_evaluation(result.results, self.plots)
             if model is not None:
@@ -108,8 +140,11 @@ class Evaluate(Frozen):
         """Return the output that is judged; None where a model is."""
         is_output = self.model not in catalog.built_in() and Output.open(self.model).is_bound()
         if self.column is None and not is_output:
+            if self.text_model:
+                raise UserError(f"{self.model} is no output, and --text-model is for one")
             return None
-        if unused := [name for name in OF_A_MODEL if name in self.model_fields_set]:
+        of_no_use = set(OF_A_MODEL) - ({"allow_licence"} if self.text_model else set())
+        if unused := [name for name in OF_A_MODEL if name in of_no_use & self.model_fields_set]:
             flags = " and ".join("--" + name.replace("_", "-") for name in unused)
             raise UserError(
                 f"{self.model} is judged by the rows that it holds, and {flags} is for a model: "
@@ -117,19 +152,46 @@ class Evaluate(Frozen):
             )
         return lakesight.open(self.model)
 
-    def _judge_rows(self, lake: Lake) -> tuple[None, Pictures, Evaluation]:
-        names = ("detections", "classes") if self.task != "classify" else ("classes",)
+    def _judge_rows(self, lake: Lake) -> tuple[None, Pictures | Texts, Evaluation]:
+        column, task = self._column(lake)
+        data = open_labels(self.data, self.split, task, local=False, **self._how)
+        self._check_plots(data)
+        encoder = self._encoder(lake, column) if task == "retrieve" else None
+        draws = self._draws
+        return None, data, evaluate_output(lake, data, column, draws, self.slice, encoder=encoder)
+
+    def _column(self, lake: Lake) -> tuple[str, AnyTask]:
+        """Return what of the output is judged, and what it is compared by."""
+        if self.task:
+            names = COLUMNS.get(self.task, FOUND)
+        else:
+            names = (*FOUND, *(name for some in COLUMNS.values() for name in some))
         known = [name for name in names if name in lake.dataset().schema.names]
         column = self.column or next(iter(known), names[0])
-        task = self.task or task_of(field_of(lake, column))
-        data = open_data(self.data, self.split, task, **self._how)
-        return None, data, evaluate_output(lake, data, column, self._draws, self.slice)
+        return column, self.task or task_of(field_of(lake, column))
 
-    def _judge_model(self) -> tuple[Model, Pictures, Evaluation]:
+    def _encoder(self, lake: Lake, column: str) -> Model:
+        """Return what embeds texts into the space of a column."""
+        if self.text_model:
+            licences = self.allow_licence
+            return catalog.build(catalog.spec(self.text_model, "embed", None, "auto", licences))
+        from workflows.index import model_of  # brings FAISS along
+
+        # a model whose column nobody named writes several vectors a picture as `embeddings`
+        made_by = model_of(lake, "embedding" if column == "embeddings" else column)
+        if made_by is None:
+            raise UserError(
+                f"{self.model} does not say which model made {column!r}: name it as --text-model"
+            )
+        return catalog.build(made_by)
+
+    def _judge_model(self) -> tuple[Model, Pictures | Texts, Evaluation]:
         options = dict(map(option, self.set))
-        spec = catalog.spec(self.model, None, options, self.runtime, self.allow_licence)
+        kind = KINDS.get(self.task) if self.task else None
+        spec = catalog.spec(self.model, kind, options, self.runtime, self.allow_licence)
         model = catalog.build(to_judge(spec, **options))
         data = data_for(model, self.data, self.split, self.task, **self._how)
+        self._check_plots(data)
         with progress(len(data)) as state:
 
             def told(done: int) -> None:
@@ -140,10 +202,18 @@ class Evaluate(Frozen):
             )
         return model, data, result
 
+    def _check_plots(self, data: Pictures | Texts) -> None:
+        if self.plots and isinstance(data, Texts):
+            raise UserError(
+                f"--plots draws what was found on pictures, and the task {data.task} is about "
+                "words: leave it out"
+            )
+
     @property
     def _how(self) -> dict[str, Any]:
         """Return how the data is to be opened."""
-        return {"images": self.images, "multi_label": self.multi_label, "labels": self.labels}
+        names = ("images", "multi_label", "labels", "captions", "extra")
+        return {name: getattr(self, name) for name in names}
 
     @property
     def _draws(self) -> Bootstrap | None:

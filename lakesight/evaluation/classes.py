@@ -7,7 +7,7 @@ import pyarrow as pa
 
 from lakesight.errors import UserError
 from lakesight.evaluation.labels import Labels, null_notes
-from lakesight.evaluation.result import Evaluation, by_kind
+from lakesight.evaluation.result import Evaluation, of_one
 from lakesight.evaluation.truth import kinds_of
 from lakesight.metrics import Bootstrap, ClassEvaluator, MultiLabelEvaluator
 from lakesight.training.yolo.datasets import Labelled, Pictures
@@ -50,11 +50,6 @@ class ClassJudge:
     def result(self, bootstrap: Bootstrap | None = None, slices: Sequence[str] = ()) -> Evaluation:
         """See `Judge`."""
         judge = self._any_class if self._several else self._one_class
-        return Evaluation(
-            {"classes": judge.result(bootstrap=bootstrap)},
-            {
-                name: by_kind({"classes": judge.slices(name, bootstrap=bootstrap)})
-                for name in slices
-            },
-            (*self._labels.notes("classes"), *null_notes(self._num_blank, "no class named")),
-        )
+        blank = null_notes(self._num_blank, "no class named")
+        notes = (*self._labels.notes("classes"), *blank)
+        return of_one("classes", judge, bootstrap, slices, notes)

@@ -3,6 +3,8 @@
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
+from typing import Protocol, TypeVar
 from urllib.parse import unquote
 
 import pyarrow as pa
@@ -10,6 +12,7 @@ import pyarrow as pa
 from lakesight.errors import UserError
 from lakesight.evaluation.judging import judge_of
 from lakesight.evaluation.result import Evaluation
+from lakesight.evaluation.texts import Texts
 from lakesight.lake.reader import Lake
 from lakesight.lake.uris import canonical, is_s3
 from lakesight.metrics import Bootstrap
@@ -17,21 +20,41 @@ from lakesight.metrics.pictures import some
 from lakesight.training.yolo.datasets import Labelled, Pictures
 
 
+class Named(Protocol):
+    """What of a picture tells which row is of it."""
+
+    @property
+    def path(self) -> Path:
+        """The file, or a copy of it."""
+        ...
+
+    @property
+    def uri(self) -> str | None:
+        """Where the picture is from, where that is not `path`."""
+        ...
+
+
+P = TypeVar("P", bound=Named)
+
+
 def evaluate_output(
     lake: Lake,
-    dataset: Pictures,
+    dataset: Pictures | Texts,
     column: str,
     bootstrap: Bootstrap | None = None,
     slices: Sequence[str] = (),
+    *,
+    encoder: object | None = None,
 ) -> Evaluation:
     """Compare a column of an output's latest rows with the labels of the same pictures.
 
     Rows and labels belong together by uri where any has the same, else by file name. What only one
     side has is left out, and the notes say so; a picture that the output could not look at counts
-    as one on which nothing was found. Raises UserError where nothing belongs together, a name is
-    there twice, or a picture that was looked at has not the size of its labels.
+    as one on which nothing was found. `encoder` embeds the captions that embeddings are searched
+    by: see `judge_of`. Raises UserError where nothing belongs together, a name is there twice, or a
+    picture that was looked at has not the size of its labels.
     """
-    judge = judge_of(dataset, field_of(lake, column))
+    judge = judge_of(dataset, field_of(lake, column), encoder)
     uris = [row for batch in lake.latest(["uri", "etag"]) for row in batch["uri"].to_pylist()]
     pairs = paired(dataset.pictures, uris)
     for batch in lake.latest(["uri", "etag", "width", "height", column]):
@@ -54,7 +77,7 @@ def field_of(lake: Lake, column: str) -> pa.Field:
     return schema.field(column)
 
 
-def paired(pictures: Sequence[Labelled], uris: Sequence[str]) -> dict[str, Labelled]:
+def paired(pictures: Sequence[P], uris: Sequence[str]) -> dict[str, P]:
     """Return the labels of each row that has some, by its uri; UserError for none, or for two."""
     by_uri = {_uri(one): one for one in pictures}
     if found := {uri: by_uri[uri] for uri in uris if uri in by_uri}:
@@ -74,12 +97,15 @@ def paired(pictures: Sequence[Labelled], uris: Sequence[str]) -> dict[str, Label
     return found
 
 
-def _check_sizes(pictures: Sequence[Labelled], rows: pa.RecordBatch) -> None:
-    """Raise UserError for a picture of another size; one that was not looked at has none."""
+def _check_sizes(pictures: Sequence[Named], rows: pa.RecordBatch) -> None:
+    """Raise UserError for a picture of another size; one that was not looked at has none.
+
+    Words are of no size.
+    """
     for picture, row in zip(
         pictures, rows.select(["uri", "width", "height"]).to_pylist(), strict=True
     ):
-        if row["width"] is not None and row["height"] is not None:
+        if isinstance(picture, Labelled) and None not in (row["width"], row["height"]):
             picture.check_size((row["width"], row["height"]), row["uri"])
 
 
@@ -92,7 +118,7 @@ def _check_once(names: Mapping[str, int], what: str) -> None:
         )
 
 
-def _uri(picture: Labelled) -> str:
+def _uri(picture: Named) -> str:
     return picture.uri or canonical(str(picture.path))
 
 
@@ -102,7 +128,7 @@ def _name(uri: str) -> str:
 
 
 def _left_out(
-    pictures: Sequence[Labelled], uris: Sequence[str], pairs: Mapping[str, Labelled]
+    pictures: Sequence[Named], uris: Sequence[str], pairs: Mapping[str, Named]
 ) -> tuple[str, ...]:
     """Say what only one side has."""
     seen = {id(one) for one in pairs.values()}

@@ -1,17 +1,25 @@
 """What an evaluation found: as numbers, as JSON, as plain text."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
-from lakesight.metrics import ClassificationResult, Confusion, DetectionResult, MultiLabelResult
+from lakesight.metrics import (
+    Bootstrap,
+    ClassificationResult,
+    Confusion,
+    DetectionResult,
+    LanguageResult,
+    MultiLabelResult,
+)
 from lakesight.metrics.text import aligned
 
-Result = DetectionResult | ClassificationResult | MultiLabelResult
+Result = DetectionResult | ClassificationResult | MultiLabelResult | LanguageResult
 Results = Mapping[str, Result]
-"""By what was compared: `box`, `mask`, `keypoints`, `rotated`, or `classes`."""
+"""By what was compared: `box`, `mask`, `keypoints`, `rotated`, `classes`; `captions`, `answers`,
+`retrieval`."""
 
 MOST_CONFUSED = 5
 
@@ -32,13 +40,16 @@ class Evaluation:
         return fitness(self.results)
 
     def figures(self) -> dict[str, float]:
-        """Return the main figures by name, such as `box/map50`, and `fitness`; none is NaN."""
-        found: dict[str, float] = {}
-        for name, result in self.results.items():
-            for figure in ("map", "map50", "top1", "top5", "macro_f1"):
-                value = getattr(result, figure, None)
-                if value is not None and not np.isnan(value):
-                    found[f"{name}/{figure}"] = float(value)
+        """Return the main figures by name, such as `box/map50`, and `fitness`; all are finite.
+
+        They are what a model card's `metrics` hold.
+        """
+        found = {
+            f"{name}/{figure}": value
+            for name, result in self.results.items()
+            for figure, value in _figures(result).items()
+            if np.isfinite(value)
+        }
         return found | {"fitness": self.fitness}
 
     def to_dict(self) -> dict[str, Any]:
@@ -64,7 +75,8 @@ class Evaluation:
 def fitness(results: Results) -> float:
     """Return mAP50-95, top-1, or the mAP of several classes; 0 where nothing is known.
 
-    Of the shape that the task is about: of a segment model the masks.
+    Of captions CIDEr-D, of answers VQA accuracy, of a search Recall@1 of pictures. Of the shape
+    that the task is about: of a segment model the masks.
     """
     value = main_figure(list(results.values())[-1])
     return 0.0 if np.isnan(value) else value
@@ -72,7 +84,36 @@ def fitness(results: Results) -> float:
 
 def main_figure(result: Result) -> float:
     """Return the one figure that stands for a result; NaN where nothing is known."""
+    if isinstance(result, LanguageResult):
+        return result.main
     return result.top1 if isinstance(result, ClassificationResult) else result.map
+
+
+class Evaluator(Protocol):
+    """What adds up pictures to one result: see `lakesight.metrics`."""
+
+    def result(self, *, bootstrap: Bootstrap | None = None) -> Result:
+        """Return the figures so far."""
+        ...
+
+    def slices(self, name: str, *, bootstrap: Bootstrap | None = None) -> Mapping[str, Result]:
+        """Return the figures of the pictures of each kind."""
+        ...
+
+
+def of_one(
+    name: str,
+    evaluator: Evaluator,
+    bootstrap: Bootstrap | None,
+    slices: Sequence[str],
+    notes: tuple[str, ...],
+) -> Evaluation:
+    """Return what one evaluator found, by what was compared."""
+    return Evaluation(
+        {name: evaluator.result(bootstrap=bootstrap)},
+        {one: by_kind({name: evaluator.slices(one, bootstrap=bootstrap)}) for one in slices},
+        notes,
+    )
 
 
 def by_kind(shapes: Mapping[Any, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
@@ -87,17 +128,40 @@ def _plain(results: Results) -> dict[str, Any]:
 
 def _slice_table(name: str, kinds: Mapping[str, Results]) -> str:
     """Return a line for each kind of pictures."""
-    shapes = list(next(iter(kinds.values())))
-    rows: list[tuple[str | float, ...]] = [(name, *shapes, "pictures")]
+    first = next(iter(kinds.values()))
+    counted, _ = _count(next(iter(first.values())))
+    rows: list[tuple[str | float, ...]] = [(name, *map(_title, first, first.values()), counted)]
     for kind, results in kinds.items():
         figures = [main_figure(result) for result in results.values()]
-        rows.append((kind, *figures, next(iter(results.values())).num_pictures))
+        rows.append((kind, *figures, _count(next(iter(results.values())))[1]))
     return "\n".join(aligned(rows))
 
 
+def _title(shape: str, result: Result) -> str:
+    """Return what the main figure is called: of objects and classes, what was compared."""
+    return result.headline if isinstance(result, LanguageResult) else shape
+
+
+def _count(result: Result) -> tuple[str, int]:
+    """Return what was judged, and how many."""
+    if isinstance(result, LanguageResult):
+        return next(iter(result.counts.items()))
+    return "pictures", result.num_pictures
+
+
+def _figures(result: Result) -> dict[str, float]:
+    """Return the figures by name, where they are known."""
+    if isinstance(result, LanguageResult):
+        return result.figures()
+    names = ("map", "map50", "top1", "top5", "macro_f1")
+    values = {name: getattr(result, name, None) for name in names}
+    return {name: float(value) for name, value in values.items() if value is not None}
+
+
 def _with_confusion(result: Result) -> str:
-    confusion = None if isinstance(result, MultiLabelResult) else result.confusion
-    pairs = confusion and _most_confused(confusion)
+    if not isinstance(result, DetectionResult | ClassificationResult):
+        return result.table()
+    pairs = _most_confused(result.confusion)
     return f"{result.table()}\n\nmost confused: {pairs}" if pairs else result.table()
 
 

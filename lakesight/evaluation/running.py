@@ -1,18 +1,21 @@
 """Judging a model: it looks at every picture of a dataset."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
+
+import pyarrow as pa
 
 from lakesight.errors import UserError
 from lakesight.evaluation.judging import judge_of, task_of
 from lakesight.evaluation.result import Evaluation
+from lakesight.evaluation.texts import AnyTask, Texts, open_labels
+from lakesight.evaluation.vectors import EveryVector, ImageEncoder
 from lakesight.metrics import Bootstrap
 from lakesight.models import catalog
 from lakesight.models.base import Model, ModelSpec
 from lakesight.models.look import BATCH, Looking, look_ahead
-from lakesight.training.yolo.datasets import Pictures, Task
-from lakesight.training.yolo.lake_truth import LakeLabels
-from lakesight.training.yolo.sources import Split, open_data
+from lakesight.training.yolo.datasets import Labelled, Pictures
+from lakesight.training.yolo.sources import Split
 
 OPTIONS: dict[str, Any] = {"score_threshold": 0.001, "iou_threshold": 0.7, "max_detections": 300}
 """Of a detector that is to be judged: average precision wants what is unlikely, too."""
@@ -40,24 +43,22 @@ def data_for(
     model: Model,
     data: str,
     split: Split,
-    task: Task | None = None,
+    task: AnyTask | None = None,
     *,
-    images: str | None = None,
     multi_label: bool = False,
-    labels: LakeLabels | None = None,
-) -> Pictures:
+    **how: Any,
+) -> Pictures | Texts:
     """Open labelled pictures to judge a model on, for the task that it was made for unless given.
 
-    A model of several classes a picture is judged by all of them. See `sources.open_data`.
+    A model of several classes a picture is judged by all of them. `how` as of `open_labels`.
     """
     several = multi_label or bool(model.card.contract.get("multi_label"))
-    chosen = task or task_of(model.output)
-    return open_data(data, split, chosen, images=images, multi_label=several, labels=labels)
+    return open_labels(data, split, task or task_of(model.output), multi_label=several, **how)
 
 
 def evaluate(
     model: Looking,
-    dataset: Pictures,
+    dataset: Pictures | Texts,
     bootstrap: Bootstrap | None = None,
     slices: Sequence[str] = (),
     *,
@@ -67,20 +68,42 @@ def evaluate(
     """Look at every picture of the dataset with the model, and compare with what is on it.
 
     Classes are matched by name: those that the dataset lacks do not count, and of those that the
-    model lacks nothing is found. `slices` are names of `Labelled.kinds`; `told` hears how many
-    pictures are done. Raises UserError where a picture cannot be read or has not the size of its
-    labels, or where the model does not give what the dataset's task compares.
+    model lacks nothing is found. Of an image-text model every vector of a picture counts.
+    `slices` are names of the pictures' kinds; `told` hears how many pictures are done. Raises
+    UserError where a picture cannot be read or has not the size of its labels, or where the model
+    does not give what the dataset's task compares.
     """
     if not len(dataset):
         raise UserError("there are no pictures to evaluate on: give a split that has some")
-    judge = judge_of(dataset, model.output)
+    judge = judge_of(dataset, model.output, model)
+    looking = EveryVector(model) if isinstance(model, ImageEncoder) else model
     done = 0
-    for found, sizes_wh in look_ahead(model, [one.path for one in dataset.pictures], batch_size):
+    for found, sizes_wh in _looked_at(looking, dataset, batch_size):
         pictures = dataset.pictures[done : done + len(found)]
         for picture, size_wh in zip(pictures, sizes_wh, strict=True):
-            picture.check_size(size_wh, str(picture.path))
+            if isinstance(picture, Labelled):
+                picture.check_size(size_wh, str(picture.path))
         judge.update(pictures, found)
         done += len(found)
         if told:
             told(done)
     return judge.result(bootstrap, slices)
+
+
+def _looked_at(
+    model: Looking, dataset: Pictures | Texts, batch_size: int
+) -> Iterator[tuple[pa.Array, list[tuple[int, int]]]]:
+    """Yield values and sizes as `look_ahead`; UserError for a question that cannot be asked."""
+    paths = [one.path for one in dataset.pictures]
+    if not isinstance(dataset, Texts):
+        yield from look_ahead(model, paths, batch_size)
+        return
+    done = 0
+    try:
+        for found in look_ahead(model, paths, batch_size, **dataset.columns()):
+            yield found
+            done += len(found[0])
+    except UserError:
+        raise
+    except ValueError as error:  # what a row of `annotate` would hold as its error
+        raise UserError(f"one of the pictures from {paths[done]} on: {error}") from error

@@ -8,6 +8,7 @@ import numpy.typing as npt
 
 from lakesight.metrics import Truth
 from lakesight.polygons import encode_segmentation
+from lakesight.training.blip2.texts import Told
 from lakesight.training.yolo.datasets import Labelled, Task
 from lakesight.training.yolo.sample import quads_to_xywhr
 
@@ -33,7 +34,7 @@ def truth_of(picture: Labelled, task: Task) -> Truth:
     )
 
 
-def kinds_of(picture: Labelled) -> dict[str, str]:
+def kinds_of(picture: Labelled | Told) -> dict[str, str]:
     """Return what kinds a picture is of, its folder one of them."""
     return {"folder": picture.path.parent.name, **picture.kinds}
 

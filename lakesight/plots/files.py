@@ -8,7 +8,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from lakesight.evaluation import Result
-from lakesight.metrics import DetectionResult, MultiLabelResult
+from lakesight.metrics import ClassificationResult, DetectionResult
 from lakesight.models.look import Looking
 from lakesight.plots.evaluation import confusion_matrix, over_confidence, precision_recall
 from lakesight.plots.labels import label_statistics
@@ -49,14 +49,15 @@ def draw_evaluation(results: Mapping[str, Result], folder: Path) -> list[Path]:
     """Write the plots of each result, by what was compared (`box`, `mask` …); return the paths.
 
     `{name}_precision_recall.png`, `{name}_confidence.png`, `{name}_confusion.png` and
-    `{name}_confusion_normalised.png`; of classes the last two, of several classes a picture none.
+    `{name}_confusion_normalised.png`; of classes the last two, of several classes a picture and of
+    words none.
     """
     figures: dict[str, Figure] = {}
     for name, result in results.items():
         if isinstance(result, DetectionResult):
             figures[f"{name}_precision_recall"] = precision_recall(result)
             figures[f"{name}_confidence"] = over_confidence(result)
-        if not isinstance(result, MultiLabelResult):
+        if isinstance(result, DetectionResult | ClassificationResult):
             figures[f"{name}_confusion"] = confusion_matrix(result.confusion)
             figures[f"{name}_confusion_normalised"] = confusion_matrix(
                 result.confusion, normalised=True

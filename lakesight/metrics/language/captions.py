@@ -110,7 +110,7 @@ class CaptionEvaluator:
             self._stats = self._measure()
         names = (*NAMES, *self.extra)
         values, intervals = summarised(names, self._stats[rows], self._combine, bootstrap)
-        return LanguageResult({"pictures": len(rows)}, values, intervals)
+        return LanguageResult({"pictures": len(rows)}, values, intervals, headline="cider_d")
 
     def _measure(self) -> Floats:
         """Return `(N, S)`: what each picture adds to the figures, as they came."""

@@ -44,7 +44,7 @@ class AnswerEvaluator:
     def update(
         self,
         questions: Sequence[Key],
-        answers: Sequence[str],
+        answers: Sequence[str | None],
         references: Sequence[Sequence[str]],
         slices: Sequence[Mapping[str, str]] | None = None,
         *,
@@ -52,9 +52,9 @@ class AnswerEvaluator:
     ) -> None:
         """Add questions: a model's answer, and one or more that are right, of each.
 
-        `pictures` says of which picture each is: draws are then of pictures, with all that was
-        asked of them. UserError, and nothing added, where numbers differ, a question has no
-        reference, or was added before.
+        None is no answer, which is wrong. `pictures` says of which picture each is: draws are then
+        of pictures, with all that was asked of them. UserError, and nothing added, where numbers
+        differ, a question has no reference, or was added before.
         """
         about = questions if pictures is None else pictures
         check_lengths(questions, answers=answers, references=references, pictures=about)
@@ -92,10 +92,13 @@ class AnswerEvaluator:
         stats = np.concatenate([np.ones((len(rows), 1)), scores[rows]], axis=1)
         added = grouped([pictures[row] for row in rows], stats)
         values, intervals = summarised(NAMES, added, _means, bootstrap)
-        return LanguageResult({"questions": len(rows), "pictures": len(added)}, values, intervals)
+        counts = {"questions": len(rows), "pictures": len(added)}
+        return LanguageResult(counts, values, intervals, headline="accuracy")
 
 
-def _score(answer: str, references: Sequence[str]) -> tuple[float, float, float]:
+def _score(answer: str | None, references: Sequence[str]) -> tuple[float, float, float]:
+    if answer is None:
+        return 0.0, 0.0, 0.0
     words = squad_words(answer)
     others = [squad_words(one) for one in references]
     accuracy = vqa_accuracy(vqa_answer(answer), [vqa_answer(one) for one in references])

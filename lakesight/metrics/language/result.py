@@ -20,6 +20,13 @@ class LanguageResult:
     values: Mapping[str, float]
     intervals: Mapping[str, Interval] = field(default_factory=dict)
     """Of figures by name, where a `Bootstrap` was given."""
+    headline: str = ""
+    """Name of the figure that stands for all: `cider_d`, `accuracy`, `text_to_image_r1`."""
+
+    @property
+    def main(self) -> float:
+        """The figure that stands for all; NaN where nothing was judged."""
+        return self.values.get(self.headline, float("nan"))
 
     def figures(self) -> dict[str, float]:
         """Return the figures by name."""

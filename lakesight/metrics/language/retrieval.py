@@ -10,10 +10,10 @@ from lakesight.errors import UserError
 from lakesight.metrics.bootstrap import Bootstrap, Interval
 from lakesight.metrics.language.checks import check_lengths
 from lakesight.metrics.language.ranks import (
+    Columns,
+    both_ranks,
     checked_similarities,
     listed_rank,
-    picture_ranks,
-    text_ranks,
 )
 from lakesight.metrics.language.result import LanguageResult, divided, summarised
 from lakesight.metrics.objects import Floats, Key
@@ -56,31 +56,34 @@ class RetrievalEvaluator:
         self,
         pictures: Sequence[Key],
         texts: Sequence[Key],
-        similarities: npt.ArrayLike,
+        similarities: npt.ArrayLike | Columns,
         owners: Sequence[Key],
         slices: Slices = None,
     ) -> None:
         """Add all queries both ways among P pictures and T texts.
 
-        `similarities` `(P, T)`, the higher the more alike; `owners` `(T,)`, the key of each text's
-        picture, which may have any number of texts; one without is only found, or not. `slices` are
-        of the pictures, and hold for their texts. UserError, and nothing added, where shapes
-        differ, a similarity is NaN, an owner is not among the pictures, or a key was added before.
+        `similarities` `(P, T)`, the higher the more alike, minus infinity for what is never found;
+        or a function that gives a slice of its columns, asked twice for each, where the whole table
+        would be too large. `owners` `(T,)`, the key of each text's picture, which may have any
+        number of texts; one without is only found, or not. `slices` are of the pictures, and hold
+        for their texts. UserError, and nothing added, where shapes differ, a similarity is NaN, an
+        owner is not among the pictures, or a key was added before.
         """
         check_lengths(texts, owners=owners)
-        table = checked_similarities(similarities, len(pictures), len(texts))
+        columns = _columns(similarities, len(pictures), len(texts))
         rows = {picture: row for row, picture in enumerate(pictures)}
         unknown = [owner for owner in owners if owner not in rows]
         if unknown:
             raise UserError(f"every text belongs to one of the pictures, but {unknown[0]!r} is not")
         numbers = np.array([rows[owner] for owner in owners], np.int64)
         kinds = None if slices is None else [slices[row] for row in numbers]
+        of_texts, of_pictures = both_ranks(columns, numbers, len(pictures))
         both = RetrievalEvaluator()
-        both.add("text_to_image", texts, picture_ranks(table, numbers), owners, kinds)
+        both.add("text_to_image", texts, of_texts, owners, kinds)
         asked = np.unique(numbers)
         keys = [pictures[row] for row in asked]
         kinds = None if slices is None else [slices[row] for row in asked]
-        both.add("image_to_text", keys, text_ranks(table, numbers)[asked], keys, kinds)
+        both.add("image_to_text", keys, of_pictures[asked], keys, kinds)
         self.merge(both)
 
     def update_ranked(
@@ -173,7 +176,15 @@ class RetrievalEvaluator:
             values |= own | {f"{way}_median_rank": float(np.median(ranks[order]))}
             intervals |= ends
             counts[f"{way}_queries"] = len(order)
-        return LanguageResult(counts, values, intervals)
+        headline = next((name for name in values if name.endswith("_r1")), "")
+        return LanguageResult(counts, values, intervals, headline=headline)
+
+
+def _columns(similarities: npt.ArrayLike | Columns, num_pictures: int, num_texts: int) -> Columns:
+    if callable(similarities):
+        return similarities
+    table = checked_similarities(similarities, num_pictures, num_texts)
+    return lambda texts: table[:, texts]
 
 
 def _stats(ranks: Floats) -> Floats:

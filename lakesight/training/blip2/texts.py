@@ -4,8 +4,9 @@ Checked whole when they are opened: what is wrong is said with its place, never 
 """
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,9 +14,12 @@ import pyarrow.parquet as pq
 from pydantic import BaseModel, ValidationError
 
 from lakesight.errors import UserError, first_mistake
+from lakesight.lake.uris import is_s3
+from lakesight.training.yolo.coco import kinds_of
 from lakesight.training.yolo.datasets import Split
 
 Wanted = Literal["captions", "questions"]
+SceneCaptions = Literal["captions", "description"]
 
 
 @dataclass(frozen=True)
@@ -35,13 +39,19 @@ class Told:
     path: Path
     captions: tuple[str, ...] = ()
     questions: tuple[Question, ...] = ()
+    uri: str | None = None
+    """Where the picture is, where that is a bucket; `path` is then its name alone."""
+    kinds: Mapping[str, str] = field(default_factory=dict)
+    """What kinds the picture is of, by name, beside its folder: `evaluate --slice NAME`."""
 
 
-class Image(BaseModel):
+class Image(BaseModel, extra="allow"):
     """One of `images` of COCO's captions."""
 
     id: int | str
     file_name: str
+    width: int | None = None
+    height: int | None = None
 
 
 class Caption(BaseModel):
@@ -78,7 +88,9 @@ def open_texts(
     split: Split,
     wanted: Wanted,
     images: str | None = None,
-    column: Literal["captions", "description"] = "captions",
+    column: SceneCaptions = "captions",
+    *,
+    local: bool = True,
 ) -> list[Told]:
     """Open pictures with captions or questions; which form they have is told by what is there.
 
@@ -87,20 +99,28 @@ def open_texts(
     - a .json list of `{"image", "caption"}` or `{"image", "question", "answer"}`, as LAVIS has
       them; a caption or an answer may be a list
 
-    File names are relative to `images`, else to the .json. Raises UserError where a file is
-    missing, a text is empty, or a picture has none.
+    File names are relative to `images`, else to the .json. Raises UserError where a picture is
+    missing, a text is empty, or a picture has none or is there twice. With `local=False` nobody
+    will look at the pictures: they need not be here, and `images` may be an s3:// prefix.
     """
     path = Path(data)
+    if local and images and is_s3(images):
+        raise UserError(
+            f"pictures are looked at in a folder, and --images is {images}: name a folder; or "
+            "annotate the pictures where they are, and evaluate the output"
+        )
     if (path / "scenes.json").is_file():
         told = _scenes(path, split, wanted, column)
     elif path.suffix == ".json":
-        told = _file(path, Path(images) if images else path.parent, wanted)
+        told = _file(path, images or str(path.parent), wanted)
     else:
         raise UserError(
             f"{data} has no {wanted} of pictures: give a folder of `lakesight scenes`, COCO "
             "captions as .json, or a .json list of images with a caption or question and answer"
         )
     _check(told, wanted, data)
+    if local:
+        _check_files(told, data)
     return told
 
 
@@ -108,7 +128,7 @@ def _scenes(folder: Path, split: Split, wanted: Wanted, column: str) -> list[Tol
     table = folder / "tables" / f"{split}.parquet"
     if not table.is_file():
         raise UserError(f"{folder} has no split {split}: draw scenes with one")
-    names = ["file_name", column if wanted == "captions" else "questions"]
+    names = ["file_name", "label", column if wanted == "captions" else "questions"]
     if missing := set(names) - set(pq.read_schema(table).names):
         raise UserError(f"{table} has no {', '.join(missing)}: draw the scenes again")
     return [
@@ -118,13 +138,14 @@ def _scenes(folder: Path, split: Split, wanted: Wanted, column: str) -> list[Tol
 
 
 def _of_row(row: Mapping[str, Any], wanted: Wanted, column: str) -> dict[str, Any]:
+    kinds = kinds_of({"label": row["label"]})
     if wanted == "captions":
-        return {"captions": _texts(row[column])}
+        return {"captions": _texts(row[column]), "kinds": kinds}
     asked = (Question(one["question"], (one["answer"],), one["kind"]) for one in row["questions"])
-    return {"questions": tuple(asked)}
+    return {"questions": tuple(asked), "kinds": kinds}
 
 
-def _file(path: Path, images: Path, wanted: Wanted) -> list[Told]:
+def _file(path: Path, images: str, wanted: Wanted) -> list[Told]:
     try:
         content = json.loads(path.read_bytes())
     except (OSError, ValueError) as error:
@@ -139,16 +160,30 @@ def _file(path: Path, images: Path, wanted: Wanted) -> list[Told]:
     raise UserError(f"{path} has no questions: expected a list of image, question and answer")
 
 
-def _coco(content: Captions, path: Path, images: Path) -> list[Told]:
+def _coco(content: Captions, path: Path, images: str) -> list[Told]:
     captions: dict[int | str, list[str]] = {image.id: [] for image in content.images}
     for one in content.annotations:
         if one.image_id not in captions:
             raise UserError(f"{path}: a caption is of the picture {one.image_id}, which it lacks")
         captions[one.image_id].append(one.caption)
-    return [Told(images / one.file_name, tuple(captions[one.id])) for one in content.images]
+    return [
+        Told(
+            **_place(images, one.file_name),
+            captions=tuple(captions[one.id]),
+            kinds=kinds_of(one.model_extra or {}),
+        )
+        for one in content.images
+    ]
 
 
-def _listed(content: Sequence[Any], images: Path, wanted: Wanted) -> list[Told]:
+def _place(images: str, name: str) -> dict[str, Any]:
+    """Return where a picture is, as fields of `Told`."""
+    if is_s3(images):
+        return {"path": Path(name), "uri": f"{images.rstrip('/')}/{name}"}
+    return {"path": Path(images) / name}
+
+
+def _listed(content: Sequence[Any], images: str, wanted: Wanted) -> list[Told]:
     """Join the entries of one picture, in the order of the first."""
     texts: dict[str, list[str]] = {}
     asked: dict[str, list[Question]] = {}
@@ -159,8 +194,8 @@ def _listed(content: Sequence[Any], images: Path, wanted: Wanted) -> list[Told]:
             one = Asked.model_validate(entry)
             question = Question(one.question, _answers(one.answer), one.kind)
             asked.setdefault(one.image, []).append(question)
-    captioned = [Told(images / name, tuple(found)) for name, found in texts.items()]
-    return captioned + [Told(images / name, (), tuple(found)) for name, found in asked.items()]
+    captioned = [Told(**_place(images, one), captions=tuple(texts[one])) for one in texts]
+    return captioned + [Told(**_place(images, one), questions=tuple(asked[one])) for one in asked]
 
 
 def _answers(given: str | Iterable[str | Answer]) -> tuple[str, ...]:
@@ -174,9 +209,12 @@ def _texts(given: str | Iterable[str]) -> tuple[str, ...]:
 
 
 def _check(told: Sequence[Told], wanted: Wanted, data: str) -> None:
-    """Raise UserError where a picture is missing or has nothing said of it."""
+    """Raise UserError where a picture is there twice or has nothing said of it."""
     if not told:
         raise UserError(f"{data} has no pictures")
+    path, times = Counter(one.path for one in told).most_common(1)[0]
+    if times > 1:
+        raise UserError(f"{data} has {path.name} {times} times: say all of a picture at once")
     for one in told:
         texts = [*one.captions]
         for question in one.questions:
@@ -189,6 +227,9 @@ def _check(told: Sequence[Told], wanted: Wanted, data: str) -> None:
             )
         if not all(text.strip() for text in texts):
             raise UserError(f"{data}: one of the texts of {one.path.name} is empty")
+
+
+def _check_files(told: Sequence[Told], data: str) -> None:
     missing = [one.path for one in told if not one.path.is_file()]
     if missing:
         raise UserError(

@@ -83,7 +83,7 @@ def open_coco(annotations: Path, images: Path, task: Task) -> Pictures:
         replace(
             labelled(image, by_picture[image.id]),
             crowd=labelled(image, crowd) if (crowd := crowds[image.id]) else None,
-            kinds=_kinds(image),
+            kinds=kinds_of(image.model_extra or {}),
         )
         for image in content.images
     ]
@@ -113,11 +113,11 @@ def _flip_indices(categories: Sequence[Category], where: Path) -> FlipIndices | 
     return None if indices is None else checked(indices, len(names[0]), what)
 
 
-def _kinds(image: Image) -> dict[str, str]:
+def kinds_of(fields: Mapping[str, Any]) -> dict[str, str]:
     """Return what an image says of itself beyond COCO's own fields, such as its camera."""
     return {
         name: str(value)
-        for name, value in (image.model_extra or {}).items()
+        for name, value in fields.items()
         if name not in COCOS_OWN and isinstance(value, str | int)
     }
 

@@ -25,7 +25,7 @@ from lakesight.models.base import Model
 from lakesight.models.look import look
 from lakesight.models.yolo.architecture import Task
 from lakesight.models.yolo.reading import OUTPUTS
-from lakesight.schemas import CAPTIONS, CLASSES, detection_type
+from lakesight.schemas import ANSWERS, CAPTIONS, CLASSES, detection_type, embedding_type
 from lakesight.training.yolo.datasets import Labelled, Pictures
 from lakesight.training.yolo.folders import open_folders
 from lakesight.training.yolo.sources import open_data
@@ -101,8 +101,17 @@ def test_a_model_for_another_task_is_refused(
 def test_a_column_tells_its_task() -> None:
     for task, column in OUTPUTS.items():
         assert task_of(column) == task
-    with pytest.raises(UserError, match=r"'captions' holds .* no objects, and no classes"):
-        task_of(pa.field("captions", CAPTIONS))
+    for name, kind, words in (
+        ("caption", pa.string(), "caption"),
+        ("captions", CAPTIONS, "caption"),
+        ("answers", ANSWERS, "answer"),
+        ("embedding", embedding_type(8), "retrieve"),
+        ("embeddings", pa.list_(embedding_type(8, pa.float32())), "retrieve"),
+    ):
+        assert task_of(pa.field(name, kind)) == words
+    for name, other in (("uri", pa.string()), ("width", pa.int32())):
+        with pytest.raises(UserError, match=f"'{name}' holds .*: no objects, classes, captions"):
+            task_of(pa.field(name, other))
 
 
 def test_other_keypoints_are_refused(scenes: Path, model: Callable[[Task], str]) -> None:

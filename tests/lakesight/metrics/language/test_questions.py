@@ -82,6 +82,12 @@ def test_figures_of_a_few_answers() -> None:
     )
 
 
+def test_no_answer_is_wrong_even_where_nothing_is_right() -> None:
+    evaluator = AnswerEvaluator()
+    evaluator.update([1, 2], [None, ""], [["the"], ["the"]])
+    assert evaluator.result().figures() == {"accuracy": 0.5, "exact_match": 0.5, "f1": 0.5}
+
+
 def scenes() -> AnswerEvaluator:
     """Return a judge of a model that always says "yes", or "2" to a number."""
     evaluator = AnswerEvaluator()

@@ -2,7 +2,6 @@
 
 import json
 import pickle
-from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
@@ -10,7 +9,7 @@ import pytest
 
 from lakesight.errors import UserError
 from lakesight.metrics import Bootstrap, RetrievalEvaluator
-from lakesight.metrics.language.ranks import picture_ranks, text_ranks
+from lakesight.metrics.language.ranks import both_ranks
 
 NUM_PICTURES, NUM_TEXTS = 30, 100
 
@@ -62,11 +61,39 @@ def test_figures_are_those_of_sorting() -> None:
     assert 0 < result.values["text_to_image_r1"] < result.values["text_to_image_r5"] < 1
 
 
-@pytest.mark.parametrize("ranks", [picture_ranks, text_ranks])
-def test_slabs_change_nothing(ranks: Callable[..., npt.NDArray[np.float64]]) -> None:
+@pytest.mark.parametrize("max_cells", [1, 250, 1 << 24])
+def test_a_part_at_a_time_changes_nothing(max_cells: int) -> None:
     table, owners = data()
-    whole = ranks(table, np.array(owners))
-    np.testing.assert_array_equal(ranks(table, np.array(owners), 250), whole)
+    asked: list[slice] = []
+
+    def columns(texts: slice) -> npt.NDArray[np.float32]:
+        asked.append(texts)
+        return table[:, texts]
+
+    of_texts, of_pictures = both_ranks(columns, np.array(owners), NUM_PICTURES, max_cells)
+    np.testing.assert_array_equal(of_texts, expected()["text_to_image"])
+    np.testing.assert_array_equal(of_pictures[sorted(set(owners))], expected()["image_to_text"])
+    assert set(np.flatnonzero(np.isinf(of_pictures))) == set(range(NUM_PICTURES)) - set(owners)
+    widest = max(one.stop - one.start for one in asked)
+    assert widest == max(1, max_cells // NUM_PICTURES)
+
+
+def test_a_function_gives_what_the_table_gives() -> None:
+    table, owners = data()
+    evaluator = RetrievalEvaluator()
+    texts = [f"t{number}" for number in range(NUM_TEXTS)]
+    evaluator.update(list(range(NUM_PICTURES)), texts, lambda some: table[:, some], owners)
+    assert evaluator.result().to_dict() == evaluate().result().to_dict()
+    with pytest.raises(UserError, match="similarities must have the shape"):
+        RetrievalEvaluator().update([0], ["a"], lambda some: table[:, some], [0])
+
+
+def test_what_is_minus_infinity_is_never_found() -> None:
+    evaluator = RetrievalEvaluator()
+    evaluator.update([0, 1], ["a", "b"], [[-np.inf, -np.inf], [0.5, 0.6]], [0, 1])
+    figures = evaluator.result().figures()
+    assert figures["text_to_image_r10"] == figures["image_to_text_r10"] == 0.5
+    assert figures["text_to_image_r1"] == figures["image_to_text_r1"] == 0.5
 
 
 def test_a_model_to_which_all_is_alike_finds_nothing() -> None:

@@ -100,6 +100,11 @@ IMAGE = {"id": 1, "file_name": "a.jpg"}
             "of the picture 2, which it lacks",
         ),
         ({"images": [{"id": 1}], "annotations": []}, "captions", "images.0.file_name: Field req"),
+        (
+            {"images": [IMAGE, IMAGE | {"id": 2}], "annotations": []},
+            "captions",
+            "has a.jpg 2 times: say all of a picture at once",
+        ),
         ({"images": [IMAGE], "annotations": []}, "questions", "has no questions: expected a list"),
     ],
 )
@@ -109,6 +114,27 @@ def test_what_is_wrong_is_said(
     assert picture.is_file()
     with pytest.raises(UserError, match=message):
         open_texts(written(tmp_path, content), "train", wanted)
+
+
+def test_kinds_of_pictures_are_told(tmp_path: Path, scenes: Path, picture: Path) -> None:
+    content = {
+        "images": [IMAGE | {"width": 4, "height": 4, "license": 3, "camera": "left"}],
+        "annotations": [{"image_id": 1, "caption": "x"}],
+    }
+    (told,) = open_texts(written(tmp_path, content), "train", "captions")
+    assert (told.path, told.kinds) == (picture, {"camera": "left"})
+    assert all(set(one.kinds) <= {"label"} for one in open_texts(str(scenes), "val", "questions"))
+    assert any(one.kinds for one in open_texts(str(scenes), "val", "questions"))
+
+
+def test_pictures_may_be_elsewhere_where_nobody_looks(tmp_path: Path) -> None:
+    data = written(tmp_path, [{"image": "part/b.jpg", "caption": "x"}])
+    (told,) = open_texts(data, "val", "captions", local=False)
+    assert (told.path, told.uri) == (tmp_path / "part" / "b.jpg", None)
+    (told,) = open_texts(data, "val", "captions", images="s3://bucket/photos/", local=False)
+    assert (told.path, told.uri) == (Path("part/b.jpg"), "s3://bucket/photos/part/b.jpg")
+    with pytest.raises(UserError, match="name a folder; or annotate the pictures where they are"):
+        open_texts(data, "val", "captions", images="s3://bucket/photos")
 
 
 def test_what_is_no_data_is_refused(tmp_path: Path, scenes: Path) -> None:

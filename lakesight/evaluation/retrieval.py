@@ -1,0 +1,85 @@
+"""Judging a search: pictures by their captions, captions by their picture."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from lakesight.errors import UserError
+from lakesight.evaluation.labels import lengths, null_notes
+from lakesight.evaluation.result import Evaluation, of_one
+from lakesight.evaluation.truth import kinds_of
+from lakesight.metrics import Bootstrap, RetrievalEvaluator
+from lakesight.models.base import TextEncoder
+from lakesight.training.blip2.texts import Told
+
+Vectors = npt.NDArray[np.float32]
+
+
+class RetrievalJudge:
+    """Judges the vectors of pictures by those of their captions: cosines, of several the best.
+
+    All pictures that it was given are searched, and all their captions. Held are the vectors, not
+    the table of similarities.
+    """
+
+    def __init__(self, encoder: TextEncoder) -> None:
+        self._encoder = encoder
+        self._pictures: list[Told] = []
+        self._vectors: list[Vectors] = []
+        self._counts: list[npt.NDArray[np.int64]] = []
+
+    def update(self, pictures: Sequence[Told], found: pa.Array) -> None:
+        """See `Judge`; null is a picture that is not found, and finds nothing."""
+        vectors, counts = unpacked(found)
+        self._pictures += pictures
+        self._vectors.append(vectors)
+        self._counts.append(counts)
+
+    def result(self, bootstrap: Bootstrap | None = None, slices: Sequence[str] = ()) -> Evaluation:
+        """See `Judge`; UserError where texts and pictures have vectors of another length."""
+        names = [str(one.path) for one in self._pictures]
+        owners = [
+            name for name, one in zip(names, self._pictures, strict=True) for _ in one.captions
+        ]
+        vectors, counts = np.concatenate(self._vectors), np.concatenate(self._counts)
+        texts = self._encoder.embed_text([text for one in self._pictures for text in one.captions])
+        if texts.shape[1] != vectors.shape[1]:
+            raise UserError(
+                f"the pictures have vectors of {vectors.shape[1]} numbers, and the texts of "
+                f"{texts.shape[1]}: take the text model that belongs to them"
+            )
+        evaluator = RetrievalEvaluator()
+        evaluator.update(
+            names,
+            [f"{owner}#{number}" for number, owner in enumerate(owners)],
+            lambda some: similarities(vectors, counts, texts[some]),
+            owners,
+            [kinds_of(one) for one in self._pictures],
+        )
+        notes = null_notes(int((counts == 0).sum()), "a picture that is never found")
+        return of_one("retrieval", evaluator, bootstrap, slices, notes)
+
+
+def unpacked(found: pa.Array) -> tuple[Vectors, npt.NDArray[np.int64]]:
+    """Return all vectors `(V, D)` of a column of one or several, and how many each picture has."""
+    several = not pa.types.is_fixed_size_list(found.type)
+    flat = found.flatten() if several else found.drop_null()
+    counts = lengths(found) if several else pc.is_valid(found).to_numpy(zero_copy_only=False)
+    numbers = flat.flatten().to_numpy(zero_copy_only=False)
+    return numbers.astype(np.float32).reshape(-1, flat.type.list_size), counts.astype(np.int64)
+
+
+def similarities(vectors: Vectors, counts: npt.NDArray[np.int64], texts: Vectors) -> Vectors:
+    """Return `(P, T)` the best cosine of each picture's vectors; minus infinity where it has none.
+
+    `vectors` are `(V, D)`, `counts` `(P,)` of them belong to each picture; `texts` `(T, D)`.
+    """
+    found = np.full((len(counts), len(texts)), -np.inf, np.float32)
+    has_some = counts > 0
+    if has_some.any():
+        starts = np.cumsum(counts[has_some]) - counts[has_some]
+        found[has_some] = np.maximum.reduceat(vectors @ texts.T, starts, axis=0)
+    return found
