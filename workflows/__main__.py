@@ -45,7 +45,10 @@ COMMANDS = {
 }
 """Command to `module:class`, imported only when it is the one that was given, or for `--help`."""
 
-BY_TASK = {("train", "retrieve"): "workflows.train:TrainFirstStage"}
+BY_TASK = {
+    ("train", "retrieve"): "workflows.train:TrainFirstStage",
+    ("train", "write"): "workflows.train:TrainSecondStage",
+}
 """Commands with other settings for some values of `--task`."""
 
 

@@ -24,7 +24,7 @@ from lakesight.errors import UserError, first_mistake
 from lakesight.lake.uris import is_s3
 from lakesight.training import callbacks as trackers
 from lakesight.training.binding import model_name
-from lakesight.training.blip2.job import FirstStageJob
+from lakesight.training.blip2.job import FirstStageJob, SecondStageJob
 from lakesight.training.families import job_type, open_training
 from lakesight.training.job import Job
 from lakesight.training.loop import BEST, SETTINGS, STATE, Callback
@@ -141,7 +141,8 @@ class Train(TrainJob, Command):
     r"""Train a YOLO on labelled pictures: boxes, masks, keypoints, rotated boxes or classes.
 
     Run the same command again to go on after an end; it does nothing where it is done. With
-    `--task retrieve` it trains BLIP-2's first stage, whose settings `--task retrieve --help` tells.
+    `--task retrieve` it trains BLIP-2's first stage, with `--task write` its second, whose settings
+    `--task retrieve --help` tells.
 
     Examples:
       lakesight scenes scenes/ && lakesight train scenes/ shapes/ --epochs 20 --image-size 320
@@ -186,6 +187,22 @@ def job_of(task: str, given: Mapping[str, Any], config: Path | None) -> Job:
         return job_type(merged.get("task", task)).model_validate(merged)
     except ValidationError as error:
         raise UserError(f"{config}: {first_mistake(error)}") from error
+
+
+class TrainSecondStage(SecondStageJob, Command):
+    r"""Train BLIP-2's second stage on pictures with captions or questions: what writes about them.
+
+    Run the same command again to go on after an end; it does nothing where it is done.
+
+    Examples:
+      lakesight train scenes/ writer/ --task write --weights finder/ --no-freeze-language
+      lakesight train captions.json writer/ --task write --weights finder/ --questions.share 0
+      lakesight train vqa.json writer/ --task write --weights hf:OWNER/BLIP2@COMMIT \
+          --captions.share 0
+    """
+
+    data: CliPositionalArg[str]
+    """Scenes, COCO captions .json, or a .json list of images with captions, or with questions."""
 
 
 def _fit(trainer: TorchTrainer, *, verbose: bool) -> None:

@@ -4,9 +4,9 @@ Shapes: B pictures, S prompt tokens, N = B * captions a picture, L generated tok
 picture of D units: patches for BLIP, queries for BLIP-2.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 import torch
 from torch import Tensor
@@ -129,16 +129,20 @@ class Blip2Writer:
     so padding moves nothing.
     """
 
-    def __init__(self, folder: Path, options: TorchOptions) -> None:
+    def __init__(self, model: Any, tokenizer: Any, name: str) -> None:
+        """Take a `Blip2ForConditionalGeneration`; `name` is what errors call it."""
+        self._model, self._tokenizer, self._name = model, tokenizer, name
+        self.language = Blip2Language(model)
+        self._images = _image_tokens(name, model.config)
+        self.stop_ids = _as_tuple(model.language_model.generation_config.eos_token_id)
+
+    @classmethod
+    def load(cls, folder: Path, options: TorchOptions) -> Self:
+        """Load a checkpoint; UserError where it is not whole."""
         from transformers import Blip2ForConditionalGeneration
 
-        self._model = load_weights(Blip2ForConditionalGeneration, folder, options)
-        self.language = Blip2Language(self._model)
-        self._tokenizer = load_tokenizer(folder)
-        config = self._model.config
-        self._images = _image_tokens(folder, config)
-        self.stop_ids = _as_tuple(self._model.language_model.generation_config.eos_token_id)
-        self._name = folder.name
+        model = load_weights(Blip2ForConditionalGeneration, folder, options)
+        return cls(model, load_tokenizer(folder), folder.name)
 
     def room(self, max_new_tokens: int) -> int:
         """Return what the context leaves, queries included; T5 writes into a context of its own."""
@@ -179,13 +183,18 @@ class Blip2Writer:
         self, prompts: Sequence[Prompt], most: int | None = None
     ) -> Iterator[tuple[list[int], Tensor, Tensor]]:
         """Yield rows of similar lengths, at most so many, padded on the left."""
-        pad, device = self._model.config.text_config.pad_token_id, self._model.device
         for rows in similar([len(prompt.tokens) for prompt in prompts], most or len(prompts)):
-            tokens = [prompts[row].tokens for row in rows]
-            longest = max(map(len, tokens))
-            ids = [[pad] * (longest - len(one)) + [*one] for one in tokens]
-            mask = [[0] * (longest - len(one)) + [1] * len(one) for one in tokens]
-            yield rows, torch.tensor(ids, device=device), torch.tensor(mask, device=device)
+            yield rows, *self.padded([prompts[row] for row in rows])
+
+    def padded(self, prompts: Sequence[Prompt]) -> tuple[Tensor, Tensor]:
+        """Return `(ids, mask)`, both `(B, S)`, padded on the left."""
+        pad, device = self._model.config.text_config.pad_token_id, self._model.device
+        longest = max(len(prompt.tokens) for prompt in prompts)
+        gaps = [longest - len(prompt.tokens) for prompt in prompts]
+        both = list(zip(gaps, (prompt.tokens for prompt in prompts), strict=True))
+        ids = [[pad] * gap + [*tokens] for gap, tokens in both]
+        mask = [[0] * gap + [1] * len(tokens) for gap, tokens in both]
+        return torch.tensor(ids, device=device), torch.tensor(mask, device=device)
 
     def see(self, pixels: Tensor) -> Tensor:
         """Map pixels `(B, 3, H, W)` to the queries as the language model takes them."""
@@ -218,9 +227,9 @@ def similar(lengths: Sequence[int], most: int, max_padding: float = MAX_PADDING)
     return groups
 
 
-WRITERS: dict[str, type[BlipWriter] | type[Blip2Writer]] = {
+WRITERS: dict[str, Callable[[Path, TorchOptions], Writer]] = {
     "blip": BlipWriter,
-    "blip-2": Blip2Writer,
+    "blip-2": Blip2Writer.load,
 }
 """By `model_type` of config.json."""
 
@@ -235,11 +244,11 @@ def load_writer(model_type: str, folder: Path, options: TorchOptions) -> Writer:
     return WRITERS[model_type](folder, options)
 
 
-def _image_tokens(folder: Path, config: Any) -> tuple[int, ...]:
+def _image_tokens(name: str, config: Any) -> tuple[int, ...]:
     """Return the placeholders that the query vectors replace."""
     if config.image_token_index is None:
         raise UserError(
-            f"{folder.name} has no image_token_index in its config.json: expected a BLIP-2 "
+            f"{name} has no image_token_index in its config.json: expected a BLIP-2 "
             "checkpoint of transformers 4.46 or newer; take a newer revision"
         )
     return (int(config.image_token_index),) * int(config.num_query_tokens)

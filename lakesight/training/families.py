@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 TRAININGS = {
     **dict.fromkeys(get_args(Task), "lakesight.training.yolo.training:YoloTraining"),
     "retrieve": "lakesight.training.blip2.training:FirstStageTraining",
+    "write": "lakesight.training.blip2.training:SecondStageTraining",
 }
 """By task, the class that trains for it."""
 

@@ -21,10 +21,12 @@ def optimizer_of(network: nn.Module, settings: LoopSettings) -> torch.optim.Opti
     weights: list[nn.Parameter] = []
     others: list[nn.Parameter] = []
     biases: list[nn.Parameter] = []
+    known: set[nn.Parameter] = set()  # two modules may share one
     for module in network.modules():
         for name, parameter in module.named_parameters(recurse=False):
-            if not parameter.requires_grad:
+            if not parameter.requires_grad or parameter in known:
                 continue
+            known.add(parameter)
             is_bias = name == "bias"
             group = biases if is_bias else others if parameter.ndim < 2 else weights
             group.append(parameter)

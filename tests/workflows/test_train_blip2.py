@@ -39,7 +39,7 @@ def test_two_workers_train_a_first_stage_that_finds_pictures(tmp_path: Path) -> 
         (model / STATE / "evaluation.json").read_text()
     )
     assert "Nothing to do" in run(*words)
-    assert catalog.resolve(str(model)).metrics["text_to_image_r10"] == 1  # among 4
+    assert catalog.resolve(str(model)).metrics["retrieval/text_to_image_r10"] == 1  # among 4
     run("embed", str(scenes / "images" / "val"), str(tmp_path / "seen"), "--model", str(model))
     run("index", str(tmp_path / "seen"), str(tmp_path / "index"))
     rows = lakesight.open(str(tmp_path / "seen")).dataset().to_table()

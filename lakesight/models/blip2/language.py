@@ -65,8 +65,13 @@ class Blip2Language(nn.Module):
         Answers end with the stop token and are padded with `IGNORED`; prompts are padded on the
         left.
         """
-        logits = self._answer_logits(prefix, ids, mask, answers)
-        return cross_entropy(logits.flatten(0, 1).float(), answers.flatten(), ignore_index=IGNORED)
+        losses = self.token_losses(prefix, ids, mask, answers)
+        return losses.sum() / (answers != IGNORED).sum()
+
+    def token_losses(self, prefix: Tensor, ids: Tensor, mask: Tensor, answers: Tensor) -> Tensor:
+        """Return the loss of every token of `answers`, `(B, A)`; 0 where it is padded."""
+        logits = self._answer_logits(prefix, ids, mask, answers).transpose(1, 2).float()
+        return cross_entropy(logits, answers, ignore_index=IGNORED, reduction="none")
 
     def likelihood(
         self, prefix: Tensor, ids: Tensor, mask: Tensor, answers: Sequence[Sequence[Tensor]]

@@ -2,8 +2,9 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -13,7 +14,7 @@ from lakesight.models import catalog, licences
 from lakesight.models.artefact import stage
 from lakesight.models.base import Licences
 from lakesight.models.blip2.pretraining import Blip2ForPretraining
-from lakesight.models.preprocessor import NESTED_FILE, OWN_FILE, Preprocessor, parse_preprocessor
+from lakesight.models.preprocessor import NESTED_FILE, OWN_FILE
 from lakesight.models.pretrained import load_tokenizer
 from lakesight.training.blip2.job import FirstStageJob, FirstStageSize, Transformer
 
@@ -34,11 +35,6 @@ class Start(NamedTuple):
     note: str
     """Where the weights are from, in one clause."""
 
-    @property
-    def preprocessor(self) -> Preprocessor:
-        """Return what a picture goes through."""
-        return parse_preprocessor("the first stage", dict(self.pixels), "image-text")
-
 
 def start(job: FirstStageJob, texts: Iterable[str]) -> Start:
     """Return the network to train, by the job's seed and what it starts from.
@@ -57,23 +53,31 @@ def start(job: FirstStageJob, texts: Iterable[str]) -> Start:
     folder = stage(card)
     if card.family != "image-text" or not (folder / "config.json").is_file():
         raise UserError(f"{job.weights} is of the family {card.family}: expected a first stage")
-    pixels = {name: (folder / name).read_bytes() for name in PIXELS if (folder / name).is_file()}
     return Start(
         Blip2ForPretraining.load(folder),
         load_tokenizer(folder),
-        pixels,
+        pixels_in(folder),
         licences.both(card.licences, own),
         f"from {card.name}",
     )
 
 
 def made_tokenizer(texts: Iterable[str], vocabulary: int) -> Any:
-    """Return BERT's kind of tokenizer of the words of some texts: the same for the same texts.
-
-    Its word pieces are the most frequent words, and every letter, of which other words are made.
-    (The trainers of `tokenizers` number words that are as frequent differently every time.)
-    """
+    """Return BERT's kind of tokenizer of the words of some texts, with what BLIP-2 adds to it."""
     import transformers
+
+    kind: Any = transformers.BertTokenizer
+    tokenizer = kind(vocab=word_pieces(texts, SPECIAL, vocabulary), do_lower_case=True)
+    tokenizer.add_special_tokens({"bos_token": "[DEC]", "extra_special_tokens": ["<image>"]})
+    return tokenizer
+
+
+def word_pieces(texts: Iterable[str], special: Sequence[str], vocabulary: int) -> dict[str, int]:
+    """Return word pieces and their numbers, always the same for the same texts.
+
+    They are what is special, every letter, of which rare words are made, and the most frequent
+    words. (The trainers of `tokenizers` number words that are as frequent differently every time.)
+    """
     from tokenizers import normalizers, pre_tokenizers
 
     normalise, split = normalizers.BertNormalizer(), pre_tokenizers.BertPreTokenizer()
@@ -82,14 +86,8 @@ def made_tokenizer(texts: Iterable[str], vocabulary: int) -> Any:
     )
     letters = sorted({letter for word in words for letter in word})
     frequent = sorted(words, key=lambda word: (-words[word], word))
-    pieces = dict.fromkeys([*SPECIAL, *letters, *(f"##{letter}" for letter in letters), *frequent])
-    kind: Any = transformers.BertTokenizer
-    ids = {piece: number for number, piece in enumerate(islice(pieces, vocabulary))}
-    tokenizer = kind(vocab=ids, do_lower_case=True)
-    tokenizer.add_special_tokens(
-        {"bos_token": "[DEC]", "extra_special_tokens": ["<image>"]}  # as BLIP-2's
-    )
-    return tokenizer
+    pieces = dict.fromkeys([*special, *letters, *(f"##{letter}" for letter in letters), *frequent])
+    return {piece: number for number, piece in enumerate(islice(pieces, vocabulary))}
 
 
 def _config(job: FirstStageJob, tokenizer: Any) -> Any:
@@ -99,12 +97,12 @@ def _config(job: FirstStageJob, tokenizer: Any) -> Any:
     kind: Any = transformers.Blip2Config
     return kind(
         vision_config={
-            **_transformer(size.vision),
+            **transformer(size.vision),
             "image_size": size.image_size,
             "patch_size": size.patch_size,
         },
         qformer_config={
-            **_transformer(size.qformer),
+            **transformer(size.qformer),
             "vocab_size": len(tokenizer),
             "pad_token_id": tokenizer.pad_token_id,
             "max_position_embeddings": job.max_tokens,
@@ -118,13 +116,19 @@ def _config(job: FirstStageJob, tokenizer: Any) -> Any:
     )
 
 
-def _transformer(size: Transformer) -> dict[str, Any]:
+def transformer(size: Transformer) -> dict[str, Any]:
+    """Return sizes by the names that most configs have for them."""
     return {
         "hidden_size": size.width,
         "intermediate_size": 4 * size.width,
         "num_hidden_layers": size.layers,
         "num_attention_heads": size.heads,
     }
+
+
+def pixels_in(folder: Path) -> dict[str, bytes]:
+    """Return the files of a checkpoint that say which pixels it wants."""
+    return {name: (folder / name).read_bytes() for name in PIXELS if (folder / name).is_file()}
 
 
 def _pixels(size: FirstStageSize) -> dict[str, bytes]:

@@ -5,8 +5,8 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from lakesight.models.base import Frozen
-from lakesight.training.blip2.settings import FirstStageSettings
-from lakesight.training.job import Job
+from lakesight.training.blip2.settings import FirstStageSettings, SecondStageSettings
+from lakesight.training.job import OWN, Job
 
 
 class Transformer(Frozen):
@@ -63,7 +63,37 @@ class FirstStageJob(FirstStageSettings, Job):
 
     task: Literal["retrieve"] = "retrieve"
     """What for."""
-    captions: Literal["captions", "description"] = "captions"
+    caption_column: Literal["captions", "description"] = "captions"
     """Of generated scenes: short captions, or one that tells all that is to be seen."""
     size: FirstStageSize = FirstStageSize()
     """Of a network that starts from nothing; with `weights`, that of the weights."""
+
+
+class LanguageSize(Frozen):
+    """A language model (OPT's architecture) that starts from nothing."""
+
+    transformer: Transformer = Transformer(width=256, layers=4, heads=8)
+    """What writes."""
+    context: int = Field(default=128, ge=16)
+    """The most tokens of a picture's vectors, a prompt and an answer together."""
+    vocabulary: int = Field(default=2000, ge=40)
+    """The most word pieces of a tokenizer made of the texts."""
+
+
+class SecondStageJob(SecondStageSettings, Job):
+    """BLIP-2's second stage: pictures with captions or questions, see `texts.open_texts`.
+
+    `weights` is a first stage, to which a language model is added, or a second one, of the hub or
+    of ours, that is trained further.
+    """
+
+    task: Literal["write"] = "write"
+    """What for."""
+    caption_column: Literal["captions", "description"] = "captions"
+    """Of generated scenes: short captions, or one that tells all that is to be seen."""
+    language_model: str | None = None
+    """Folder of a checkpoint of OPT or T5 that a first stage is given; a new one unless given."""
+    language_licence: str = OWN
+    """SPDX id of that language model."""
+    size: LanguageSize = LanguageSize()
+    """Of a language model that starts from nothing."""

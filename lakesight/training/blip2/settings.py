@@ -1,15 +1,16 @@
 """How BLIP-2 is trained: beside the loop's settings, what learns and what counts."""
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, field_validator, model_validator
 
+from lakesight.models.base import Frozen
 from lakesight.training.blip2.first_stage import FirstStageWeights
 from lakesight.training.settings import LoopSettings
 
 
-class FirstStageSettings(LoopSettings):
-    """The first stage: the Q-Former learns to see what a text says."""
+class Blip2Settings(LoopSettings):
+    """What both stages share; the defaults are the paper's."""
 
     optimizer: Literal["sgd", "adamw"] = "adamw"
     learning_rate: float = Field(default=1e-4, gt=0)
@@ -19,4 +20,57 @@ class FirstStageSettings(LoopSettings):
     """Keep the vision tower as it is, as in the paper. One that starts from nothing must learn."""
     max_tokens: int = Field(default=32, ge=4)
     """Longer texts are cut."""
+
+
+class FirstStageSettings(Blip2Settings):
+    """The first stage: the Q-Former learns to see what a text says."""
+
     loss: FirstStageWeights = FirstStageWeights()
+
+
+class Part(Frozen):
+    """One kind of text in a training of the second stage."""
+
+    share: float = Field(default=1.0, ge=0)
+    """How often a picture is taken with such a text, beside the other kind's; 0 leaves it out."""
+    weight: float = Field(default=1.0, gt=0)
+    """What its loss counts."""
+
+
+class CaptionPart(Part):
+    """Captions."""
+
+    prompt: str | None = None
+    """What is said before them, such as "a photo of"; nothing unless given."""
+
+
+class QuestionPart(Part):
+    """Questions and their answers."""
+
+    template: str = "Question: {} Short answer:"
+    """The prompt; {} is the question."""
+
+    @field_validator("template")
+    @classmethod
+    def _place_for_the_question(cls, template: str) -> str:
+        if template.count("{}") != 1:
+            raise ValueError(f"template needs {{}} once, for the question: got {template!r}")
+        return template
+
+
+class SecondStageSettings(Blip2Settings):
+    """The second stage: a language model learns to say what the Q-Former sees."""
+
+    freeze_language: bool = True
+    """Keep the language model as it is, as in the paper. One that starts from nothing must
+    learn."""
+    captions: CaptionPart = CaptionPart()
+    questions: QuestionPart = QuestionPart()
+    judged: int = Field(default=500, ge=1)
+    """At most so many pictures of those to validate on are written about after an epoch."""
+
+    @model_validator(mode="after")
+    def _something_to_learn(self) -> Self:
+        if not self.captions.share and not self.questions.share:
+            raise ValueError("captions.share and questions.share are both 0: nothing is learned")
+        return self

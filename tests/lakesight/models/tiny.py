@@ -213,6 +213,18 @@ def write_blip2_t5(folder: Path) -> Path:
     return _blip2(folder, {"model_type": "t5", **_t5(len(tokenizer))}, tokenizer)
 
 
+def write_opt(folder: Path) -> Path:
+    tokenizer = tokenizers.opt_tokenizer()
+    model = hf.OPTForCausalLM(hf.OPTConfig(**_opt(len(tokenizer))))
+    return _save(folder, model, {}, tokenizer)
+
+
+def write_t5(folder: Path) -> Path:
+    tokenizer = tokenizers.t5_tokenizer()
+    model = hf.T5ForConditionalGeneration(hf.T5Config(**_t5(len(tokenizer))))
+    return _save(folder, model, {}, tokenizer)
+
+
 def write_blip(folder: Path) -> Path:
     tokenizer = tokenizers.bert_tokenizer()
     text = {

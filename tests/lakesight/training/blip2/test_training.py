@@ -62,7 +62,7 @@ def folder(scenes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_task_has_its_settings() -> None:
     assert job_type("retrieve") is FirstStageJob
     assert FirstStageJob(data="d").optimizer == "adamw"  # and no common default
-    with pytest.raises(UserError, match=r"one of detect, .*retrieve, but got 'sing'"):
+    with pytest.raises(UserError, match=r"one of detect, .*retrieve, write, but got 'sing'"):
         job_type("sing")
 
 
@@ -77,7 +77,8 @@ def test_what_is_written_is_a_model_that_lakesight_loads(folder: Path, scenes: P
     card = catalog.resolve(str(folder))
     assert (card.name, card.kind, card.family) == ("finder", "embed", "image-text")
     told = json.loads((folder / STATE / "evaluation.json").read_text())
-    assert card.metrics["text_to_image_r1"] == pytest.approx(told["text_to_image_r1"], abs=1e-4)
+    recall = told["results"]["retrieval"]["text_to_image_r1"]
+    assert card.metrics["retrieval/text_to_image_r1"] == pytest.approx(recall, abs=1e-4)
     assert "8 pictures" in card.provenance
     assert f"from {scenes}" not in card.provenance
     assert bind(job(scenes), folder)  # it is done

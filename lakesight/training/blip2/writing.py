@@ -1,0 +1,234 @@
+"""BLIP-2's second stage as a part of a training: pictures and prompts in, what is written out."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
+from torch.utils.data import DataLoader
+from torch.utils.data import Dataset as TorchDataset
+
+from lakesight.errors import UserError
+from lakesight.media.view import ImageView
+from lakesight.metrics import AnswerEvaluator, CaptionEvaluator, LanguageResult
+from lakesight.models.base import Image
+from lakesight.models.blip2.language import IGNORED, Blip2Language
+from lakesight.models.writers import Blip2Writer, Prompt
+from lakesight.training.blip2.pairs import drawn
+from lakesight.training.blip2.recipe import Look, drawn_by
+from lakesight.training.blip2.settings import SecondStageSettings
+from lakesight.training.blip2.texts import Told
+from lakesight.training.loop import Batches, Losses
+from lakesight.training.sampling import Key, Shuffled
+
+PartName = Literal["captions", "questions"]
+PARTS: tuple[PartName, ...] = ("captions", "questions")
+AT_ONCE = 32
+"""Texts that are written together in validation."""
+
+
+class Example(NamedTuple):
+    """What is to be written about a picture."""
+
+    view: Image
+    part: PartName
+    prompt: str | None
+    answer: str
+
+
+class Texts(NamedTuple):
+    """Pictures with captions, and pictures with questions; either may be none."""
+
+    captions: Sequence[Told]
+    questions: Sequence[Told]
+
+
+class ExampleDataset(TorchDataset[Example]):
+    """Each picture with one of its texts, another one in every epoch; kinds by their shares."""
+
+    def __init__(self, texts: Texts, view: ImageView, settings: SecondStageSettings) -> None:
+        self.texts, self.view, self.settings = texts, view, settings
+        shares = np.array([getattr(settings, name).share for name in PARTS])
+        self.chances = shares / shares.sum()
+
+    def __len__(self) -> int:
+        return max(map(len, self.texts))
+
+    def __getitem__(self, key: Key) -> Example:
+        rng = np.random.default_rng([self.settings.seed, key.epoch, key.number])
+        part = PARTS[int(rng.choice(len(PARTS), p=self.chances))]
+        told: Sequence[Told] = getattr(self.texts, part)
+        one = told[key.number % len(told)]
+        view = drawn(one, self.view)
+        if part == "captions":
+            text = one.captions[int(rng.integers(len(one.captions)))]
+            return Example(view, part, self.settings.captions.prompt, text)
+        question = one.questions[int(rng.integers(len(one.questions)))]
+        answer = question.answers[int(rng.integers(len(question.answers)))]
+        return Example(view, part, asked(self.settings, question.text), answer)
+
+
+def asked(settings: SecondStageSettings, question: str) -> str:
+    """Return the prompt of a question."""
+    return settings.questions.template.replace("{}", question.strip())
+
+
+class SecondStage(nn.Module):
+    """The network with its losses in one forward pass, as what shares gradients wants it."""
+
+    def __init__(self, language: Blip2Language, settings: SecondStageSettings) -> None:
+        super().__init__()
+        self.language, self.settings = language, settings
+
+    def forward(
+        self, pixels: Tensor, ids: Tensor, mask: Tensor, answers: Tensor, parts: Tensor
+    ) -> dict[str, Tensor]:
+        """Return the loss of each part, as a share of the mean over all tokens.
+
+        Pictures `(B, 3, H, W)`, prompts `(B, S)` and their mask, answers `(B, A)`; `parts` `(B,)`
+        are numbers in `PARTS`.
+        """
+        prefix = self.language.prefix(self.language.see(pixels))
+        losses = self.language.token_losses(prefix, ids, mask, answers).sum(1)
+        count = (answers != IGNORED).sum()
+        return {
+            name: getattr(self.settings, name).weight * losses[parts == number].sum() / count
+            for number, name in enumerate(PARTS)
+            if getattr(self.settings, name).share
+        }
+
+
+class SecondStageRecipe:
+    """See `lakesight.training.loop.Recipe`."""
+
+    labels: tuple[str, ...] = ()
+
+    def __init__(
+        self,
+        writer: Blip2Writer,
+        look: Look,
+        data: tuple[Texts, Texts],
+        settings: SecondStageSettings,
+        device: torch.device | None = None,
+    ) -> None:
+        """Take what to train on and what to validate on as `data`."""
+        self.device = device or torch.device("cpu")
+        self.writer, self.look, self.settings = writer, look, settings
+        self.room = writer.room(settings.max_tokens)
+        model = writer.language.model
+        self._frozen = [
+            part
+            for part, is_frozen in (
+                (model.vision_model, settings.freeze_vision),
+                (model.language_model, settings.freeze_language),
+            )
+            if is_frozen
+        ]
+        for part in self._frozen:
+            part.requires_grad_(False)
+        self.network: nn.Module = SecondStage(writer.language, settings).to(self.device)
+        train, self.val = data
+        self.dataset = ExampleDataset(train, look.view, settings)
+        self.num_examples = len(self.dataset)
+
+    def batches(self, rank: int, num_ranks: int) -> tuple[Batches, Shuffled]:
+        """Return one process' batches, and what to tell the epoch."""
+        settings = self.settings
+        sampler = Shuffled(self.num_examples, settings.seed, rank, num_ranks)
+        loader: DataLoader[Any] = DataLoader(
+            self.dataset,
+            batch_size=settings.batch_size,
+            sampler=sampler,
+            num_workers=settings.num_readers,
+            persistent_workers=settings.num_readers > 0,
+            collate_fn=list,
+            drop_last=len(sampler) >= settings.batch_size,
+        )
+        return loader, sampler
+
+    def set_train(self) -> None:
+        """Train; what is frozen stays in evaluation, without dropout."""
+        self.network.train()
+        for part in self._frozen:
+            part.eval()
+
+    def losses(self, model: nn.Module, batch: Sequence[Example], step: int) -> Losses:
+        """Return the loss of each kind of text."""
+        pixels = self.look.pixels([one.view for one in batch])
+        ids, mask = self.writer.padded([self._prompt(one.prompt) for one in batch])
+        answers = [
+            torch.tensor(self.writer.answer(one.answer)[: self.settings.max_tokens])
+            for one in batch
+        ]
+        labels = pad_sequence(answers, batch_first=True, padding_value=IGNORED).to(self.device)
+        parts = torch.tensor([PARTS.index(one.part) for one in batch], device=self.device)
+        enabled = self.settings.precision == "bf16"
+        with (
+            drawn_by(self.settings.seed * 2**20 + step, self.device),
+            torch.autocast(self.device.type, torch.bfloat16, enabled=enabled),
+        ):
+            found = model(pixels, ids, mask, labels, parts)
+        return Losses(found, len(batch))
+
+    def _prompt(self, text: str | None) -> Prompt:
+        try:
+            return self.writer.prompt(text, self.room)
+        except ValueError as error:
+            raise UserError(str(error)) from error
+
+    def evaluate(self) -> Mapping[str, float]:
+        """Judge the network as it is; its fitness is the mean of CIDEr-D / 10 and VQA accuracy."""
+        results = self.judged()
+        figures = {
+            f"{name}/{figure}": value
+            for name, result in results.items()
+            for figure, value in result.figures().items()
+        }
+        main = []
+        if "captions" in results:
+            main.append(figures["captions/cider_d"] / 10)
+        if "questions" in results:
+            main.append(figures["questions/accuracy"])
+        return {**figures, "fitness": sum(main) / len(main)}
+
+    @torch.inference_mode()
+    def judged(self) -> dict[str, LanguageResult]:
+        """Return the figures of what is written, greedily, about the pictures to validate on."""
+        found: dict[str, LanguageResult] = {}
+        if captioned := self.val.captions[: self.settings.judged]:
+            captions = CaptionEvaluator()
+            prompts = [(row, self.settings.captions.prompt) for row in range(len(captioned))]
+            texts = list(self._written(captioned, prompts))
+            captions.update(range(len(texts)), texts, [one.captions for one in captioned])
+            found["captions"] = captions.result()
+        if questioned := self.val.questions[: self.settings.judged]:
+            answers = AnswerEvaluator()
+            each = [(row, two) for row, one in enumerate(questioned) for two in one.questions]
+            prompts = [(row, asked(self.settings, two.text)) for row, two in each]
+            texts = list(self._written(questioned, prompts))
+            answers.update(range(len(texts)), texts, [two.answers for _, two in each])
+            found["questions"] = answers.result()
+        return found
+
+    def _written(
+        self, told: Sequence[Told], wanted: Sequence[tuple[int, str | None]]
+    ) -> Iterator[str]:
+        """Yield what is written about pictures, by their number and a prompt."""
+        for start in range(0, len(wanted), AT_ONCE):
+            part = wanted[start : start + AT_ONCE]
+            numbers = sorted({number for number, _ in part})
+            views = [drawn(told[number], self.look.view) for number in numbers]
+            seen = self.writer.see(self.look.pixels(views))
+            rows = [numbers.index(number) for number, _ in part]
+            ids, mask = self.writer.padded([self._prompt(text) for _, text in part])
+            out = self.writer.generate(
+                seen[rows],
+                ids,
+                mask,
+                max_new_tokens=self.settings.max_tokens,
+                do_sample=False,
+                return_dict_in_generate=True,
+            )
+            yield from self.writer.decode(out.sequences)

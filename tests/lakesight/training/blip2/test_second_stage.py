@@ -1,0 +1,222 @@
+"""BLIP-2's second stage behind a tiny first one: it learns to write, and what is written loads."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+
+import lakesight
+from lakesight.errors import UserError
+from lakesight.models import catalog
+from lakesight.models.blip2.language import IGNORED
+from lakesight.training.blip2.job import FirstStageJob, SecondStageJob
+from lakesight.training.blip2.second_beginning import made_tokenizer
+from lakesight.training.blip2.training import FirstStageTraining, SecondStageTraining
+from lakesight.training.families import job_type
+from lakesight.training.loop import BEST, CHECKPOINT, STATE, Callback, Progress
+from tests.lakesight.models import tiny
+from workflows.scenes import Scenes
+
+SMALL = {"width": 16, "layers": 2, "heads": 2}
+FIRST = {
+    "epochs": 1,
+    "batch_size": 4,
+    "freeze_vision": False,
+    "size": {
+        "image_size": 32,
+        "patch_size": 8,
+        "vision": SMALL,
+        "qformer": SMALL,
+        "num_queries": 3,
+        "shared": 8,
+    },
+}
+SECOND = {
+    "epochs": 2,
+    "batch_size": 4,
+    "nominal_batch": 4,
+    "max_tokens": 20,
+    "size": {"transformer": SMALL, "context": 96},
+}
+
+
+@pytest.fixture(scope="module")
+def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("scenes")
+    Scenes(output=str(folder), num_images=8, num_val=4, seed=3, size="64", processes=1).run()
+    return folder
+
+
+@pytest.fixture(scope="module")
+def first(scenes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("first") / "finder"
+    training = FirstStageTraining(FirstStageJob.model_validate({"data": str(scenes)} | FIRST))
+    training.fit(folder)
+    training.finish(folder)
+    return folder
+
+
+def job(scenes: Path, first: Path, **more: Any) -> SecondStageJob:
+    given = {"data": str(scenes), "weights": str(first)}
+    return SecondStageJob.model_validate(given | SECOND | more)
+
+
+@pytest.fixture(scope="module")
+def folder(scenes: Path, first: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    made = tmp_path_factory.mktemp("second") / "writer"
+    training = SecondStageTraining(job(scenes, first, freeze_language=False))
+    training.fit(made, training.followers())
+    training.finish(made)
+    return made
+
+
+def noise() -> npt.NDArray[np.uint8]:
+    return np.random.default_rng(0).integers(0, 256, (50, 70, 3), np.uint8)
+
+
+def test_what_is_written_captions_and_answers(folder: Path) -> None:
+    assert job_type("write") is SecondStageJob
+    card = catalog.resolve(str(folder))
+    assert (card.name, card.kind, card.licences.language_model) == (
+        "writer",
+        "caption",
+        "LicenseRef-own",
+    )
+    assert {"captions/cider_d", "questions/accuracy"} <= card.metrics.keys()
+    (caption,) = lakesight.load(str(folder)).predict([noise()]).column.to_pylist()
+    assert isinstance(caption, str)
+    asked = {"questions": ("how many red circles are there?",), "candidates": ("0", "1", "2")}
+    (answers,) = lakesight.load(str(folder), kind="answer", **asked).predict([noise()]).column
+    assert answers.as_py()[0]["answer"] in asked["candidates"]
+
+
+def test_a_resumed_training_has_the_same_curve(scenes: Path, first: Path, tmp_path: Path) -> None:
+    class Kill(Callback):
+        def on_epoch(self, progress: Progress) -> None:
+            raise KeyboardInterrupt
+
+    training = SecondStageTraining(job(scenes, first))
+    whole = training.fit(tmp_path / "whole").history
+    with pytest.raises(KeyboardInterrupt):
+        training.fit(tmp_path / "killed", [Kill()])
+    assert training.fit(tmp_path / "killed").history == whole
+
+
+def test_what_is_frozen_neither_learns_nor_is_written_again(
+    scenes: Path, first: Path, tmp_path: Path
+) -> None:
+    training = SecondStageTraining(job(scenes, first, epochs=1))
+    before = training.begin().model.state_dict()
+    training.fit(tmp_path)
+    training.finish(tmp_path)
+    after = training.begin().model.state_dict()
+    assert all(torch.equal(before[name], after[name]) for name in before)  # it begins the same
+    for name in (BEST, CHECKPOINT):
+        kept = torch.load(tmp_path / STATE / name, weights_only=True)["network"]
+        parts = {one.split(".")[2] for one in kept}
+        assert parts == {"query_tokens", "qformer", "language_projection"}
+
+
+def test_gradients_reach_the_q_former_only(scenes: Path, first: Path) -> None:
+    training = SecondStageTraining(job(scenes, first))
+    recipe = training.recipe(training.begin())
+    recipe.set_train()
+    batches, _ = recipe.batches(0, 1)
+    parts = recipe.losses(recipe.network, next(iter(batches)), 0).parts
+    torch.stack(list(parts.values())).sum().backward()  # type: ignore[no-untyped-call]
+    reached = {
+        name.split(".")[2]
+        for name, weight in recipe.network.named_parameters()
+        if weight.grad is not None and weight.grad.abs().sum() > 0
+    }
+    assert reached == {"query_tokens", "qformer", "language_projection"}
+    assert not recipe.writer.language.model.language_model.training
+
+
+@pytest.mark.parametrize("weights", [(1.0, 1.0), (2.0, 0.5)])
+def test_losses_are_those_of_one_text_at_a_time(
+    scenes: Path, first: Path, weights: tuple[float, float]
+) -> None:
+    parts = dict(zip(("captions", "questions"), weights, strict=True))
+    given = {name: {"weight": weight} for name, weight in parts.items()}
+    training = SecondStageTraining(job(scenes, first, batch_size=8, **given))
+    recipe = training.recipe(training.begin())
+    recipe.network.eval()
+    batches, _ = recipe.batches(0, 1)
+    batch = next(iter(batches))
+    assert {one.part for one in batch} == set(parts)
+    found = recipe.losses(recipe.network, batch, 0).parts
+    expected, count = dict.fromkeys(parts, 0.0), 0
+    for one in batch:
+        ids, mask = recipe.writer.padded([recipe.writer.prompt(one.prompt, recipe.room)])
+        answer = torch.tensor([recipe.writer.answer(one.answer)[:20]])
+        prefix = recipe.writer.see(recipe.look.pixels([one.view]))
+        tokens = (answer != IGNORED).sum().item()
+        loss = recipe.writer.language.loss(prefix, ids, mask, answer).item()
+        expected[one.part] += parts[one.part] * loss * tokens
+        count += int(tokens)
+    for name, value in expected.items():
+        assert found[name].item() == pytest.approx(value / count, rel=1e-4)
+
+
+def test_it_goes_on_from_a_second_stage(folder: Path, scenes: Path, tmp_path: Path) -> None:
+    given = {"learning_rate": 1e-12, "half": False, "questions": {"share": 0.0}, "epochs": 1}
+    training = SecondStageTraining(job(scenes, folder, **given))
+    training.fit(tmp_path)
+    card, result = training.finish(tmp_path)
+    assert "from writer" in card.provenance
+    assert set(result.results) == {"captions"}
+    before, after = (
+        lakesight.load(str(one)).predict([noise()]).column.to_pylist() for one in (folder, tmp_path)
+    )
+    assert before == after
+
+
+@pytest.mark.parametrize("write", [tiny.write_opt, tiny.write_t5])
+def test_a_language_model_that_is_there_is_taken(
+    write: Any, scenes: Path, first: Path, tmp_path: Path
+) -> None:
+    given: dict[str, Any] = {
+        "language_model": str(write(tmp_path / "language")),
+        "language_licence": "MIT",
+    }
+    given |= {"questions": {"share": 0.0}}  # one token a letter: a question is beyond the context
+    training = SecondStageTraining(job(scenes, first, epochs=1, max_tokens=8, **given))
+    training.fit(tmp_path / "out")
+    card, _ = training.finish(tmp_path / "out")
+    assert card.licences.language_model == "MIT"
+    assert "and language" in card.provenance
+    assert lakesight.load(str(tmp_path / "out")).predict([noise()]).column.to_pylist()
+
+
+def test_mistakes_are_said(scenes: Path, first: Path) -> None:
+    with pytest.raises(UserError, match="begins with a first one"):
+        SecondStageTraining(job(scenes, first, weights=None)).begin()
+    with pytest.raises(UserError, match="expected a BLIP-2"):
+        SecondStageTraining(job(scenes, first, weights="starter-yolo-detect")).begin()
+    with pytest.raises(UserError, match="a language model is one of opt, t5"):
+        SecondStageTraining(job(scenes, first, language_model=str(first))).begin()
+    with pytest.raises(ValueError, match="both 0"):
+        job(scenes, first, captions={"share": 0}, questions={"share": 0})
+    with pytest.raises(ValueError, match="once, for the question"):
+        job(scenes, first, questions={"template": "Answer!"})
+    training = SecondStageTraining(job(scenes, first, captions={"prompt": "a " * 90}))
+    with pytest.raises(UserError, match=r"takes 9\d tokens"):
+        training.recipe(training.begin()).evaluate()
+
+
+def test_a_tokenizer_comes_back_as_it_was(tmp_path: Path) -> None:
+    from transformers import AutoTokenizer
+
+    made = made_tokenizer(["a red circle, a blue star", "two stars"], 100)
+    made.save_pretrained(tmp_path)
+    again = AutoTokenizer.from_pretrained(tmp_path)
+    for tokenizer in (made, again):
+        ids = tokenizer("a red stars")["input_ids"]
+        assert tokenizer.convert_ids_to_tokens(ids) == ["</s>", "a", "red", "stars"]
+        assert tokenizer.decode(tokenizer("two blues")["input_ids"], skip_special_tokens=True) == (
+            "two blues"
+        )
