@@ -28,7 +28,9 @@ SETTINGS = {
 }
 
 
-def test_two_workers_train_a_first_stage_that_finds_pictures(tmp_path: Path) -> None:
+def test_two_workers_train_what_finds_and_one_what_writes(
+    tmp_path: Path,
+) -> None:
     scenes, config, model = tmp_path / "scenes", tmp_path / "finder.yaml", tmp_path / "finder"
     Scenes(output=str(scenes), num_images=16, num_val=4, size="64", processes=1).run()
     config.write_text(yaml.safe_dump(SETTINGS))
@@ -46,3 +48,13 @@ def test_two_workers_train_a_first_stage_that_finds_pictures(tmp_path: Path) -> 
     said = run("search", str(tmp_path / "index"), "a red circle", "-k", "4", "--json").splitlines()
     found = [json.loads(line) for line in said if line.startswith("{")]
     assert {hit["id"] for hit in found} == set(rows["id"].to_pylist())
+
+    writer = tmp_path / "writer"
+    words = ["train", str(scenes), str(writer), "--task", "write", "--weights", str(model)]
+    words += ["--epochs", "1", "--batch-size", "8", "--no-freeze-language"]
+    words += ["--size.transformer.width", "16", "--size.transformer.layers", "1"]
+    said = run(*words).splitlines()
+    assert [line.partition(":")[0] for line in said if line.startswith("epoch ")] == ["epoch 1/1"]
+    run("caption", str(scenes / "images" / "val"), str(tmp_path / "told"), "--model", str(writer))
+    rows = lakesight.open(str(tmp_path / "told")).dataset().to_table()
+    assert rows["status"].to_pylist() == ["ok"] * 4

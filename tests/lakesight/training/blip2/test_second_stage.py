@@ -88,9 +88,10 @@ def test_what_is_written_captions_and_answers(folder: Path) -> None:
     assert {"captions/cider_d", "questions/accuracy"} <= card.metrics.keys()
     (caption,) = lakesight.load(str(folder)).predict([noise()]).column.to_pylist()
     assert isinstance(caption, str)
-    asked = {"questions": ("how many red circles are there?",), "candidates": ("0", "1", "2")}
-    (answers,) = lakesight.load(str(folder), kind="answer", **asked).predict([noise()]).column
-    assert answers.as_py()[0]["answer"] in asked["candidates"]
+    questions, candidates = ("how many red circles are there?",), ("0", "1", "2")
+    model = lakesight.load(str(folder), kind="answer", questions=questions, candidates=candidates)
+    (answers,) = model.predict([noise()]).column
+    assert answers.as_py()[0]["answer"] in candidates
 
 
 def test_a_resumed_training_has_the_same_curve(scenes: Path, first: Path, tmp_path: Path) -> None:
@@ -183,7 +184,7 @@ def test_a_language_model_that_is_there_is_taken(
         "language_model": str(write(tmp_path / "language")),
         "language_licence": "MIT",
     }
-    given |= {"questions": {"share": 0.0}}  # one token a letter: a question is beyond the context
+    given |= {"questions": {"share": 0.0}}  # one token a letter: too long
     training = SecondStageTraining(job(scenes, first, epochs=1, max_tokens=8, **given))
     training.fit(tmp_path / "out")
     card, _ = training.finish(tmp_path / "out")
