@@ -52,7 +52,7 @@ def test_two_workers_train_what_finds_and_one_what_writes(
     writer = tmp_path / "writer"
     words = ["train", str(scenes), str(writer), "--task", "write", "--weights", str(model)]
     words += ["--epochs", "1", "--batch-size", "8", "--no-freeze-language"]
-    words += ["--size.transformer.width", "16", "--size.transformer.layers", "1"]
+    words += ["--size.transformer.width", "16", "--size.transformer.heads", "2"]
     said = run(*words).splitlines()
     assert [line.partition(":")[0] for line in said if line.startswith("epoch ")] == ["epoch 1/1"]
     run("caption", str(scenes / "images" / "val"), str(tmp_path / "told"), "--model", str(writer))
