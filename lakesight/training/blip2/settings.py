@@ -64,8 +64,12 @@ class SecondStageSettings(Blip2Settings):
     freeze_language: bool = True
     """Keep the language model as it is, as in the paper. One that starts from nothing must
     learn."""
+    lora: int = Field(default=0, ge=0)
+    """Rank of the matrices that learn beside those of a language model that is kept; 0: none."""
     captions: CaptionPart = CaptionPart()
+    """Captions, their share and weight."""
     questions: QuestionPart = QuestionPart()
+    """Questions and answers, their share and weight."""
     judged: int = Field(default=500, ge=1)
     """At most so many pictures of those to validate on are written about after an epoch."""
 
@@ -73,4 +77,6 @@ class SecondStageSettings(Blip2Settings):
     def _something_to_learn(self) -> Self:
         if not self.captions.share and not self.questions.share:
             raise ValueError("captions.share and questions.share are both 0: nothing is learned")
+        if self.lora and not self.freeze_language:
+            raise ValueError("lora is for a language model that is kept: leave freeze_language on")
         return self

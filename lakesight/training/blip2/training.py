@@ -24,6 +24,7 @@ from lakesight.training import optimizing
 from lakesight.training.binding import model_name
 from lakesight.training.blip2.beginning import Start, start
 from lakesight.training.blip2.job import FirstStageJob, SecondStageJob
+from lakesight.training.blip2.lora import merge_lora
 from lakesight.training.blip2.recipe import FirstStageRecipe, Look, Words
 from lakesight.training.blip2.second_beginning import FLOAT32, SecondStart, second_start
 from lakesight.training.blip2.texts import Told, Wanted, open_texts
@@ -242,13 +243,16 @@ class SecondStageTraining(StageTraining[SecondStageJob, SecondStart]):
 
     def write(self, begun: SecondStart, folder: Path) -> None:
         """Write `Blip2ForConditionalGeneration`."""
+        if self.job.lora:
+            merge_lora(begun.model.language_model)
         (begun.model.half() if self.job.half else begun.model).save_pretrained(folder)
 
     def judge(self, folder: Path, begun: SecondStart) -> Mapping[str, LanguageResult]:
         """Return the figures of captions and answers."""
         writer = Blip2Writer.load(folder, FLOAT32)
         data = self.train, self.val
-        return SecondStageRecipe(writer, look_of(begun.pixels), data, self.job).judged()
+        merged = self.job.model_copy(update={"lora": 0})
+        return SecondStageRecipe(writer, look_of(begun.pixels), data, merged).judged()
 
 
 def preprocessor_of(pixels: Mapping[str, bytes]) -> Preprocessor:

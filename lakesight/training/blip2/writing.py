@@ -16,6 +16,7 @@ from lakesight.metrics import AnswerEvaluator, CaptionEvaluator, LanguageResult
 from lakesight.models.base import Image
 from lakesight.models.blip2.language import IGNORED, Blip2Language
 from lakesight.models.writers import Blip2Writer, Prompt
+from lakesight.training.blip2.lora import add_lora
 from lakesight.training.blip2.pairs import drawn
 from lakesight.training.blip2.recipe import Look, drawn_by
 from lakesight.training.blip2.settings import SecondStageSettings
@@ -128,6 +129,9 @@ class SecondStageRecipe:
         ]
         for part in self._frozen:
             part.requires_grad_(False)
+        if settings.lora:
+            add_lora(model.language_model, settings.lora)
+            model.language_model.to(self.device)
         self.network: nn.Module = SecondStage(writer.language, settings).to(self.device)
         train, self.val = data
         self.dataset = ExampleDataset(train, look.view, settings)

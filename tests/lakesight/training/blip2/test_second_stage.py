@@ -1,5 +1,6 @@
 """BLIP-2's second stage behind a tiny first one: it learns to write, and what is written loads."""
 
+import csv
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
+from safetensors.torch import load_file
 
 import lakesight
 from lakesight.errors import UserError
@@ -193,6 +195,35 @@ def test_a_language_model_that_is_there_is_taken(
     assert lakesight.load(str(tmp_path / "out")).predict([noise()]).column.to_pylist()
 
 
+@pytest.mark.parametrize("write", [tiny.write_opt, tiny.write_t5])
+def test_lora_learns_beside_a_language_model_and_is_merged_into_it(
+    write: Any, scenes: Path, first: Path, tmp_path: Path
+) -> None:
+    given: dict[str, Any] = {
+        "language_model": str(write(tmp_path / "language")),
+        "questions": {"share": 0.0},
+        "lora": 2,
+        "half": False,
+    }
+    training = SecondStageTraining(job(scenes, first, epochs=1, max_tokens=8, **given))
+    training.fit(tmp_path / "out", training.followers())
+    best = torch.load(tmp_path / "out" / STATE / BEST, weights_only=True)["network"]
+    learned = {name for name in best if "language_model" in name}
+    assert learned
+    assert all("lora_" in name for name in learned)
+    _, result = training.finish(tmp_path / "out")
+    with (tmp_path / "out" / STATE / "results.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    at_best = max(float(row["captions/cider_d"]) for row in rows)
+    assert result.results["captions"].figures()["cider_d"] == pytest.approx(at_best, abs=1e-6)  # type: ignore[union-attr]
+    weights = load_file(tmp_path / "out" / "model.safetensors")
+    before = training.begin().model.state_dict()
+    assert not [name for name in weights if "lora" in name]
+    moved = {name for name in weights if not torch.equal(weights[name], before[name])}
+    touched = {name.rpartition(".weight")[0][-6:] for name in moved if "language_model" in name}
+    assert touched in ({"q_proj", "v_proj"}, {"tion.q", "tion.v"})
+
+
 def test_mistakes_are_said(scenes: Path, first: Path) -> None:
     with pytest.raises(UserError, match="begins with a first one"):
         SecondStageTraining(job(scenes, first, weights=None)).begin()
@@ -202,6 +233,8 @@ def test_mistakes_are_said(scenes: Path, first: Path) -> None:
         SecondStageTraining(job(scenes, first, language_model=str(first))).begin()
     with pytest.raises(ValueError, match="both 0"):
         job(scenes, first, captions={"share": 0}, questions={"share": 0})
+    with pytest.raises(ValueError, match="lora is for a language model that is kept"):
+        job(scenes, first, lora=2, freeze_language=False)
     with pytest.raises(ValueError, match="once, for the question"):
         job(scenes, first, questions={"template": "Answer!"})
     training = SecondStageTraining(job(scenes, first, captions={"prompt": "a " * 90}))
