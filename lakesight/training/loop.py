@@ -67,6 +67,10 @@ class Recipe(Protocol):
         """Return one process' batches, and what to tell the epoch."""
         ...
 
+    def scales(self) -> Mapping[nn.Parameter, float]:
+        """Return the factors of the learning rate of what has another than the rest."""
+        ...
+
     def set_train(self) -> None:
         """Put what learns into training mode, and what is frozen into evaluation."""
         ...
@@ -130,7 +134,7 @@ class Trainer:
         self.network, self.device = recipe.network, recipe.device
         self.batches, self.sampler = recipe.batches(self.rank, self.num_ranks)
         self.mean = optimizing.RunningMean(self.network, settings.ema_decay)
-        self.optimizer = optimizing.optimizer_of(self.network, settings)
+        self.optimizer = optimizing.optimizer_of(self.network, settings, recipe.scales())
         self.accumulate = max(
             1, round(settings.nominal_batch / (settings.batch_size * self.num_ranks))
         )

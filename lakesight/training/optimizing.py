@@ -16,26 +16,38 @@ BIAS_WARMUP = {"sgd": 0.1, "adamw": 0.0}
 gradient."""
 
 
-def optimizer_of(network: nn.Module, settings: LoopSettings) -> torch.optim.Optimizer:
-    """Return the optimizer: decay for weights only, and biases apart for their warm-up."""
-    weights: list[nn.Parameter] = []
-    others: list[nn.Parameter] = []
-    biases: list[nn.Parameter] = []
+WEIGHTS, OTHERS, BIASES = range(3)
+"""Kinds of what learns: only the first decays."""
+
+
+def optimizer_of(
+    network: nn.Module,
+    settings: LoopSettings,
+    scales: Mapping[nn.Parameter, float] | None = None,
+) -> torch.optim.Optimizer:
+    """Return the optimizer: decay for weights only, and biases apart for their warm-up.
+
+    `scales` are factors of the learning rate; 1 for what it does not name.
+    """
+    found: dict[tuple[float, int], list[nn.Parameter]] = {}
     known: set[nn.Parameter] = set()  # two modules may share one
     for module in network.modules():
         for name, parameter in module.named_parameters(recurse=False):
             if not parameter.requires_grad or parameter in known:
                 continue
             known.add(parameter)
-            is_bias = name == "bias"
-            group = biases if is_bias else others if parameter.ndim < 2 else weights
-            group.append(parameter)
+            kind = BIASES if name == "bias" else OTHERS if parameter.ndim < 2 else WEIGHTS
+            scale = (scales or {}).get(parameter, 1.0)
+            found.setdefault((scale, kind), []).append(parameter)
     groups = [
-        {"params": weights, "weight_decay": settings.weight_decay, "is_bias": False},
-        {"params": others, "weight_decay": 0.0, "is_bias": False},
-        {"params": biases, "weight_decay": 0.0, "is_bias": True},
+        {
+            "params": found[scale, kind],
+            "weight_decay": settings.weight_decay if kind == WEIGHTS else 0.0,
+            "is_bias": kind == BIASES,
+            "scale": scale,
+        }
+        for scale, kind in sorted(found, key=lambda one: (-one[0], one[1]))
     ]
-    groups = [group for group in groups if group["params"]]
     if settings.optimizer == "adamw":
         return torch.optim.AdamW(groups, settings.learning_rate, (settings.momentum, 0.999))
     return torch.optim.SGD(groups, settings.learning_rate, settings.momentum, nesterov=True)
@@ -48,7 +60,7 @@ def set_rates(optimizer: torch.optim.Optimizer, settings: LoopSettings, epochs: 
     warm = min(1.0, epochs / settings.warmup_epochs) if settings.warmup_epochs else 1.0
     for group in optimizer.param_groups:
         start = BIAS_WARMUP[settings.optimizer] if group["is_bias"] else 0.0
-        group["lr"] = start + warm * (rate - start)
+        group["lr"] = group["scale"] * (start + warm * (rate - start))
 
 
 def learning(network: nn.Module) -> dict[str, Tensor]:

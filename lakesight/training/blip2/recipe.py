@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -99,6 +99,10 @@ class FirstStageRecipe:
             self.dataset, collate, settings.batch_size, settings.num_readers, (rank, num_ranks)
         )
 
+    def scales(self) -> Mapping[nn.Parameter, float]:
+        """Return the layer decay of the vision tower."""
+        return layer_scales(self.model.retrieval.vision_model, self.settings.layer_decay)
+
     def set_train(self) -> None:
         """Train; a frozen vision tower stays in evaluation."""
         self.network.train()
@@ -143,6 +147,21 @@ class FirstStageRecipe:
     def _texts(self, texts: Sequence[str]) -> Tensor:
         ids, mask = padded([self.words.tokenise(one) for one in texts], self.words.pad_id, None)
         return self.model.text_vectors(ids.to(self.device), mask.to(self.device))
+
+
+def layer_scales(tower: Any, decay: float) -> dict[nn.Parameter, float]:
+    """Return the factor of every weight of a vision tower: `decay` to the power of its depth.
+
+    1 for the last layer and what is behind it, the smallest for what sees the pixels.
+    """
+    layers = tower.encoder.layers
+    depth = {
+        weight: len(layers) - 1 - number
+        for number, layer in enumerate(layers)
+        for weight in layer.parameters()
+    }
+    depth |= dict.fromkeys(tower.embeddings.parameters(), len(layers))
+    return {weight: decay**steps for weight, steps in depth.items()}
 
 
 @contextmanager

@@ -18,6 +18,9 @@ class Blip2Settings(LoopSettings):
     weight_decay: float = Field(default=0.05, ge=0)
     freeze_vision: bool = True
     """Keep the vision tower as it is, as in the paper. One that starts from nothing must learn."""
+    layer_decay: float = Field(default=1.0, gt=0, le=1)
+    """Factor of the learning rate from each layer of a vision tower that learns to the one before
+    it: what is near the pixels moves least."""
     max_tokens: int = Field(default=32, ge=4)
     """Longer texts are cut."""
 

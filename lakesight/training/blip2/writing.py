@@ -18,7 +18,7 @@ from lakesight.models.blip2.language import IGNORED, Blip2Language
 from lakesight.models.writers import Blip2Writer, Prompt
 from lakesight.training.blip2.lora import add_lora
 from lakesight.training.blip2.pairs import drawn
-from lakesight.training.blip2.recipe import Look, drawn_by
+from lakesight.training.blip2.recipe import Look, drawn_by, layer_scales
 from lakesight.training.blip2.settings import SecondStageSettings
 from lakesight.training.blip2.texts import Told
 from lakesight.training.loop import Batches, Losses
@@ -151,6 +151,10 @@ class SecondStageRecipe:
             drop_last=len(sampler) >= settings.batch_size,
         )
         return loader, sampler
+
+    def scales(self) -> Mapping[nn.Parameter, float]:
+        """Return the layer decay of the vision tower."""
+        return layer_scales(self.writer.language.model.vision_model, self.settings.layer_decay)
 
     def set_train(self) -> None:
         """Train; what is frozen stays in evaluation, without dropout."""

@@ -49,6 +49,10 @@ class YoloRecipe:
             self.dataset, kind.task, self.settings, rank, num_ranks, multi_label=kind.multi_label
         )
 
+    def scales(self) -> Mapping[nn.Parameter, float]:
+        """Return nothing: all learn at one rate."""
+        return {}
+
     def set_train(self) -> None:
         """Train; frozen layers keep their statistics, too."""
         self.network.train()

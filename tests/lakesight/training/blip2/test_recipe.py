@@ -16,6 +16,7 @@ from lakesight.training.blip2.recipe import FirstStageRecipe, Look, Words
 from lakesight.training.blip2.settings import FirstStageSettings
 from lakesight.training.blip2.texts import Told, open_texts
 from lakesight.training.loop import BEST, Callback, Progress, Trainer
+from lakesight.training.optimizing import set_rates
 from workflows.scenes import Scenes
 
 hf: Any = transformers
@@ -136,3 +137,22 @@ def test_what_a_loss_left_out_would_reach_does_not_learn(
     assert set(parts) == {"contrast", "match", "write"} - {name}
     torch.stack(list(parts.values())).sum().backward()  # type: ignore[no-untyped-call]
     assert all(weight.grad is not None for weight in learns)
+
+
+def test_what_is_near_the_pixels_learns_at_a_lower_rate(tmp_path: Path, told: list[Told]) -> None:
+    made = trainer(tmp_path, told, 1, layer_decay=0.5, freeze_vision=False)
+    set_rates(made.optimizer, made.settings, epochs=made.settings.warmup_epochs)
+    rates = {
+        weight: group["lr"] for group in made.optimizer.param_groups for weight in group["params"]
+    }
+    names = dict(made.network.named_parameters())
+    tower = "model.retrieval.vision_model."
+    full = rates[names["model.retrieval.query_tokens"]]
+    for name, factor in {
+        "embeddings.patch_embedding.weight": 0.25,
+        "encoder.layers.0.mlp.fc1.weight": 0.5,
+        "encoder.layers.1.mlp.fc1.bias": 1,
+        "post_layernorm.weight": 1,
+    }.items():
+        assert rates[names[tower + name]] == pytest.approx(factor * full)
+    assert made.optimizer.param_groups[0]["lr"] == full  # which the table of epochs tells
