@@ -12,10 +12,11 @@ import pyarrow.parquet as pq
 from indexes.flat import new_index, storage_of
 from indexes.manifest import Digest, Recall, digest
 from indexes.recall import BruteForce
+from lakesight.errors import UserError
 
 INDEX = "index.faiss"
 POSITION = "position"
-"""The column of the rows that says which vector is theirs."""
+"""The column of the rows that counts them, as their vectors lie in the index."""
 ROWS_PER_FILE = 1 << 20
 ROWS_PER_GROUP = 4096
 """What a lookup of one row reads at least."""
@@ -29,25 +30,51 @@ class Builder:
     """An index that grows in memory, and the rows it stands for, that grow on disk."""
 
     def __init__(self, folder: Path, schema: pa.Schema, column: str) -> None:
-        vector = schema.field(column).type
+        held = schema.field(column).type
+        vector = held.value_type if pa.types.is_list(held) else held
         self.folder = folder
         self.column = column
         self.dim = vector.list_size
         self.storage = storage_of(vector)
         self.index = new_index(self.storage, self.dim)
         self.schema = row_schema(schema)
+        self.count = 0
+        """Rows that were taken in."""
+        self.vectors_per_row: int | None = None
+        """The same for all of them; None before the first."""
         self.num_skipped = 0
         self._rows: pq.ParquetWriter | None = None
         self._true: BruteForce | None = None
 
     def add(self, batch: pa.RecordBatch) -> None:
-        """Take in rows; those without a vector are passed over, those with a bad one counted."""
+        """Take in rows; those without a vector are passed over, those with a bad one counted.
+
+        Raises UserError where rows have different numbers of vectors.
+        """
         rows = pa.Table.from_batches([batch]).filter(pc.is_valid(batch[self.column]))
-        vectors = vectors_of(rows[self.column])
-        good = np.abs(np.linalg.norm(vectors, axis=1) - 1) <= NORM_TOLERANCE  # NaN is not
+        if not rows.num_rows:
+            return
+        vectors = self._vectors(rows[self.column])
+        lengths = np.linalg.norm(vectors, axis=2)
+        good = (np.abs(lengths - 1) <= NORM_TOLERANCE).all(axis=1)  # NaN is not
         self.num_skipped += int((~good).sum())
         if good.any():
             self._append(rows.filter(pa.array(good)), vectors[good])
+
+    def _vectors(self, column: pa.ChunkedArray) -> npt.NDArray[np.float32]:
+        """Return the vectors of rows without nulls, `(N, V, dim)` float32."""
+        counts = [1]
+        if pa.types.is_list(column.type):
+            counts = pc.unique(pc.list_value_length(column)).to_pylist()
+            column = pc.list_flatten(column)
+        if self.vectors_per_row is None:
+            self.vectors_per_row = counts[0]
+        if counts != [self.vectors_per_row] or not self.vectors_per_row:
+            raise UserError(
+                f"every row is to have as many vectors in {self.column!r}, but there are rows with "
+                f"{' and '.join(map(str, dict.fromkeys([self.vectors_per_row, *counts])))}"
+            )
+        return vectors_of(column).reshape(-1, self.vectors_per_row, self.dim)
 
     def finish(self) -> tuple[Recall, dict[str, Digest]]:
         """Close the files and measure the recall; return it with the digest of each file."""
@@ -62,15 +89,16 @@ class Builder:
         return self._true.measure(self.index), files
 
     def _append(self, rows: pa.Table, vectors: npt.NDArray[np.float32]) -> None:
-        start = self.index.ntotal
+        start, flat = self.count, vectors.reshape(-1, self.dim)
+        self.count += len(vectors)
         positions = pa.array(np.arange(start, start + len(vectors)))
         kept = rows.append_column(POSITION, positions).select(self.schema.names)
         self._writer(start).write_table(kept.cast(self.schema), row_group_size=ROWS_PER_GROUP)
-        self.index.add(vectors)
+        self.index.add(flat)
         if self._true is None:
-            spread = np.linspace(0, len(vectors) - 1, min(NUM_QUERIES, len(vectors)))
-            self._true = BruteForce(vectors[spread.astype(np.int64)], K)
-        self._true.see(vectors)
+            spread = np.linspace(0, len(flat) - 1, min(NUM_QUERIES, len(flat)))
+            self._true = BruteForce(flat[spread.astype(np.int64)], K)
+        self._true.see(flat)
 
     def _writer(self, start: int) -> pq.ParquetWriter:
         """Return the file for the rows from `start` on: a new one after every `ROWS_PER_FILE`."""

@@ -48,8 +48,11 @@ class IndexManifest(Frozen):
     """As the rows hold them: no precision is lost."""
     dim: int
     count: int
+    """Rows."""
+    vectors_per_row: int = 1
+    """As BLIP-2 has several a picture; a row's score is that of its best."""
     num_skipped: int
-    """Rows whose vector was not of length 1, and so could not be compared."""
+    """Rows with a vector that was not of length 1, and so could not be compared."""
     recall: Recall
     faiss_version: str
     files: dict[Name, Digest]

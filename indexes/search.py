@@ -60,33 +60,49 @@ class Searcher:
         return searcher
 
     def search(self, vectors: Vectors, k: int, where: str | None = None) -> pa.Table:
-        """Return the `k` best rows for each of the vectors `(N, dim)`, best first.
+        """Return the `k` best rows for each of the queries, best first.
+
+        Where a row has several vectors, or a query, the score is that of the best pair.
 
         Args:
-            vectors: of length 1, so that a score is the cosine of the angle.
+            vectors: `(N, dim)`, or `(N, V, dim)` where a query has several; of length 1, so that a
+                score is the cosine of the angle.
             k: how many rows; fewer come back only where fewer match.
             where: an SQL condition on the columns of the rows; it is applied before the search.
 
         Returns:
             The columns of `HITS`, then those of the row.
         """
-        if vectors.ndim != 2 or vectors.shape[1] != self.manifest.dim:
+        if vectors.ndim not in (2, 3) or vectors.shape[-1] != self.manifest.dim:
             raise UserError(f"expected vectors (N, {self.manifest.dim}), got {vectors.shape}")
+        per_row = self.manifest.vectors_per_row
         parameters = None if where is None else self._only(where)
         scores, positions = self.index.search(
-            np.ascontiguousarray(vectors, dtype=np.float32),
-            min(k, self.manifest.count),
+            np.ascontiguousarray(vectors.reshape(-1, self.manifest.dim), dtype=np.float32),
+            min(k, self.manifest.count) * per_row,  # so many are those of k rows at least
             params=parameters,
         )
-        queries, ranks = np.nonzero(positions >= 0)
+        rows = np.where(positions < 0, -1, positions // per_row)
+        found = [
+            _best(*one, k)
+            for one in zip(
+                rows.reshape(len(vectors), -1), scores.reshape(len(vectors), -1), strict=True
+            )
+        ]
+        queries = np.repeat(np.arange(len(found)), [len(one) for one, _ in found])
+        ranks = np.concatenate([np.arange(1, len(one) + 1) for one, _ in found])
         hits = pa.Table.from_arrays(
-            [pa.array(queries), pa.array(ranks + 1), pa.array(scores[queries, ranks])],
+            [
+                pa.array(queries),
+                pa.array(ranks),
+                pa.array(np.concatenate([values for _, values in found])),
+            ],
             names=HITS.names,
         ).cast(HITS)
-        return self._join(hits, positions[queries, ranks])
+        return self._join(hits, np.concatenate([one for one, _ in found]))
 
-    def vector(self, row_id: str) -> Vectors:
-        """Return the stored vector `(dim,)` of a row.
+    def vectors(self, row_id: str) -> Vectors:
+        """Return the stored vectors `(V, dim)` of a row.
 
         Raises:
             UserError: if the index does not hold that row.
@@ -94,7 +110,9 @@ class Searcher:
         found = self.rows.to_table([POSITION], filter=ds.field("id") == row_id)
         if not found.num_rows:
             raise UserError(f"the index holds no row with the id {row_id}")
-        return np.asarray(self.index.reconstruct(found[POSITION][0].as_py()), dtype=np.float32)
+        count = self.manifest.vectors_per_row
+        start = found[POSITION][0].as_py() * count
+        return np.asarray(self.index.reconstruct_n(start, count), dtype=np.float32)
 
     def _only(self, where: str) -> faiss.SearchParameters:
         """Return what restricts a search to the rows for which a condition is true."""
@@ -104,7 +122,8 @@ class Searcher:
         found = query.select(connection, statement).read_all()
         allowed = np.zeros(self.manifest.count, dtype=np.bool_)
         allowed[found[POSITION].to_numpy()] = True
-        bits = np.packbits(allowed, bitorder="little")
+        each = np.repeat(allowed, self.manifest.vectors_per_row)
+        bits = np.packbits(each, bitorder="little")
         # faiss' stubs do not know the arguments that its Python wrappers add
         return faiss.SearchParameters(sel=faiss.IDSelectorBitmap(bits))  # type: ignore[arg-type, call-arg]
 
@@ -116,3 +135,14 @@ class Searcher:
         for field in rows.drop_columns([POSITION]).schema:
             hits = hits.append_column(field, rows[field.name])
         return hits
+
+
+def _best(
+    rows: npt.NDArray[np.int64], scores: npt.NDArray[np.float32], k: int
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
+    """Return the `k` best of rows that may come several times, each with its best score."""
+    order = np.argsort(-scores, kind="stable")
+    order = order[rows[order] >= 0]
+    _, first = np.unique(rows[order], return_index=True)
+    chosen = order[np.sort(first)[:k]]
+    return rows[chosen], scores[chosen]

@@ -25,9 +25,15 @@ def unit(num: int, dim: int, dtype: str = "float16", seed: int = 0) -> Vectors:
 
 
 def rows_of(vectors: Vectors) -> pa.Table:
-    """Return a row for each of the vectors: its id counts up, and `group` is that modulo 7."""
-    num, dim = vectors.shape
+    """Return a row for each of the vectors: its id counts up, and `group` is that modulo 7.
+
+    `(num, dim)`, or `(num, V, dim)` for rows of several vectors.
+    """
+    num, *_, dim = vectors.shape
     values = pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), dim)
+    if vectors.ndim == 3:
+        starts = np.arange(num + 1, dtype=np.int32) * vectors.shape[1]
+        values = pa.ListArray.from_arrays(pa.array(starts), values)
     groups = pa.array([place % 7 for place in range(num)], pa.int32())
     ids = pa.array([f"{place:032x}" for place in range(num)])
     return pa.table({"id": ids, "embedding": values, "group": groups})
@@ -55,7 +61,8 @@ def publish(store: IndexStore, vectors: Vectors, build_id: str, keep: int = 2) -
             model=None,
             storage=builder.storage,
             dim=builder.dim,
-            count=builder.index.ntotal,
+            count=builder.count,
+            vectors_per_row=builder.vectors_per_row or 1,
             num_skipped=builder.num_skipped,
             recall=recall,
             faiss_version=faiss.__version__,

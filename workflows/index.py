@@ -14,7 +14,7 @@ from pydantic import Field
 from pydantic_settings import CliPositionalArg
 
 import lakesight
-from indexes.build import Builder
+from indexes.build import Builder, is_vector
 from indexes.manifest import IndexManifest
 from indexes.store import IndexStore
 from lakesight.errors import UserError
@@ -42,7 +42,7 @@ class Index(Frozen):
     index: CliPositionalArg[str]
     """Folder or s3:// prefix of the index."""
     column: str = "embedding"
-    """Column that holds the vectors."""
+    """Column that holds the vectors: one a row, or several, of which the best counts."""
     keep: int = Field(default=2, ge=1)
     """Builds that stay: the new one, and older ones for those who still read them."""
     rebuild: bool = False
@@ -70,7 +70,7 @@ class Index(Frozen):
             builder = Builder(Path(name), lake.dataset().schema, self.column)
             for batch in batches(lake, self.column):
                 builder.add(batch)
-            if not builder.index.ntotal:
+            if not builder.count:
                 raise UserError(
                     f"{self.output} has no vectors of length 1 in {self.column!r}: "
                     f"{builder.num_skipped} of another length"
@@ -85,7 +85,8 @@ class Index(Frozen):
                 model=model_of(lake, self.column),
                 storage=builder.storage,
                 dim=builder.dim,
-                count=builder.index.ntotal,
+                count=builder.count,
+                vectors_per_row=builder.vectors_per_row or 1,
                 num_skipped=builder.num_skipped,
                 recall=recall,
                 faiss_version=faiss.__version__,
@@ -99,22 +100,24 @@ class Index(Frozen):
             print(tables.as_json({"new": is_new} | manifest.model_dump(mode="json")))
             return
         if not is_new:
-            print(f"Nothing new: {self.index} holds all {manifest.count:,} vectors")
+            print(f"Nothing new: {self.index} holds all {manifest.count:,} rows")
             return
         size = sum(file.size for file in manifest.files.values())
         if manifest.num_skipped:
             print(f"{manifest.num_skipped:,} rows were left out: their vector is not of length 1")
+        num_vectors = manifest.count * manifest.vectors_per_row
+        each = f" of {manifest.count:,} rows" if manifest.vectors_per_row > 1 else ""
         print(
-            f"Wrote {manifest.count:,} vectors of {manifest.dim} {manifest.storage} "
+            f"Wrote {num_vectors:,} vectors{each} of {manifest.dim} {manifest.storage} "
             f"({size / 1e6:.1f} MB, recall@{manifest.recall.k} {manifest.recall.value:.3f}) "
             f"to {self.index}"
         )
 
 
 def check_column(lake: Lake, column: str) -> None:
-    """Raise UserError unless the output has one vector a row in that column."""
+    """Raise UserError unless the output has vectors in that column."""
     schema = lake.dataset().schema
-    fitting = [field.name for field in schema if pa.types.is_fixed_size_list(field.type)]
+    fitting = [field.name for field in schema if is_vector(field.type)]
     if column in fitting:
         return
     if not schema.names:
@@ -125,7 +128,7 @@ def check_column(lake: Lake, column: str) -> None:
         if fitting
         else "give `lakesight annotate` a model by --embed, and another output"
     )
-    raise UserError(f"expected one vector a row in the column {column!r}, got {found}: {hint}")
+    raise UserError(f"expected vectors in the column {column!r}, got {found}: {hint}")
 
 
 def batches(lake: Lake, column: str) -> Iterator[pa.RecordBatch]:
@@ -156,4 +159,10 @@ def model_of(lake: Lake, column: str) -> ModelSpec | None:
     """Return the model that wrote a column of vectors, or None where the output does not say."""
     specs = [ModelSpec.model_validate(spec) for spec in lake.settings.get("models", ())]
     made = [spec for spec in specs if spec.card.kind == "embed"]
-    return next((spec for spec in made if (spec.column or "embedding") == column), None)
+    return next((spec for spec in made if _column(spec) == column), None)
+
+
+def _column(spec: ModelSpec) -> str:
+    """Return the column that an embedding model writes."""
+    several = spec.options.get("queries") == "all"
+    return spec.column or ("embeddings" if several else "embedding")

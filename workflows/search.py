@@ -26,7 +26,7 @@ from lakesight.models import catalog
 from lakesight.models.base import Frozen, Model, TextEncoder
 from workflows import tables
 
-Vector = npt.NDArray[np.float32]
+Vectors = npt.NDArray[np.float32]
 SUFFIXES = frozenset(IMAGE_SUFFIXES.split())
 ROW_ID = re.compile(r"id:([0-9a-f]{32})")
 
@@ -64,10 +64,10 @@ class Search(Frozen):
     def run(self) -> int:
         """Print the results, best first; return 0."""
         searcher = Searcher.open(self.index)
-        vector, own_id = self._vector(searcher)
+        vectors, own_id = self._vectors(searcher)
         start = time.perf_counter()
         # one more, since the row itself may be among them
-        found = searcher.search(vector[None], self.k + (own_id is not None), self.where)
+        found = searcher.search(vectors[None], self.k + (own_id is not None), self.where)
         hits = without(found, own_id)[: self.k]
         seconds = time.perf_counter() - start
         if self.json_output:
@@ -76,11 +76,11 @@ class Search(Frozen):
             self._print(hits, searcher.manifest, seconds)
         return 0
 
-    def _vector(self, searcher: Searcher) -> tuple[Vector, str | None]:
-        """Return the vector `(dim,)` of the query, and its id where it is a row of the index."""
+    def _vectors(self, searcher: Searcher) -> tuple[Vectors, str | None]:
+        """Return the vectors `(V, dim)` of the query, and its id where it is a row of the index."""
         manifest = searcher.manifest
         if by_id := ROW_ID.fullmatch(self.query):
-            return searcher.vector(by_id[1]), by_id[1]
+            return searcher.vectors(by_id[1]), by_id[1]
         if self.query.startswith("id:"):
             raise UserError(f"expected id: and 32 hex digits, got {self.query!r}")
         if names_picture(self.query):
@@ -124,8 +124,8 @@ def read(uri: str) -> bytes:
         raise UserError(f"{uri} has more than {Limits().max_bytes >> 20} MiB") from None
 
 
-def embed_picture(data: bytes, manifest: IndexManifest) -> Vector:
-    """Return what the batch job would have written for this picture, `(dim,)`."""
+def embed_picture(data: bytes, manifest: IndexManifest) -> Vectors:
+    """Return what the batch job would have written for this picture, `(V, dim)`."""
     model = build(manifest)
     with DecodePool([model.view], Limits(), num_processes=1) as pool:
         ((_, picture),) = pool.decode([(0, data)])
@@ -133,11 +133,11 @@ def embed_picture(data: bytes, manifest: IndexManifest) -> Vector:
         raise UserError(f"the picture cannot be read: {picture}")
     size = pa.table({"width": [picture.width], "height": [picture.height]})
     (value,) = model.predict(picture.views, size).to_pylist()
-    return np.asarray(value, dtype=np.float32)
+    return np.asarray(value, dtype=np.float32).reshape(-1, manifest.dim)
 
 
-def embed_text(text: str, manifest: IndexManifest) -> Vector:
-    """Return the vector `(dim,)` of a text, by the model that made the index."""
+def embed_text(text: str, manifest: IndexManifest) -> Vectors:
+    """Return the vector `(1, dim)` of a text, by the model that made the index."""
     model = build(manifest)
     if not isinstance(model, TextEncoder):
         raise UserError(
@@ -145,8 +145,8 @@ def embed_text(text: str, manifest: IndexManifest) -> Vector:
             "search by a picture or by id:HEX, or embed the pictures by a model of the family "
             "image-text (CLIP, SigLIP, SigLIP2, BLIP-2)"
         )
-    vectors: Vector = model.embed_text([text])
-    return np.asarray(vectors[0])
+    vectors: Vectors = model.embed_text([text])
+    return vectors
 
 
 def build(manifest: IndexManifest) -> Model:

@@ -71,9 +71,10 @@ def test_more_than_there_are_gives_all(searcher: Searcher) -> None:
 
 
 def test_a_row_gives_its_stored_vector(searcher: Searcher, vectors: Vectors) -> None:
-    np.testing.assert_array_equal(searcher.vector(f"{123:032x}"), vectors[123].astype(np.float32))
+    stored = searcher.vectors(f"{123:032x}")
+    np.testing.assert_array_equal(stored, vectors[123:124].astype(np.float32))
     with pytest.raises(UserError, match="no row with the id"):
-        searcher.vector("f" * 32)
+        searcher.vectors("f" * 32)
 
 
 @pytest.mark.parametrize(
@@ -92,6 +93,42 @@ def test_a_bad_condition_is_one_line(searcher: Searcher, where: str) -> None:
     with pytest.raises(UserError) as caught:
         searcher.search(QUERIES[:1], 3, where)
     assert "\n" not in str(caught.value)
+
+
+@pytest.fixture(scope="module")
+def several(tmp_path_factory: pytest.TempPathFactory) -> tuple[Searcher, Vectors]:
+    """Return an index of 400 rows of 5 vectors, and the vectors."""
+    vectors = unit(2000, DIM, "float32", seed=3).reshape(400, 5, DIM)
+    uri = str(tmp_path_factory.mktemp("several"))
+    publish(IndexStore.open(uri), vectors, "only")
+    return Searcher.open(uri), vectors
+
+
+@pytest.mark.parametrize("k", [1, 7, 500])
+def test_a_row_of_several_vectors_scores_as_its_best(
+    several: tuple[Searcher, Vectors], k: int
+) -> None:
+    searcher, vectors = several
+    scores = np.einsum("qd,rvd->qrv", QUERIES, vectors).max(axis=2)
+    found = searcher.search(QUERIES, k)
+    best = np.argsort(-scores, axis=1, kind="stable")[:, :k]
+    np.testing.assert_array_equal(places(found, len(QUERIES)), best)
+    expected = np.take_along_axis(scores, best, axis=1)
+    np.testing.assert_allclose(found["score"].to_numpy(), expected.ravel(), rtol=0, atol=1e-6)
+    assert found["rank"].to_pylist() == list(range(1, best.shape[1] + 1)) * len(QUERIES)
+
+
+def test_a_query_of_several_vectors_scores_by_the_best_pair(
+    several: tuple[Searcher, Vectors],
+) -> None:
+    searcher, vectors = several
+    queries = QUERIES.reshape(4, 5, DIM)
+    scores = np.einsum("qwd,rvd->qrwv", queries, vectors).max(axis=(2, 3))
+    found = searcher.search(queries, 9, where='"group" = 2')
+    allowed = np.where(np.arange(400) % 7 == 2, scores, -np.inf)
+    best = np.argsort(-allowed, axis=1, kind="stable")[:, :9]
+    np.testing.assert_array_equal(places(found, 4), best)
+    np.testing.assert_array_equal(searcher.vectors(f"{11:032x}"), vectors[11])
 
 
 def test_vectors_of_another_size_are_refused(searcher: Searcher) -> None:

@@ -118,7 +118,9 @@ def test_a_column_by_another_name(tmp_path: Path) -> None:
     ("column", "value", "says"),
     [
         (pa.field("caption", pa.string()), "a dog", "--embed"),
-        (pa.field("embedding", pa.list_(embedding_type(4))), [[1, 0, 0, 0]], "one vector a row"),
+        (pa.field("embedding", pa.list_(pa.float32())), [1, 0, 0, 0], "expected vectors"),
+        (pa.field("embedding", pa.list_(embedding_type(4))), [], "as many vectors"),
+        (pa.field("embedding", pa.list_(embedding_type(4))), [[1, 0, 0, 9]], "of another length"),
         (pa.field("embedding", embedding_type(4)), None, "no vectors"),
         (pa.field("embedding", embedding_type(4)), [9, 0, 0, 0], "of another length"),
     ],

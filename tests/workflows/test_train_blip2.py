@@ -3,6 +3,8 @@
 import json
 from pathlib import Path
 
+import numpy as np
+import pytest
 import yaml
 
 import lakesight
@@ -42,12 +44,20 @@ def test_two_workers_train_what_finds_and_one_what_writes(
     )
     assert "Nothing to do" in run(*words)
     assert catalog.resolve(str(model)).metrics["retrieval/text_to_image_r10"] == 1  # among 4
-    run("embed", str(scenes / "images" / "val"), str(tmp_path / "seen"), "--model", str(model))
-    run("index", str(tmp_path / "seen"), str(tmp_path / "index"))
-    rows = lakesight.open(str(tmp_path / "seen")).dataset().to_table()
-    said = run("search", str(tmp_path / "index"), "a red circle", "-k", "4", "--json").splitlines()
+
+    seen, index = str(tmp_path / "seen"), str(tmp_path / "index")
+    every = ("--set", "embed.queries=all", "--set", "embed.vector_dtype=float32")
+    run("embed", str(scenes / "images" / "val"), seen, "--model", str(model), *every)
+    run("index", seen, index, "--column", "embeddings")
+    said = run("search", index, "a red circle", "-k", "4", "--json").splitlines()
     found = [json.loads(line) for line in said if line.startswith("{")]
-    assert {hit["id"] for hit in found} == set(rows["id"].to_pylist())
+    paths = sorted((scenes / "images" / "val").iterdir())
+    finder = lakesight.load(str(model), queries="all", vector_dtype="float32")
+    vectors = np.array(finder.predict(list(map(str, paths))).column.to_pylist())  # (4, Q, D)
+    scores = (vectors @ finder.embed_text(["a red circle"])[0]).max(axis=1)
+    expected = dict(zip((path.as_uri() for path in paths), scores.tolist(), strict=True))
+    assert [hit["uri"] for hit in found] == sorted(expected, key=lambda uri: -expected[uri])
+    assert [hit["score"] for hit in found] == pytest.approx(sorted(scores)[::-1], abs=1e-6)
 
     writer = tmp_path / "writer"
     words = ["train", str(scenes), str(writer), "--task", "write", "--weights", str(model)]
