@@ -184,6 +184,8 @@ def test_of_several_vectors_the_best_counts() -> None:
     np.testing.assert_allclose(found[0], cosines[:2].max(axis=0), rtol=1e-6)
     assert (found[1] == -np.inf).all()
     np.testing.assert_allclose(found[2], cosines[2:].max(axis=0), rtol=1e-6)
+    part = similarities(vectors, counts, texts, max_cells=7)
+    np.testing.assert_allclose(part, found, rtol=1e-6)
     column = pa.array([None, [[1, 2]], [[3, 4], [5, 6]]], pa.list_(embedding_type(2)))
     flat, numbers = unpacked(column.slice(1))
     assert (flat.tolist(), numbers.tolist()) == ([[1, 2], [3, 4], [5, 6]], [1, 2])
