@@ -107,8 +107,8 @@ class Evaluate(Frozen):
     bootstrap: bool = False
     """Add 95 % intervals, from 1,000 draws of the pictures."""
     slice: tuple[str, ...] = ()
-    """Also judge the pictures of each kind apart: by folder, or by a field of COCO's images; may be
-    given several times."""
+    """Also judge the pictures of each kind apart: by folder, or by a field of COCO's images; of
+    answers also by kind, which is that of the question; may be given several times."""
     plots: Path | None = None
     """Folder to write plots into: curves, confusion, samples."""
     json_output: bool = Field(default=False, alias="json")
@@ -156,7 +156,8 @@ class Evaluate(Frozen):
         column, task = self._column(lake)
         data = open_labels(self.data, self.split, task, local=False, **self._how)
         self._check_plots(data)
-        encoder = self._encoder(lake, column) if task == "retrieve" else None
+        searched = task_of(field_of(lake, column)) == task == "retrieve"
+        encoder = self._encoder(lake, column) if searched else None
         draws = self._draws
         return None, data, evaluate_output(lake, data, column, draws, self.slice, encoder=encoder)
 

@@ -12,6 +12,7 @@ from lakesight.evaluation.labels import lengths, null_notes
 from lakesight.evaluation.result import Evaluation, of_one
 from lakesight.evaluation.truth import kinds_of
 from lakesight.metrics import Bootstrap, RetrievalEvaluator
+from lakesight.metrics.language.ranks import MAX_CELLS
 from lakesight.models.base import TextEncoder
 from lakesight.training.blip2.texts import Told
 
@@ -72,14 +73,20 @@ def unpacked(found: pa.Array) -> tuple[Vectors, npt.NDArray[np.int64]]:
     return numbers.astype(np.float32).reshape(-1, flat.type.list_size), counts.astype(np.int64)
 
 
-def similarities(vectors: Vectors, counts: npt.NDArray[np.int64], texts: Vectors) -> Vectors:
+def similarities(
+    vectors: Vectors, counts: npt.NDArray[np.int64], texts: Vectors, max_cells: int = MAX_CELLS
+) -> Vectors:
     """Return `(P, T)` the best cosine of each picture's vectors; minus infinity where it has none.
 
-    `vectors` are `(V, D)`, `counts` `(P,)` of them belong to each picture; `texts` `(T, D)`.
+    `vectors` are `(V, D)`, `counts` `(P,)` of them belong to each picture; `texts` `(T, D)`. About
+    `max_cells` cosines of single vectors are held at once.
     """
     found = np.full((len(counts), len(texts)), -np.inf, np.float32)
     has_some = counts > 0
     if has_some.any():
         starts = np.cumsum(counts[has_some]) - counts[has_some]
-        found[has_some] = np.maximum.reduceat(vectors @ texts.T, starts, axis=0)
+        step = max(1, max_cells // len(vectors))
+        for start in range(0, len(texts), step):
+            part = slice(start, start + step)
+            found[has_some, part] = np.maximum.reduceat(vectors @ texts[part].T, starts, axis=0)
     return found

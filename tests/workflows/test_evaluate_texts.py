@@ -140,6 +140,7 @@ def bad(root: Path) -> Path:
         (["bare", "scenes", "--task", "answer"], "has no column 'answers', but id, uri"),
         (["bare", "scenes", "--column", "caption"], "has no column 'caption', but id, uri"),
         (["seen", "scenes", "--task", "caption", "--column", "answers"], "suits the task answer"),
+        (["seen", "scenes", "--task", "retrieve", "--column", "caption"], "suits the task caption"),
         (["seen", "scenes", "--column", "uri"], "no objects, classes, captions, answers or emb"),
         (["bare", "scenes"], "does not say which model made 'embedding': name it as --text-model"),
         (["bare", "scenes", "--text-model", "clip"], "under 'unknown', which is not on the list"),

@@ -13,7 +13,9 @@ import pytest
 import lakesight
 from lakesight.errors import UserError
 from lakesight.evaluation import Evaluation, evaluate_output
+from lakesight.evaluation.pairing import paired
 from lakesight.metrics import DetectionResult
+from lakesight.training.blip2.texts import Told
 from lakesight.training.yolo.datasets import Pictures
 from lakesight.training.yolo.sources import open_data
 from tests.outputs import LABELS, row, write_output, write_pictures
@@ -115,6 +117,17 @@ def test_pictures_of_a_bucket_belong_together_by_uri(
     labels = open_data(f"{bucket}/seen", "train", "detect")
     result = evaluate_output(lakesight.open(f"{bucket}/seen"), labels, "detections")
     assert is_perfect(result)
+
+
+def test_captions_of_a_bucket_belong_together_by_uri() -> None:
+    told = [
+        Told(Path("b.jpg"), ("x",), uri="s3://bucket/one/b.jpg"),
+        Told(Path("c.jpg"), ("y",), uri="s3://bucket/one/c.jpg"),
+    ]
+    assert paired(told, ["s3://bucket/two/b.jpg", "s3://bucket/one/b.jpg"]) == {
+        "s3://bucket/one/b.jpg": told[0]
+    }
+    assert paired(told, ["s3://bucket/two/c.jpg"]) == {"s3://bucket/two/c.jpg": told[1]}
 
 
 def test_other_pictures_are_refused(output: str, tmp_path: Path) -> None:

@@ -175,6 +175,22 @@ def test_pictures_with_the_vectors_of_their_texts_are_found(
     )
 
 
+def test_where_nothing_is_found_figures_stay_finite(scenes: Path, tmp_path: Path) -> None:
+    texts = data(scenes, "retrieve")
+    encoder = Alphabet([text for one in texts.pictures for text in one.captions])
+    field = pa.field("embedding", embedding_type(len(encoder.places)))
+    lake = seen(scenes, tmp_path / "seen", field, {}, names(texts))
+    result = evaluate_output(lake, texts, "embedding", encoder=encoder)
+    assert only(result).values["image_to_text_median_rank"] == np.inf
+    figures = result.figures()
+    assert "retrieval/image_to_text_median_rank" not in figures
+    assert set(figures.values()) == {0}
+    assert json.dumps(result.to_dict(), allow_nan=False)
+    assert result.notes == (
+        "12 pictures have no value, which counts as a picture that is never found",
+    )
+
+
 def test_of_several_vectors_the_best_counts() -> None:
     rng = np.random.default_rng(0)
     vectors, texts = rng.random((5, 4), np.float32), rng.random((3, 4), np.float32)
@@ -184,6 +200,8 @@ def test_of_several_vectors_the_best_counts() -> None:
     np.testing.assert_allclose(found[0], cosines[:2].max(axis=0), rtol=1e-6)
     assert (found[1] == -np.inf).all()
     np.testing.assert_allclose(found[2], cosines[2:].max(axis=0), rtol=1e-6)
+    part = similarities(vectors, counts, texts, max_cells=7)
+    np.testing.assert_allclose(part, found, rtol=1e-6)
     column = pa.array([None, [[1, 2]], [[3, 4], [5, 6]]], pa.list_(embedding_type(2)))
     flat, numbers = unpacked(column.slice(1))
     assert (flat.tolist(), numbers.tolist()) == ([[1, 2], [3, 4], [5, 6]], [1, 2])
