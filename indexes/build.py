@@ -15,6 +15,8 @@ from indexes.recall import BruteForce
 from lakesight.errors import UserError
 
 INDEX = "index.faiss"
+FEATURES = "features.f16"
+"""What the model saw of each row, in the order of the rows: float16, little-endian."""
 POSITION = "position"
 """The column of the rows that counts them, as their vectors lie in the index."""
 ROWS_PER_FILE = 1 << 20
@@ -29,11 +31,15 @@ NORM_TOLERANCE = 0.02
 class Builder:
     """An index that grows in memory, and the rows it stands for, that grow on disk."""
 
-    def __init__(self, folder: Path, schema: pa.Schema, column: str) -> None:
+    def __init__(
+        self, folder: Path, schema: pa.Schema, column: str, features: str | None = None
+    ) -> None:
+        """Take the columns of the vectors, and of the features where they are kept."""
         held = schema.field(column).type
         vector = held.value_type if pa.types.is_list(held) else held
         self.folder = folder
-        self.column = column
+        self.column, self.features = column, features
+        self.features_shape = None if features is None else shape_of(schema.field(features).type)
         self.dim = vector.list_size
         self.storage = storage_of(vector)
         self.index = new_index(self.storage, self.dim)
@@ -95,10 +101,19 @@ class Builder:
         kept = rows.append_column(POSITION, positions).select(self.schema.names)
         self._writer(start).write_table(kept.cast(self.schema), row_group_size=ROWS_PER_GROUP)
         self.index.add(flat)
+        if self.features is not None:
+            self._keep_features(rows[self.features])
         if self._true is None:
             spread = np.linspace(0, len(flat) - 1, min(NUM_QUERIES, len(flat)))
             self._true = BruteForce(flat[spread.astype(np.int64)], K)
         self._true.see(flat)
+
+    def _keep_features(self, column: pa.ChunkedArray) -> None:
+        if column.null_count:
+            raise UserError(f"there are rows with vectors and without {self.features!r}")
+        flat = pc.list_flatten(pc.list_flatten(column)).to_numpy().astype("<f2")
+        with (self.folder / FEATURES).open("ab") as file:
+            file.write(flat.tobytes())
 
     def _writer(self, start: int) -> pq.ParquetWriter:
         """Return the file for the rows from `start` on: a new one after every `ROWS_PER_FILE`."""
@@ -116,9 +131,22 @@ def is_vector(kind: pa.DataType) -> bool:
     return bool(pa.types.is_fixed_size_list(inner) and pa.types.is_floating(inner.value_type))
 
 
+def shape_of(kind: pa.DataType) -> tuple[int, int]:
+    """Return the shape of a column of features; UserError where it is none."""
+    if not (pa.types.is_fixed_size_list(kind) and pa.types.is_fixed_size_list(kind.value_type)):
+        raise UserError(
+            f"expected a column of features, got {kind}: embed with --set embed.write=features"
+        )
+    return kind.list_size, kind.value_type.list_size
+
+
 def row_schema(schema: pa.Schema) -> pa.Schema:
-    """Return the columns that an index keeps of its rows: all but the vectors."""
-    kept = [field for field in schema if not is_vector(field.type)]
+    """Return the columns that an index keeps of its rows: all but vectors and features."""
+    kept = [
+        field
+        for field in schema
+        if not is_vector(field.type) and not pa.types.is_fixed_size_list(field.type)
+    ]
     return pa.schema([pa.field(POSITION, pa.int64(), nullable=False), *kept])
 
 

@@ -51,6 +51,8 @@ class IndexManifest(Frozen):
     """Rows."""
     vectors_per_row: int = 1
     """As BLIP-2 has several a picture; a row's score is that of its best."""
+    features: tuple[int, int] | None = None
+    """Shape of what the model saw of each row, float16, where that is kept for `--rerank`."""
     num_skipped: int
     """Rows with a vector that was not of length 1, and so could not be compared."""
     recall: Recall

@@ -3,7 +3,9 @@
 import shutil
 import tempfile
 import weakref
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import faiss
@@ -13,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
-from indexes.build import INDEX, POSITION
+from indexes.build import FEATURES, INDEX, POSITION
 from indexes.manifest import IndexManifest
 from indexes.store import IndexStore
 from lakesight import query
@@ -34,6 +36,9 @@ class Searcher:
     manifest: IndexManifest
     index: faiss.Index
     rows: ds.Dataset
+    store: IndexStore
+    folder: Path
+    """For copies of files that are not local; ends with this object."""
 
     @classmethod
     def open(cls, uri: str) -> "Searcher":
@@ -50,9 +55,11 @@ class Searcher:
             raise UserError(f"no index at {uri}: build one with `lakesight index OUTPUT {uri}`")
         folder = Path(tempfile.mkdtemp(prefix="lakesight-index-"))  # for what is not local yet
         try:
-            paths = store.fetch(manifest, folder)
-            rows = ds.dataset([str(path) for name, path in sorted(paths.items()) if name != INDEX])
-            searcher = cls(manifest, faiss.read_index(str(paths[INDEX])), rows)
+            names = sorted(name for name in manifest.files if name != FEATURES)
+            paths = store.fetch(manifest, folder, names)
+            rows = ds.dataset([str(paths[name]) for name in names if name != INDEX])
+            index = faiss.read_index(str(paths[INDEX]))
+            searcher = cls(manifest, index, rows, store, folder)
         except BaseException:
             shutil.rmtree(folder)
             raise
@@ -113,6 +120,30 @@ class Searcher:
         count = self.manifest.vectors_per_row
         start = found[POSITION][0].as_py() * count
         return np.asarray(self.index.reconstruct_n(start, count), dtype=np.float32)
+
+    def features(self, row_ids: Sequence[str]) -> npt.NDArray[np.float16]:
+        """Return what the model saw of rows, `(len(row_ids), N, H)`.
+
+        The first call reads the whole file once, to check it.
+
+        Raises:
+            UserError: if the index keeps none, or does not hold one of the rows.
+        """
+        if self.manifest.features is None:
+            raise UserError(
+                "this index keeps no features: build it with `lakesight index … --features COLUMN`"
+            )
+        found = self.rows.to_table([POSITION, "id"], filter=ds.field("id").isin(list(row_ids)))
+        places = dict(zip(found["id"].to_pylist(), found[POSITION].to_pylist(), strict=True))
+        if missing := set(row_ids) - places.keys():
+            raise UserError(f"the index holds no row with the id {missing.pop()}")
+        shape = (self.manifest.count, *self.manifest.features)
+        kept = np.memmap(self._features, np.dtype("<f2"), mode="r", shape=shape)
+        return kept[[places[row_id] for row_id in row_ids]]
+
+    @cached_property
+    def _features(self) -> Path:
+        return self.store.fetch(self.manifest, self.folder, [FEATURES])[FEATURES]
 
     def _only(self, where: str) -> faiss.SearchParameters:
         """Return what restricts a search to the rows for which a condition is true."""

@@ -13,6 +13,7 @@ old build or the new one. A writer that dies leaves a build that nobody names, s
 """
 
 import shutil
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from io import BytesIO
@@ -68,12 +69,14 @@ class IndexStore:
         self._check(MANIFEST, pointer.manifest, digest(BytesIO(data)))
         return self._parse(MANIFEST, IndexManifest, data)
 
-    def fetch(self, manifest: IndexManifest, folder: Path) -> dict[str, Path]:
-        """Return a local path by name for every file of a build, each of them verified.
+    def fetch(
+        self, manifest: IndexManifest, folder: Path, names: Iterable[str]
+    ) -> dict[str, Path]:
+        """Return a local path by name for files of a build, each of them verified.
 
         Files that are not local are copied into `folder` first.
         """
-        paths = {name: self._local(manifest.build_id, name, folder) for name in manifest.files}
+        paths = {name: self._local(manifest.build_id, name, folder) for name in names}
         for name, path in paths.items():
             with path.open("rb") as file:
                 self._check(name, manifest.files[name], digest(file))

@@ -43,6 +43,8 @@ class Index(Frozen):
     """Folder or s3:// prefix of the index."""
     column: str = "embedding"
     """Column that holds the vectors: one a row, or several, of which the best counts."""
+    features: str | None = None
+    """Column of features to keep, for `search --rerank`; 70 KB to 700 KB a row."""
     keep: int = Field(default=2, ge=1)
     """Builds that stay: the new one, and older ones for those who still read them."""
     rebuild: bool = False
@@ -55,7 +57,9 @@ class Index(Frozen):
         lake = lakesight.open(self.output)
         check_column(lake, self.column)
         store = IndexStore.open(self.index)
-        wanted = fingerprint(lake, self.column)
+        if self.features is not None and self.features not in lake.dataset().schema.names:
+            raise UserError(f"{self.output} has no column {self.features!r} of features")
+        wanted = fingerprint(lake, self.column, self.features)
         manifest = None if self.rebuild else store.current()
         if manifest is None or manifest.fingerprint != wanted:
             manifest, is_new = self._build(lake, store, wanted), True
@@ -67,7 +71,7 @@ class Index(Frozen):
     def _build(self, lake: Lake, store: IndexStore, wanted: str) -> IndexManifest:
         started = datetime.now(UTC)
         with tempfile.TemporaryDirectory(prefix="lakesight-index-") as name:
-            builder = Builder(Path(name), lake.dataset().schema, self.column)
+            builder = Builder(Path(name), lake.dataset().schema, self.column, self.features)
             for batch in batches(lake, self.column):
                 builder.add(batch)
             if not builder.count:
@@ -87,6 +91,7 @@ class Index(Frozen):
                 dim=builder.dim,
                 count=builder.count,
                 vectors_per_row=builder.vectors_per_row or 1,
+                features=builder.features_shape,
                 num_skipped=builder.num_skipped,
                 recall=recall,
                 faiss_version=faiss.__version__,
@@ -143,11 +148,12 @@ def batches(lake: Lake, column: str) -> Iterator[pa.RecordBatch]:
         yield pa.concat_batches(held)
 
 
-def fingerprint(lake: Lake, column: str) -> str:
+def fingerprint(lake: Lake, column: str, features: str | None = None) -> str:
     """Return a digest of what an index depends on: settings, manifests, data files."""
     output = lake.output
     told = {
         "column": column,
+        **({} if features is None else {"features": features}),
         "settings": lake.settings,
         "generations": [each.model_dump(mode="json") for each in output.generations()],
         "files": lake.files(),  # never written twice, and the very ones that the build will read

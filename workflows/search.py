@@ -5,7 +5,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -24,11 +24,23 @@ from lakesight.media.limits import Limits
 from lakesight.media.pool import DecodePool
 from lakesight.models import catalog
 from lakesight.models.base import Frozen, Model, TextEncoder
+from lakesight.models.image_text import ImageText
 from workflows import tables
 
 Vectors = npt.NDArray[np.float32]
 SUFFIXES = frozenset(IMAGE_SUFFIXES.split())
 ROW_ID = re.compile(r"id:([0-9a-f]{32})")
+
+
+class Query(NamedTuple):
+    """What is looked for."""
+
+    vectors: Vectors
+    """`(V, dim)`."""
+    own_id: str | None = None
+    """Of a row of the index, which is not to find itself."""
+    model: Model | None = None
+    """What reads the text."""
 
 
 class Search(Frozen):
@@ -58,17 +70,23 @@ class Search(Frozen):
     where: str | None = None
     """SQL condition on the row, in DuckDB's words; applied first, so that k rows come back if k
     match."""
+    rerank: int | None = Field(default=None, ge=1, le=10_000)
+    """Look at so many of the best pictures and the text together (ITM of BLIP or BLIP-2), and rank
+    them by whether they match; for an index with --features."""
     json_output: bool = Field(default=False, alias="json")
     """Print one JSON object a row, with all its columns."""
 
     def run(self) -> int:
         """Print the results, best first; return 0."""
         searcher = Searcher.open(self.index)
-        vectors, own_id = self._vectors(searcher)
+        query = self._query(searcher)
         start = time.perf_counter()
         # one more, since the row itself may be among them
-        found = searcher.search(vectors[None], self.k + (own_id is not None), self.where)
-        hits = without(found, own_id)[: self.k]
+        k = max(self.k + (query.own_id is not None), self.rerank or 0)
+        hits = without(searcher.search(query.vectors[None], k, self.where), query.own_id)
+        if self.rerank is not None:
+            hits = reranked(searcher, query.model, self.query, hits[: self.rerank])
+        hits = hits[: self.k]
         seconds = time.perf_counter() - start
         if self.json_output:
             tables.write_json_lines(hits, sys.stdout)
@@ -76,16 +94,20 @@ class Search(Frozen):
             self._print(hits, searcher.manifest, seconds)
         return 0
 
-    def _vectors(self, searcher: Searcher) -> tuple[Vectors, str | None]:
-        """Return the vectors `(V, dim)` of the query, and its id where it is a row of the index."""
-        manifest = searcher.manifest
-        if by_id := ROW_ID.fullmatch(self.query):
-            return searcher.vectors(by_id[1]), by_id[1]
-        if self.query.startswith("id:"):
+    def _query(self, searcher: Searcher) -> Query:
+        by_id = ROW_ID.fullmatch(self.query)
+        is_picture = not by_id and names_picture(self.query)
+        if self.query.startswith("id:") and not by_id:
             raise UserError(f"expected id: and 32 hex digits, got {self.query!r}")
-        if names_picture(self.query):
-            return embed_picture(read(self.query), manifest), None
-        return embed_text(self.query, manifest), None
+        if self.rerank is not None and (by_id or is_picture):
+            raise UserError("--rerank looks at pictures and a text together: search by a text")
+        if by_id:
+            return Query(searcher.vectors(by_id[1]), by_id[1])
+        if is_picture:
+            data = read(self.query)
+            return Query(embed_picture(data, build(searcher.manifest)))
+        model = build(searcher.manifest)
+        return Query(embed_text(self.query, model), model=model)
 
     def _print(self, hits: list[dict[str, Any]], manifest: IndexManifest, seconds: float) -> None:
         shown = [
@@ -124,21 +146,20 @@ def read(uri: str) -> bytes:
         raise UserError(f"{uri} has more than {Limits().max_bytes >> 20} MiB") from None
 
 
-def embed_picture(data: bytes, manifest: IndexManifest) -> Vectors:
+def embed_picture(data: bytes, model: Model) -> Vectors:
     """Return what the batch job would have written for this picture, `(V, dim)`."""
-    model = build(manifest)
     with DecodePool([model.view], Limits(), num_processes=1) as pool:
         ((_, picture),) = pool.decode([(0, data)])
     if isinstance(picture, MediaError):
         raise UserError(f"the picture cannot be read: {picture}")
     size = pa.table({"width": [picture.width], "height": [picture.height]})
     (value,) = model.predict(picture.views, size).to_pylist()
-    return np.asarray(value, dtype=np.float32).reshape(-1, manifest.dim)
+    found = np.asarray(value, dtype=np.float32)
+    return found.reshape(-1, found.shape[-1])
 
 
-def embed_text(text: str, manifest: IndexManifest) -> Vectors:
+def embed_text(text: str, model: Model) -> Vectors:
     """Return the vector `(1, dim)` of a text, by the model that made the index."""
-    model = build(manifest)
     if not isinstance(model, TextEncoder):
         raise UserError(
             f"this index was made by {model.card.name}, which sees pictures and reads no text: "
@@ -147,6 +168,23 @@ def embed_text(text: str, manifest: IndexManifest) -> Vectors:
         )
     vectors: Vectors = model.embed_text([text])
     return vectors
+
+
+def reranked(
+    searcher: Searcher, model: Model | None, text: str, hits: Sequence[Mapping[str, Any]]
+) -> list[dict[str, Any]]:
+    """Return the hits by the probability that they match the text, which becomes `match`.
+
+    What the model saw of them is read from the index: no picture is looked at again.
+    """
+    if not isinstance(model, ImageText):
+        raise UserError("this index was made by a model that cannot match pictures with texts")
+    if not hits:
+        return []
+    features = searcher.features([hit["id"] for hit in hits])
+    chances = model.match_features(features, [text] * len(hits)).tolist()
+    both = sorted(zip(chances, hits, strict=True), key=lambda one: -one[0])
+    return [{**hit, "rank": rank, "match": chance} for rank, (chance, hit) in enumerate(both, 1)]
 
 
 def build(manifest: IndexManifest) -> Model:

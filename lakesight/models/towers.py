@@ -45,6 +45,9 @@ class Towers(Protocol):
 class FusingTowers(Towers, Protocol):
     """Towers that also look at a picture and a text together."""
 
+    seen_shape: tuple[int, int]
+    """`(N, H)` of what `images` saw."""
+
     def fuse(self, seen: Tensor, texts: Sequence[str]) -> tuple[Tensor, Tensor | None]:
         """Return the states `(B, N, H)` of pairs, from what `images` saw, and which count."""
         ...

@@ -27,6 +27,7 @@ class Blip2Towers:
         self._words = Words(folder, config.qformer_config.max_position_embeddings, retrieval.device)
         self.dim = int(config.image_text_hidden_size)
         self.num_queries = int(config.num_query_tokens)
+        self.seen_shape = seen_shape(config.vision_config)
 
     def images(self, pixels: Tensor) -> Encoded:
         """Encode pixels `(B, 3, H, W)`: the queries' states and vectors."""
@@ -61,6 +62,7 @@ class BlipTowers:
         config = self._model.config
         self._words = Words(folder, config.text_config.max_position_embeddings, self._model.device)
         self.dim = int(config.image_text_hidden_size)
+        self.seen_shape = seen_shape(config.vision_config)
 
     def images(self, pixels: Tensor) -> Encoded:
         """Encode pixels `(B, 3, H, W)`: the patches' states, and the vector of [CLS]."""
@@ -88,3 +90,8 @@ class BlipTowers:
         """Return the probability `(B,)` that each pair belongs together."""
         logits: Tensor = self._model.itm_head(self.fuse(seen, texts)[0][:, 0])
         return logits.float().softmax(dim=1)[:, 1]
+
+
+def seen_shape(config: Any) -> tuple[int, int]:
+    """Return `(N, H)` of a vision tower's last layer: a state for each patch, and one for all."""
+    return (config.image_size // config.patch_size) ** 2 + 1, int(config.hidden_size)
