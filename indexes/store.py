@@ -69,9 +69,7 @@ class IndexStore:
         self._check(MANIFEST, pointer.manifest, digest(BytesIO(data)))
         return self._parse(MANIFEST, IndexManifest, data)
 
-    def fetch(
-        self, manifest: IndexManifest, folder: Path, names: Iterable[str]
-    ) -> dict[str, Path]:
+    def fetch(self, manifest: IndexManifest, folder: Path, names: Iterable[str]) -> dict[str, Path]:
         """Return a local path by name for files of a build, each of them verified.
 
         Files that are not local are copied into `folder` first.

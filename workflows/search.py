@@ -23,8 +23,7 @@ from lakesight.media.decode import MediaError
 from lakesight.media.limits import Limits
 from lakesight.media.pool import DecodePool
 from lakesight.models import catalog
-from lakesight.models.base import Frozen, Model, TextEncoder
-from lakesight.models.image_text import ImageText
+from lakesight.models.base import Frozen, Matcher, Model, TextEncoder
 from workflows import tables
 
 Vectors = npt.NDArray[np.float32]
@@ -177,7 +176,7 @@ def reranked(
 
     What the model saw of them is read from the index: no picture is looked at again.
     """
-    if not isinstance(model, ImageText):
+    if not isinstance(model, Matcher):
         raise UserError("this index was made by a model that cannot match pictures with texts")
     if not hits:
         return []

@@ -220,6 +220,20 @@ class Model(Protocol):
 
 
 @runtime_checkable
+class Matcher(Protocol):
+    """A model that tells whether a picture and a text belong together."""
+
+    def match_features(
+        self, features: npt.NDArray[np.floating[Any]], texts: Sequence[str]
+    ) -> npt.NDArray[np.float32]:
+        """Return the probability `(B,)` of each pair, of pictures that were seen before.
+
+        `features` `(B, N, H)` are what the model saw of them.
+        """
+        ...
+
+
+@runtime_checkable
 class TextEncoder(Protocol):
     """A model that embeds text into the space of its images."""
 
