@@ -2,11 +2,10 @@
 
 import argparse
 import importlib
-import json
 import logging
 import os
 import sys
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from pydantic import Field, ValidationError, create_model
@@ -107,14 +106,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     formatter = argparse.RawDescriptionHelpFormatter
     try:
         source = CliSettingsSource[argparse.ArgumentParser](settings, formatter_class=formatter)
-        quoted = _quoted(words, commands.values())
-        root = CliApp.run(settings, cli_args=quoted, cli_settings_source=source)
+        hidden, values = _hidden(words, commands.values())
+        root = CliApp.run(settings, cli_args=hidden, cli_settings_source=source)
     except SettingsError as error:
         return _mistake(str(error))
     except ValidationError as error:
         return _mistake(_sentence(error))
     try:
-        code: int = get_subcommand(root).run()  # type: ignore[union-attr]
+        command = get_subcommand(root)
+        assert isinstance(command, Frozen)
+        code: int = _shown(command, values).run()  # type: ignore[attr-defined]  # each has it
     except UserError as error:
         return _mistake(str(error))
     except StoreError as error:
@@ -134,24 +135,39 @@ def _mistake(sentence: str) -> int:
     return 2
 
 
-def _quoted(words: Sequence[str], commands: Iterable[type[Frozen]]) -> list[str]:
-    """Return the words with the values of repeatable flags as JSON: a comma would split them."""
-    repeatable = {
-        f"--{name.replace('_', '-')}"
-        for command in commands
-        for name, field in command.model_fields.items()
-        if field.annotation == tuple[str, ...]
+def _hidden(words: Sequence[str], commands: Iterable[type[Frozen]]) -> tuple[list[str], list[str]]:
+    """Return the words with each value of a repeatable flag as its number, and those values.
+
+    pydantic-settings would split them at commas, and has no way to write a quote or an ö in them.
+    """
+    flags = {f"--{name.replace('_', '-')}" for command in commands for name in _repeatable(command)}
+    shown: list[str] = []
+    values: list[str] = []
+    for before, word in zip(["", *words], words, strict=False):
+        flag, has_value, value = word.partition("=")
+        if before in flags:
+            shown.append(str(len(values)))
+            values.append(word)
+        elif has_value and flag in flags:
+            shown.append(f"{flag}={len(values)}")
+            values.append(value)
+        else:
+            shown.append(word)
+    return shown, values
+
+
+def _shown(command: Frozen, values: Sequence[str]) -> Frozen:
+    """Return a command with the values that `_hidden` took."""
+    given = [name for name in _repeatable(type(command)) if name in command.model_fields_set]
+    texts = {
+        name: tuple(values[int(number)] for number in getattr(command, name)) for name in given
     }
-    return [
-        json.dumps(word) if before in repeatable else _quoted_value(word, repeatable)
-        for before, word in zip(["", *words], words, strict=False)
-    ]
+    return command.model_copy(update=texts)
 
 
-def _quoted_value(word: str, flags: Collection[str]) -> str:
-    """Return `--flag=VALUE` with its value as JSON, any other word as it is."""
-    flag, has_value, value = word.partition("=")
-    return f"{flag}={json.dumps(value)}" if has_value and flag in flags else word
+def _repeatable(command: type[Frozen]) -> list[str]:
+    fields = command.model_fields
+    return [name for name in fields if fields[name].annotation == tuple[str, ...]]
 
 
 def _sentence(error: ValidationError) -> str:

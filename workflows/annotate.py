@@ -21,7 +21,7 @@ from lakesight.errors import UserError
 from lakesight.lake.manifest import Piece
 from lakesight.lake.output import Output
 from lakesight.lake.source import Source
-from lakesight.lake.uri_list import columns_of
+from lakesight.lake.uri_list import words_of
 from lakesight.media.limits import Limits
 from lakesight.models import availability, catalog
 from lakesight.models.base import Frozen, Kind, ModelSpec, RuntimeName
@@ -211,7 +211,7 @@ def _check_asked(specs: Sequence[ModelSpec], source: str) -> None:
     silent = [
         spec for spec in specs if spec.card.kind == "answer" and not spec.options["questions"]
     ]
-    if silent and "questions" not in columns_of(source):
+    if silent and "questions" not in words_of(source):
         raise UserError(
             f"nothing is asked of {silent[0].card.name}: give --set answer.questions='[…]', or as "
             f"the source a .csv or .parquet list with a column questions"

@@ -11,7 +11,7 @@ from pydantic_settings import CliPositionalArg, CliSubCommand, get_subcommand
 from lakesight.errors import UserError
 from lakesight.models import catalog
 from lakesight.models.availability import availability, num_bytes
-from lakesight.models.base import Frozen, ModelCard
+from lakesight.models.base import Frozen, Kind, ModelCard
 from lakesight.models.yolo_import import Answers, import_yolo
 from lakesight.models.yolo_onnx import Head
 from workflows import tables
@@ -49,16 +49,19 @@ class Show(Frozen):
     Examples:
       lakesight models show efficientnet-lite3
       lakesight models show ./my-model --json
+      lakesight models show ./blip2 --kind answer
     """
 
     name: CliPositionalArg[str]
     """A catalog name, a model folder (local or s3://), or hf:OWNER/REPO@REVISION."""
+    kind: Kind | None = None
+    """Which of its kinds, where it has several; its own unless given."""
     json_output: bool = Field(default=False, alias="json")
     """Print one JSON object."""
 
     def run(self) -> int:
         """Print the card; return 0."""
-        card = catalog.resolve(self.name)
+        card = catalog.resolve(self.name, self.kind)
         if self.json_output:
             print(json.dumps({**_row(card), "card": card.model_dump(), "options": _options(card)}))
             return 0

@@ -51,14 +51,14 @@ def read_list(store: Store, key: str, words: Sequence[str] = ()) -> tuple[Iterat
     return _once(entries, store.uri(key)), False
 
 
-def columns_of(uri: str) -> list[str]:
-    """Return the names of the columns of a list in CSV or Parquet; none of any other source."""
+def words_of(uri: str) -> list[str]:
+    """Return which columns of `schemas.WORDS` a list has; none of a source that is no list."""
     store, key = Store.open(uri)
     read = {".csv": _csv, ".parquet": _parquet}.get(PurePosixPath(key).suffix.lower())
     if read is None or store.head(key) is None:
         return []
     first = next(read(store, key, WORDS.names), None)
-    return [] if first is None else first.column_names
+    return [] if first is None else [name for name in WORDS.names if name in first.column_names]
 
 
 def _text(store: Store, key: str, words: Sequence[str]) -> Iterator[pa.Table]:  # noqa: ARG001

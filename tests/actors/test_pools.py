@@ -56,6 +56,19 @@ def test_models_share_a_gpu_when_there_are_more_of_them() -> None:
     assert one.num_actors == two.num_actors == 1
 
 
+def test_what_looks_at_one_network_shares_a_pool() -> None:
+    """As a BLIP-2 that captions and answers; here a classifier that embeds, each on its own."""
+    classifier = catalog.spec("efficientnet-lite3", "classify")
+    decoding, one, two = plan([DETECTOR, classifier, EMBEDDER], [Node(cpus=8)], separate_pools=True)
+    assert decoding.stage.models == ()
+    assert one.stage.models == (DETECTOR,)
+    assert one.stage.keep == (EMBEDDER.card.view,)
+    assert two.stage.models == (classifier, EMBEDDER)
+    assert (two.stage.keep, two.stage.commits) == ((), True)
+    apart = plan([classifier, DETECTOR, EMBEDDER], [Node(cpus=8)], separate_pools=True)
+    assert len(apart) == 4
+
+
 def test_what_is_promised_to_the_cluster_fits_into_it() -> None:
     models = [DETECTOR, on_gpu(DETECTOR, 640), on_gpu(EMBEDDER, 224), EMBEDDER]
     for cpus, gpus in ((2, 0), (3, 0), (4, 1), (8, 1), (8, 2), (16, 3), (64, 8)):

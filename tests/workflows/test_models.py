@@ -42,6 +42,15 @@ def test_show_tells_the_licence_the_options_and_where_it_is_from(
     assert [option["name"] for option in shown["options"]] == ["precision", "top_k"]
 
 
+def test_show_tells_the_options_of_another_kind(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["models", "show", "efficientnet-lite3", "--kind", "embed"]) == 0
+    text = capsys.readouterr().out
+    assert "(embed; image-embedder)" in text
+    assert "top_k" not in text
+    assert main(["models", "show", "efficientnet-lite3", "--kind", "answer"]) == 2
+    assert "is of kind classify or embed" in capsys.readouterr().err
+
+
 def test_an_unknown_name_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["models", "show", "movenet"]) == 2
     error = capsys.readouterr().err

@@ -1,11 +1,13 @@
 """The promises of an output, by one process; races are in test_races.py."""
 
+import io
 import pickle
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from lakesight.errors import UserError
@@ -15,7 +17,7 @@ from lakesight.lake.output import Output
 from lakesight.lake.settings import Settings, differences
 from lakesight.lake.source import Source
 from lakesight.lake.store import ForbiddenError, Store
-from lakesight.schemas import LISTING, MANIFEST, ROW, row_id
+from lakesight.schemas import LISTING, MANIFEST, ROW, WORDS, row_id
 from tests.committing import commit_all, globbed, rows_of
 from workflows.s3_server import S3Server
 
@@ -70,6 +72,38 @@ def test_from_a_source_to_rows(lake: str, output: Output) -> None:
     assert not output.commit(pieces[1], rows_of(tables[1]))
     assert commit_all(output) == 2
     assert globbed(output) == Counter(listing(lake))
+
+
+def test_a_manifest_freezes_what_a_list_says(output: Output, tmp_path: Path) -> None:
+    uris = [f"s3://no-such-bucket/{number}.jpg" for number in range(3)]
+    said = {
+        "prompt": ["a photo of", None, None],
+        "questions": [["a?", "b?"], None, []],
+        "candidates": [None, ["yes", "no"], None],
+    }
+    pq.write_table(pa.table({"uri": uris, "etag": uris, **said}), tmp_path / "list.parquet")
+    source = Source(uri=str(tmp_path / "list.parquet"), words=("prompt", "questions"))
+    output.plan(source, 2)
+    planned = pa.concat_tables([output.read_piece(piece) for piece in output.pieces()])
+    assert planned.schema == MANIFEST
+    assert planned["prompt"].to_pylist() == said["prompt"]
+    assert planned["questions"].to_pylist() == said["questions"]
+    assert planned["candidates"].to_pylist() == [None] * 3
+    assert output.plan(source, 2).num_new == 0
+
+
+def test_a_manifest_from_before_there_were_words_is_read(lake: str, output: Output) -> None:
+    output.plan(Source(uri=lake), 4)
+    (generation,) = output.generations()
+    for part in generation.parts:
+        key = output._key(part.file)
+        with output.store.reader(key) as file:
+            table = pq.read_table(pa.PythonFile(file, "r")).drop_columns(WORDS.names)
+        buffer = io.BytesIO()
+        pq.write_table(table, buffer, row_group_size=4)
+        output.store.put(key, buffer.getvalue())
+    assert {output.read_piece(piece).schema for piece in output.pieces()} == {MANIFEST}
+    assert commit_all(output) == 3
 
 
 def test_running_again_does_nothing(lake: str, output: Output) -> None:

@@ -10,12 +10,13 @@ import pytest
 from lakesight.errors import UserError
 from lakesight.lake.source import Source
 from lakesight.lake.store import Store
-from lakesight.lake.uri_list import MISSING, OUT_OF_REACH
+from lakesight.lake.uri_list import MISSING, OUT_OF_REACH, words_of
 from lakesight.lake.uris import file_uri
+from lakesight.schemas import LISTING, WORDS
 
 
-def rows(uri: str, **globs: tuple[str, ...]) -> list[dict[str, Any]]:
-    return [row for page in Source(uri=uri, **globs).list() for row in page.to_pylist()]
+def rows(uri: str, **options: tuple[str, ...]) -> list[dict[str, Any]]:
+    return [row for page in Source(uri=uri, **options).list() for row in page.to_pylist()]
 
 
 def etags(uri: str) -> dict[str, str]:
@@ -141,3 +142,85 @@ def test_credentials_in_a_list_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError) as caught:
         rows(str(path))
     assert "hush" not in str(caught.value)
+
+
+ALL = tuple(WORDS.names)
+SAID: list[dict[str, Any]] = [
+    {"prompt": "a photo of", "questions": ["a?", "b?"], "candidates": ["yes", "no"]},
+    {"prompt": None, "questions": [], "candidates": None},
+    {"prompt": None, "questions": None, "candidates": ["two"]},
+]
+
+
+def listing(table: pa.Table, path: Path) -> str:
+    """Write a list of `s3://bucket/0.jpg` and so on, with columns beside; return its path."""
+    uris = [f"s3://no-such-bucket/{number}.jpg" for number in range(table.num_rows)]
+    whole = {"uri": uris, "etag": uris, **dict(zip(table.column_names, table.columns, strict=True))}
+    pq.write_table(pa.table(whole), path)
+    return str(path)
+
+
+def said(uri: str, words: tuple[str, ...] = ALL) -> list[dict[str, Any]]:
+    return [{name: row.get(name) for name in ALL} for row in rows(uri, words=words)]
+
+
+def test_a_list_brings_words_along_where_they_are_asked_for(tmp_path: Path) -> None:
+    uri = listing(pa.Table.from_pylist(SAID, WORDS), tmp_path / "list.parquet")
+    assert said(uri) == SAID
+    assert said(uri, ("prompt",)) == [
+        {"prompt": row["prompt"], "questions": None, "candidates": None} for row in SAID
+    ]
+    assert set(rows(uri)[0]) == set(LISTING.names)
+    assert words_of(uri) == [*ALL]
+
+
+def test_one_question_is_a_list_of_one(tmp_path: Path) -> None:
+    path = tmp_path / "list.csv"
+    path.write_text(
+        "uri,etag,questions,prompt\n"
+        's3://no-such-bucket/a.jpg,1,"is it red, or blue?",\n'
+        "s3://no-such-bucket/b.jpg,2,,a photo of\n"
+    )
+    assert said(str(path)) == [
+        {"prompt": None, "questions": ["is it red, or blue?"], "candidates": None},
+        {"prompt": "a photo of", "questions": None, "candidates": None},
+    ]
+    assert words_of(str(path)) == ["prompt", "questions"]
+    table = pa.table({"questions": pa.array(["a?", None], pa.large_string())})
+    uri = listing(table, tmp_path / "list.parquet")
+    assert [row["questions"] for row in said(uri)] == [["a?"], None]
+
+
+@pytest.mark.parametrize(
+    ("column", "values", "wanted"),
+    [
+        ("prompt", [7], "of type int64: expected text$"),
+        ("prompt", [["a"]], "expected text$"),
+        ("questions", [[7]], "expected text or lists of it"),
+        ("candidates", ["yes"], "expected lists of text, which a Parquet file can hold"),
+    ],
+)
+def test_words_are_words(tmp_path: Path, column: str, values: list[Any], wanted: str) -> None:
+    uri = listing(pa.table({column: values}), tmp_path / "list.parquet")
+    with pytest.raises(UserError, match=wanted):
+        rows(uri, words=ALL)
+    assert len(rows(uri)) == 1  # nobody asked
+
+
+def test_a_picture_cannot_be_asked_in_two_rows(tmp_path: Path) -> None:
+    path = tmp_path / "list.csv"
+    again = "s3://no-such-bucket/a.jpg,1,{}\n"
+    path.write_text("uri,etag,questions\n" + again.format("a?") + again.format("a?"))
+    assert len(rows(str(path), words=ALL)) == 1
+    path.write_text("uri,etag,questions\n" + again.format("a?") + again.format("b?"))
+    with pytest.raises(
+        UserError, match=r"a\.jpg twice, with other words: give each picture one row"
+    ):
+        rows(str(path), words=ALL)
+    assert len(rows(str(path))) == 1
+
+
+def test_what_is_no_list_has_no_words(tmp_path: Path, photos: list[Path]) -> None:
+    text = as_text(tmp_path / "list", [str(photos[0])])
+    for uri in (tmp_path, photos[0], text, tmp_path / "gone.csv", tmp_path / "*.parquet"):
+        assert words_of(str(uri)) == []
