@@ -61,6 +61,7 @@ ON_TORCH = frozenset({"detr", "image-text", "captioner", "crop-captioner", "answ
 
 CLASSIFYING = frozenset({"classifier", "image-embedder"})
 WRITING = frozenset({"captioner", "crop-captioner", "answerer"})
+ON_A_CHECKPOINT = WRITING | {"image-text"}
 """Families that share a network, each set one of its own kind: see `build_all`."""
 
 
@@ -184,7 +185,7 @@ def _build(spec: ModelSpec, num_threads: int | None, networks: dict[str, Any]) -
 def network(spec: ModelSpec) -> str | None:
     """Return what tells the network that a model looks at, where others may look at it too."""
     card = spec.card
-    if card.family not in CLASSIFYING | WRITING:
+    if card.family not in CLASSIFYING | ON_A_CHECKPOINT:
         return None
     options = _options(card, dict(spec.options))
     if card.family in CLASSIFYING:
@@ -200,6 +201,10 @@ def _open(card: ModelCard, folder: Path, options: Any, runtime: RuntimeName) -> 
         from lakesight.models.author import Author
 
         return Author(folder, options)
+    if card.family == "image-text":
+        from lakesight.models.seer import Seer
+
+        return Seer(folder, options)
     from lakesight.models.classifier import open_classifier
 
     return Shared(open_classifier(card, folder, options, runtime))

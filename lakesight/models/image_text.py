@@ -14,33 +14,12 @@ from torch.nn.functional import normalize
 from lakesight import schemas
 from lakesight.errors import UserError
 from lakesight.models.base import Image, ModelCard, RuntimeName
-from lakesight.models.blip2.towers import Blip2Towers, BlipTowers
-from lakesight.models.preprocessor import read_preprocessor
-from lakesight.models.pretrained import (
-    Pixels,
-    TorchOptions,
-    read_config,
-    require_finite,
-    require_torch,
-)
-from lakesight.models.towers import (
-    ClipTowers,
-    FusingTowers,
-    NaflexTowers,
-    SiglipTowers,
-    Towers,
-)
+from lakesight.models.pretrained import TorchOptions, require_finite, require_torch
+from lakesight.models.seer import Seer
+from lakesight.models.towers import FusingTowers
 
 TEXTS_PER_CALL = 256
 PAIRS_PER_CALL = 64
-TOWERS: dict[str, Any] = {
-    "clip": ClipTowers,
-    "siglip": SiglipTowers,
-    "siglip2": NaflexTowers,
-    "blip": BlipTowers,
-    "blip-2": Blip2Towers,
-}
-"""By `model_type` of config.json."""
 
 Mode = Literal["image", "text", "multimodal"]
 Level = Literal["hidden", "projected"]
@@ -75,19 +54,22 @@ class ImageText:
     concurrent = False
 
     def __init__(
-        self, card: ModelCard, folder: Path, options: ImageTextOptions, runtime: RuntimeName
+        self,
+        card: ModelCard,
+        folder: Path,
+        options: ImageTextOptions,
+        runtime: RuntimeName,
+        seer: Seer | None = None,
     ) -> None:
         require_torch(card, runtime)
         self.card, self.options = card, options
-        preprocessor = read_preprocessor(folder, card.family)
-        self.view = preprocessor.view
-        self._towers = _towers(folder, options)
-        self._pixels = Pixels(preprocessor, options.torch_device(), options.torch_dtype())
-        self.runs_on = f"torch on {self._pixels.device.type}"
+        self._seer = seer or Seer(folder, options)
+        self._towers = self._seer.towers
+        self.view, self.runs_on = self._seer.view, self._seer.runs_on
         self.output = self._field()
 
     def _field(self) -> pa.Field:
-        if self.options.write == "features":
+        if self._writes_features:
             count, width = self._fusing().seen_shape
             return pa.field("features", pa.list_(pa.list_(pa.float16(), width), count))
         vector = schemas.embedding_type(
@@ -106,8 +88,14 @@ class ImageText:
         """Return the `embedding` of each view, or its `embeddings`, or its `features`."""
         if not views:
             return pa.array([], self.output.type)
-        if self.options.write == "features":
-            return self._features(views)
+        with self._seer.lock:
+            return self._features(views) if self._writes_features else self._vectors(views)
+
+    @property
+    def _writes_features(self) -> bool:
+        return self.options.write == "features"
+
+    def _vectors(self, views: Sequence[Image]) -> pa.Array:
         vectors = self.embed_images(views)  # (B, Q, D)
         if self.options.queries == "mean":
             return _vectors(_unit(vectors.mean(axis=1)), self.output.type)
@@ -117,14 +105,14 @@ class ImageText:
 
     @torch.inference_mode()
     def _features(self, views: Sequence[Image]) -> pa.Array:
-        seen = _floats(self._towers.images(self._pixels(views)).seen).astype(np.float16)
+        seen = _floats(self._seer.see(views).seen).astype(np.float16)
         rows = pa.FixedSizeListArray.from_arrays(pa.array(seen.ravel()), seen.shape[2])
         return pa.FixedSizeListArray.from_arrays(rows, type=self.output.type)
 
     @torch.inference_mode()
     def embed_images(self, views: Sequence[Image]) -> npt.NDArray[np.float32]:
         """Return `(len(views), Q, D)` L2-normalised vectors; Q is 1, or BLIP-2's queries."""
-        return _to_numpy(self._towers.images(self._pixels(views)).vectors)
+        return _to_numpy(self._seer.see(views).vectors)
 
     @torch.inference_mode()
     def embed_text(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
@@ -165,7 +153,7 @@ class ImageText:
                 return Features(_to_numpy(read.vectors), None)
             return Features(_floats(read.states), _mask(read.seen))
         _require(images, "images", mode)
-        found = self._towers.images(self._pixels(images))
+        found = self._seer.see(images)
         if mode == "image":
             projected = level == "projected"
             values = _to_numpy(found.vectors) if projected else _floats(found.states)
@@ -185,7 +173,7 @@ class ImageText:
         """
         _even(images, texts)
         towers = self._fusing()
-        return _floats(towers.match(towers.images(self._pixels(images)).seen, texts))
+        return _floats(towers.match(self._seer.see(images).seen, texts))
 
     @torch.inference_mode()
     def match_features(
@@ -219,18 +207,6 @@ class ImageText:
         cosines = self.embed_images(views) @ self.embed_text(texts).T  # (B, Q, T)
         best: npt.NDArray[np.float32] = cosines.max(axis=1)
         return best
-
-
-def _towers(folder: Path, options: TorchOptions) -> Towers:
-    """Return the towers of a checkpoint. Raises `UserError` for a type that is none of these."""
-    model_type = read_config(folder)["model_type"]
-    if model_type not in TOWERS:
-        raise UserError(
-            f"{folder.name} is of type {model_type!r}: an image-text model is one of "
-            f"{', '.join(TOWERS)}"
-        )
-    towers: Towers = TOWERS[model_type](folder, options)
-    return towers
 
 
 def _require(given: Sequence[Any], name: str, mode: Mode) -> None:

@@ -14,6 +14,7 @@ import torch
 import transformers
 
 from lakesight.errors import UserError
+from lakesight.models import catalog
 from lakesight.models.base import Image
 from lakesight.models.guard import see
 
@@ -343,3 +344,41 @@ def test_features_that_cannot_be_had_are_refused(
     images = () if "needs images" in message else views
     with pytest.raises(UserError, match=message):
         load(checkpoint("blip2-itc")).extract_features(images, **given)
+
+
+@pytest.mark.parametrize("name", PAIRS)
+def test_what_was_seen_matches_as_the_picture_does(
+    name: str, checkpoint: Checkpoint, load: Load, views: list[Image], rows: pa.Table
+) -> None:
+    model = load(checkpoint(name), write="features")
+    column = model.predict(views, rows)
+    assert (model.output.name, column.type) == ("features", model.output.type)
+    kept = np.array(column.to_pylist(), np.float16)
+    assert kept.shape[1:] == model._towers.seen_shape
+    many = np.repeat(kept, 50, axis=0), [text for text in TEXTS for _ in range(50)]
+    found = model.match_features(*many).reshape(3, 50)  # more pairs than one call takes
+    expected = model.match(views, TEXTS)
+    np.testing.assert_allclose(found, np.repeat(expected[:, None], 50, 1), atol=2e-3)
+    assert model.match_features(kept[:0], []).shape == (0,)
+
+
+def test_what_never_looks_at_both_keeps_no_features(checkpoint: Checkpoint, load: Load) -> None:
+    with pytest.raises(UserError, match="never looks at a picture and a text together"):
+        load(checkpoint("clip"), write="features")
+
+
+def test_a_picture_is_seen_once_for_vectors_and_features(
+    checkpoint: Checkpoint, views: list[Image], rows: pa.Table
+) -> None:
+    name = str(checkpoint("blip2-itc"))
+    given = [{"device": "cpu", "queries": "all"}, {"device": "cpu", "write": "features"}]
+    specs = [catalog.spec(name, None, options, "auto", ["unknown"]) for options in given]
+    models: list[Any] = catalog.build_all(specs)
+    passes: list[int] = []
+    tower = models[0]._towers._model.retrieval.vision_model
+    tower.register_forward_hook(lambda *given: passes.append(len(given[2].last_hidden_state)))
+    found = [model.predict(views, rows) for model in models]
+    assert passes == [len(views)]
+    assert found == [catalog.build(spec).predict(views, rows) for spec in specs]
+    models[1].predict(views[:2], rows.slice(0, 2))
+    assert passes == [len(views), 2]
