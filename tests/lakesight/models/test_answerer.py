@@ -11,7 +11,7 @@ import transformers
 from pydantic import ValidationError
 
 from lakesight.errors import UserError
-from lakesight.models.answerer import Answerer, AnswererOptions
+from lakesight.models.answerer import CANDIDATES_A_PASS, Answerer, AnswererOptions
 from lakesight.models.base import Image
 from lakesight.models.guard import see
 from lakesight.models.hub import card_for
@@ -195,3 +195,60 @@ def test_mistakes_in_the_options_are_said_at_once(checkpoint: Checkpoint) -> Non
 
 def test_no_pictures_keep_the_type(checkpoint: Checkpoint) -> None:
     assert answerer(checkpoint("blip2-opt")).predict([], pa.table({"width": []})).type == ANSWERS
+
+
+def test_a_row_that_is_asked_nothing_has_no_answers(
+    checkpoint: Checkpoint, views: list[Image]
+) -> None:
+    model = answerer(checkpoint("blip2-opt"))
+    rows = pa.table({"questions": pa.array([[], None, ["a?", "b?"]], pa.list_(pa.string()))})
+    found = model.predict(views, rows).to_pylist()
+    assert [[one["question"] for one in answers] for answers in found] == [
+        [],
+        ["a dog?"],
+        ["a?", "b?"],
+    ]
+    assert model.predict(views[:1], rows.slice(0, 1)).to_pylist() == [[]]
+
+
+@every
+@pytest.mark.parametrize(
+    ("column", "value", "message"),
+    [
+        ("questions", ["a?", None], "the question is empty"),
+        ("candidates", ["yes", None], "a candidate is empty"),
+        ("candidates", ["yes", "red bus " * 50], "a candidate takes"),
+    ],
+)
+def test_words_that_cannot_be_used_cost_their_own_row_only(
+    name: str,
+    column: str,
+    value: list[str | None],
+    message: str,
+    checkpoint: Checkpoint,
+    views: list[Image],
+) -> None:
+    model = answerer(checkpoint(name))
+    own = pa.array([["a b"], value, None], pa.list_(pa.string()))
+    seen = see(model, views, pa.table({column: own}), max_batch=8)
+    assert {row: message in str(error) for row, error in seen.errors.items()} == {1: True}
+    assert [answers is None for answers in seen.values.to_pylist()] == [False, True, False]
+
+
+@every
+def test_many_candidates_are_weighed_in_several_passes(
+    name: str, checkpoint: Checkpoint, views: list[Image]
+) -> None:
+    words = [
+        f"{first}{second}" for first in "abcdefghijklmnop" for second in "qrstuvwxyz0123456789"
+    ]
+    assert len(words) > CANDIDATES_A_PASS
+
+    def best(candidates: list[str]) -> list[str]:
+        model = answerer(checkpoint(name), candidates=tuple(candidates), questions=("a?", "is it?"))
+        (found,) = model.predict(views[:1], pa.table({"width": [32]})).to_pylist()
+        return [one["answer"] for one in found]
+
+    halves = zip(best(words[:160]), best(words[160:]), strict=True)
+    finals = [best([*pair])[number] for number, pair in enumerate(halves)]
+    assert best([*words, *words]) == finals
