@@ -37,7 +37,7 @@ from lakesight.training.yolo.sources import Split
 from workflows.chosen import option
 from workflows.progress import progress
 
-KINDS: dict[AnyTask, Kind] = {"caption": "caption", "retrieve": "embed"}
+KINDS: dict[AnyTask, Kind] = {"caption": "caption", "answer": "answer", "retrieve": "embed"}
 """What kind of model a task asks for, where one checkpoint may be of several."""
 
 FOUND = ("detections", "classes")

@@ -29,7 +29,7 @@ def to_judge(spec: ModelSpec, **options: Any) -> ModelSpec:
 
     Raises UserError for one that cannot look at pictures alone.
     """
-    if spec.card.kind == "pose":
+    if spec.card.kind in ("pose", "caption_crops"):
         raise UserError(
             f"{spec.card.name} looks at what a detector found: annotate with both, then evaluate "
             "the output"

@@ -112,6 +112,21 @@ def test_captions_of_a_model(root: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert found["notes"] == []
 
 
+def test_answers_of_a_model(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = root / "scenes" / "images" / "val"
+    asked = [
+        {"image": path.name, "question": question, "answer": "yes"}
+        for path in sorted(folder.iterdir())
+        for question in ("red?", "a star?")
+    ]
+    (root / "short.json").write_text(json.dumps(asked))
+    words = ["--task", "answer", "--images", str(folder), "--set", "max_new_tokens=2", *LICENCES]
+    found = evaluated(capsys, root, "blip2-opt", "short.json", *words, "--batch-size", "4")
+    assert found["task"] == "answer"
+    assert found["results"]["answers"]["num_questions"] == 12
+    assert found["results"]["answers"]["accuracy"] == 0  # of random weights
+
+
 @pytest.fixture(scope="module")
 def bad(root: Path) -> Path:
     """Write data with mistakes beside the rest."""
