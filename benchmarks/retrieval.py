@@ -1,0 +1,127 @@
+"""Queries/s of a search by words that looks again at its best, beside looking at all of it anew.
+
+    python -m benchmarks.retrieval [--rows 1000] [--rerank 128] [--rounds 3] [--shape starter|base]
+
+Both find the same candidates in the same index and rank them by ITM. *Ours* reads what the vision
+tower gave from the index; *rerun* decodes the candidates and runs the tower again. Weights
+are random: speed does not depend on them, and the ranks of both are checked to be the same.
+Contenders take turns; figures are medians.
+"""
+
+import argparse
+import json
+import statistics
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import lakesight
+from indexes.search import Searcher
+from lakesight.lake.uris import local_path
+from lakesight.media.decode import decode
+from lakesight.media.limits import Limits
+from lakesight.models.image_text import ImageText
+from lakesight.training.blip2.job import FirstStageJob
+from lakesight.training.blip2.training import FirstStageTraining
+from workflows.__main__ import main as lakesight_command
+from workflows.scenes import Scenes
+from workflows.search import build, embed_text, reranked, without
+
+TOLERANCE = 5e-3
+"""Of a probability: features are kept as float16."""
+TEXTS = ("a red star above a blue circle", "two green hearts", "a striped cross on the left")
+SHAPES: dict[str, dict[str, Any]] = {
+    "starter": {},
+    "base": {
+        "vision": {"width": 768, "layers": 12, "heads": 12},
+        "qformer": {"width": 768, "layers": 12, "heads": 12},
+        "num_queries": 32,
+        "shared": 256,
+    },
+}
+"""Sizes of a first stage: the default, and BLIP-2's Q-Former behind a ViT-B/16."""
+
+
+def main() -> None:
+    """Run all rounds and print the figures, the last line as JSON."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rows", type=int, default=1000)
+    parser.add_argument("--rerank", type=int, default=128)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--shape", choices=SHAPES, default="starter")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        searcher = made(Path(name), options)
+        model = build(searcher.manifest)
+        assert isinstance(model, ImageText)
+        seconds: dict[str, list[float]] = {"ours": [], "rerun": []}
+        ours(searcher, model, TEXTS[0], options.rerank)  # reads and checks the features once
+        for number in range(options.rounds):
+            text = TEXTS[number % len(TEXTS)]
+            ranks = []
+            for contender, run in (("ours", ours), ("rerun", rerun)):
+                began = time.perf_counter()
+                ranks.append(run(searcher, model, text, options.rerank))
+                seconds[contender].append(time.perf_counter() - began)
+            kept, anew = ranks
+            assert kept.keys() == anew.keys()
+            assert max(abs(kept[uri] - anew[uri]) for uri in kept) < TOLERANCE
+            took = ", ".join(f"{name} {found[-1]:.2f} s" for name, found in seconds.items())
+            print(f"round {number + 1}: {took}", flush=True)
+    median = {name: statistics.median(found) for name, found in seconds.items()}
+    figures = {
+        "threads": torch.get_num_threads(),
+        "seconds_per_query": {name: round(value, 3) for name, value in median.items()},
+        "times_faster": round(median["rerun"] / median["ours"], 2),
+    }
+    print(json.dumps(vars(options) | figures))
+
+
+def made(folder: Path, options: argparse.Namespace) -> Searcher:
+    """Return an index of scenes with features, by a first stage of random weights."""
+    scenes, model = str(folder / "scenes"), folder / "finder"
+    Scenes(output=scenes, num_images=2, num_val=options.rows).run()
+    job = {"data": scenes, "size": SHAPES[options.shape], "epochs": 1, "max_tokens": 32}
+    training = FirstStageTraining(FirstStageJob.model_validate(job))
+    begun = training.begin()
+    training.write(begun, model)
+    begun.tokenizer.save_pretrained(model)
+    for name, content in begun.pixels.items():
+        (model / name).write_bytes(content)
+    source, seen, index = (str(folder / name) for name in ("scenes/images/val", "seen", "index"))
+    words = ["annotate", source, seen, "--embed", str(model), "--set", "embed.queries=all"]
+    words += ["--embed", f"features={model}", "--set", "features.write=features"]
+    for command in (
+        [*words, "--allow-licence", "unknown"],
+        ["index", seen, index, "--column", "embeddings", "--features", "features"],
+    ):
+        assert lakesight_command(command) == 0
+    assert lakesight.open(seen).dataset().count_rows() == options.rows
+    return Searcher.open(index)
+
+
+def ours(searcher: Searcher, model: ImageText, text: str, count: int) -> dict[str, float]:
+    """Return the chances of the best candidates by URI, from what the index kept."""
+    vectors = embed_text(text, model)
+    hits = without(searcher.search(vectors[None], count), None)
+    return {hit["uri"]: hit["match"] for hit in reranked(searcher, model, text, hits)}
+
+
+def rerun(searcher: Searcher, model: ImageText, text: str, count: int) -> dict[str, float]:
+    """Return the same from the pictures."""
+    vectors = embed_text(text, model)
+    uris = [hit["uri"] for hit in without(searcher.search(vectors[None], count), None)]
+    chances: list[float] = []
+    for start in range(0, len(uris), 32):
+        part = uris[start : start + 32]
+        files = [local_path(uri).read_bytes() for uri in part]
+        views = [decode(data, [model.view], Limits()).views[0] for data in files]
+        chances += model.match(views, [text] * len(part)).tolist()
+    return dict(zip(uris, chances, strict=True))
+
+
+if __name__ == "__main__":
+    main()
