@@ -140,7 +140,7 @@ def option(setting: str, wanted: str = "OPTION=VALUE") -> tuple[str, Any]:
     try:
         return name, yaml.load(value, _Words)  # noqa: S506 - a SafeLoader
     except yaml.YAMLError:
-        if value.lstrip().startswith(("[", "{")):
+        if value.startswith("[") and value.endswith("]"):
             raise UserError(
                 f'--set {name} is no list: put its texts in quotes, as \'["is it red?", "no"]\'; '
                 f"got {value!r}"
