@@ -3,19 +3,20 @@
 import json
 import shutil
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import torch
 
 from lakesight.errors import UserError
-from lakesight.evaluation import Evaluation
+from lakesight.evaluation import Evaluation, evaluate, to_judge
+from lakesight.evaluation.result import Result
+from lakesight.evaluation.texts import Texts as TextData
 from lakesight.files import write_whole
-from lakesight.metrics import LanguageResult
+from lakesight.models import catalog, licences
 from lakesight.models.artefact import sha256_of
 from lakesight.models.base import FolderSource, Kind, ModelCard
-from lakesight.models.blip2.pretraining import Blip2ForPretraining
 from lakesight.models.preprocessor import Preprocessor, parse_preprocessor
 from lakesight.models.pretrained import Pixels
 from lakesight.models.writers import Blip2Writer
@@ -26,12 +27,21 @@ from lakesight.training.blip2.beginning import Start, start
 from lakesight.training.blip2.job import FirstStageJob, SecondStageJob
 from lakesight.training.blip2.lora import merge_lora
 from lakesight.training.blip2.recipe import FirstStageRecipe, Look, Words
-from lakesight.training.blip2.second_beginning import FLOAT32, SecondStart, second_start
+from lakesight.training.blip2.second_beginning import SecondStart, second_start
 from lakesight.training.blip2.texts import Told, Wanted, open_texts
 from lakesight.training.blip2.writing import PARTS, SecondStageRecipe, Texts
 from lakesight.training.callbacks import CsvLog, Curves
 from lakesight.training.loop import BEST, SETTINGS, STATE, Callback, Progress, Recipe, Trainer
 from lakesight.training.yolo.datasets import Split
+
+
+class Trial(NamedTuple):
+    """How a model is judged: as which kind, with what options, by what."""
+
+    kind: Kind
+    options: dict[str, Any]
+    texts: TextData
+
 
 StageJob = TypeVar("StageJob", FirstStageJob, SecondStageJob)
 Begun = TypeVar("Begun", Start, SecondStart)
@@ -80,8 +90,8 @@ class StageTraining(ABC, Generic[StageJob, Begun]):
         """Write the weights as a checkpoint of transformers."""
 
     @abstractmethod
-    def judge(self, folder: Path, begun: Begun) -> Mapping[str, LanguageResult]:
-        """Judge the checkpoint that was written."""
+    def trials(self) -> Iterator[Trial]:
+        """Yield how what was written is judged."""
 
     def followers(self) -> list[Callback]:
         """Return a table of the epochs, and its curves."""
@@ -117,17 +127,31 @@ class StageTraining(ABC, Generic[StageJob, Begun]):
         begun.tokenizer.save_pretrained(draft)
         for name, content in begun.pixels.items():
             (draft / name).write_bytes(content)
-        result = Evaluation(self.judge(draft, begun))
-        write_whole(state / "evaluation.json", json.dumps(result.to_dict(), indent=2) + "\n")
         name = self.job.name or model_name(shown or str(folder.resolve()))
-        card = self._card(begun, draft, name, result)
+        card = self._card(begun, draft, name)
+        write_card(draft, card)
+        result = self._judged(card)
+        write_whole(state / "evaluation.json", json.dumps(result.to_dict(), indent=2) + "\n")
+        figures = {figure: round(value, 4) for figure, value in result.figures().items()}
+        card = card.model_copy(update={"metrics": figures})
         write_card(draft, card)
         for path in sorted(draft.iterdir(), key=lambda path: path.name == CARD):
             path.replace(folder / path.name)  # the card last: a folder with one is a whole model
         draft.rmdir()
         return card, result
 
-    def _card(self, begun: Begun, folder: Path, name: str, result: Evaluation) -> ModelCard:
+    def _judged(self, card: ModelCard) -> Evaluation:
+        """Judge what was written, as `lakesight evaluate` will."""
+        stated = (card.licences.weights, card.licences.language_model or "")
+        own = [part for one in stated for part in licences.parts(one)]  # accepted at the start
+        assert isinstance(card.source, FolderSource)
+        results: dict[str, Result] = {}
+        for kind, options, texts in self.trials():
+            spec = catalog.spec(card.source.uri, kind, options, licences_accepted=own)
+            results |= evaluate(catalog.build(to_judge(spec)), texts).results
+        return Evaluation(results)
+
+    def _card(self, begun: Begun, folder: Path, name: str) -> ModelCard:
         job = self.job
         return ModelCard(
             name=name,
@@ -141,7 +165,6 @@ class StageTraining(ABC, Generic[StageJob, Begun]):
             f"pictures of {job.data}, {begun.note}, seed {job.seed}; {STATE}/{SETTINGS} has every "
             f"setting. Its metrics are of the pictures of {job.validation} that chose the best "
             "epoch.",
-            metrics={figure: round(value, 4) for figure, value in result.figures().items()},
         )
 
     def opened(self, split: Split, wanted: Wanted) -> list[Told]:
@@ -190,10 +213,9 @@ class FirstStageTraining(StageTraining[FirstStageJob, Start]):
         """Write `Blip2ForImageTextRetrieval`, and beside it the head that writes."""
         (begun.model.half() if self.job.half else begun.model).save(folder)
 
-    def judge(self, folder: Path, begun: Start) -> Mapping[str, LanguageResult]:
-        """Return Recall@K."""
-        written = begun._replace(model=Blip2ForPretraining.load(folder).eval())
-        return {"retrieval": self.recipe(written).judged()}
+    def trials(self) -> Iterator[Trial]:
+        """Yield a search among the pictures to validate on."""
+        yield Trial("embed", {}, TextData(self.val, "retrieve"))
 
 
 class SecondStageTraining(StageTraining[SecondStageJob, SecondStart]):
@@ -247,12 +269,15 @@ class SecondStageTraining(StageTraining[SecondStageJob, SecondStart]):
             merge_lora(begun.model.language_model)
         (begun.model.half() if self.job.half else begun.model).save_pretrained(folder)
 
-    def judge(self, folder: Path, begun: SecondStart) -> Mapping[str, LanguageResult]:
-        """Return the figures of captions and answers."""
-        writer = Blip2Writer.load(folder, FLOAT32)
-        data = self.train, self.val
-        merged = self.job.model_copy(update={"lora": 0})
-        return SecondStageRecipe(writer, look_of(begun.pixels), data, merged).judged()
+    def trials(self) -> Iterator[Trial]:
+        """Yield captions and answers, with the prompts that were learned."""
+        job, (captioned, questioned) = self.job, self.val
+        if captioned:
+            options = {"prompt": job.captions.prompt, "max_new_tokens": job.max_tokens}
+            yield Trial("caption", options, TextData(captioned, "caption"))
+        if questioned:
+            asking = {"template": job.questions.template}
+            yield Trial("answer", asking, TextData(questioned, "answer"))
 
 
 def preprocessor_of(pixels: Mapping[str, bytes]) -> Preprocessor:

@@ -197,8 +197,8 @@ class SecondStageRecipe:
         main = []
         if "captions" in results:
             main.append(figures["captions/cider_d"] / 10)
-        if "questions" in results:
-            main.append(figures["questions/accuracy"])
+        if "answers" in results:
+            main.append(figures["answers/accuracy"])
         return {**figures, "fitness": sum(main) / len(main)}
 
     @torch.inference_mode()
@@ -217,7 +217,7 @@ class SecondStageRecipe:
             prompts = [(row, asked(self.settings, two.text)) for row, two in each]
             texts = list(self._written(questioned, prompts))
             answers.update(range(len(texts)), texts, [two.answers for _, two in each])
-            found["questions"] = answers.result()
+            found["answers"] = answers.result()
         return found
 
     def _written(
