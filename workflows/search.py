@@ -71,7 +71,7 @@ class Search(Frozen):
     match."""
     rerank: int | None = Field(default=None, ge=1, le=10_000)
     """Look at so many of the best pictures and the text together (ITM of BLIP or BLIP-2), and rank
-    them by whether they match; for an index with --features."""
+    them by whether they match, too; for an index with --features."""
     json_output: bool = Field(default=False, alias="json")
     """Print one JSON object a row, with all its columns."""
 
@@ -172,9 +172,10 @@ def embed_text(text: str, model: Model) -> Vectors:
 def reranked(
     searcher: Searcher, model: Model | None, text: str, hits: Sequence[Mapping[str, Any]]
 ) -> list[dict[str, Any]]:
-    """Return the hits by the probability that they match the text, which becomes `match`.
+    """Return the hits by the probability that they match the text plus their score, as LAVIS does.
 
-    What the model saw of them is read from the index: no picture is looked at again.
+    The probability becomes `match`. What the model saw of them is read from the index: no picture
+    is looked at again.
     """
     if not isinstance(model, Matcher):
         raise UserError("this index was made by a model that cannot match pictures with texts")
@@ -182,7 +183,7 @@ def reranked(
         return []
     features = searcher.features([hit["id"] for hit in hits])
     chances = model.match_features(features, [text] * len(hits)).tolist()
-    both = sorted(zip(chances, hits, strict=True), key=lambda one: -one[0])
+    both = sorted(zip(chances, hits, strict=True), key=lambda one: -one[0] - one[1]["score"])
     return [{**hit, "rank": rank, "match": chance} for rank, (chance, hit) in enumerate(both, 1)]
 
 

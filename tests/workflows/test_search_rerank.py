@@ -65,11 +65,13 @@ def test_the_best_are_ranked_by_whether_they_match(output: Path, model: str) -> 
     )
     features = np.array(column.column.to_pylist(), np.float16)
     chances = loaded.model.match_features(features, [TEXT] * 5)  # type: ignore[attr-defined]
-    expected = sorted(zip(chances.tolist(), uris, strict=True), reverse=True)[:3]
-    assert [hit["uri"] for hit in again] == [uri for _, uri in expected]
-    assert [hit["match"] for hit in again] == pytest.approx([one for one, _ in expected], abs=1e-3)
+    expected = dict(zip(uris, chances.tolist(), strict=True))
     scores = {hit["uri"]: hit["score"] for hit in plain}
-    assert all(hit["score"] == scores[hit["uri"]] for hit in again)
+    ranked = sorted(uris, key=lambda uri: -expected[uri] - scores[uri])
+    assert [hit["uri"] for hit in again] == ranked[:3]
+    for hit in again:
+        assert hit["match"] == pytest.approx(expected[hit["uri"]], abs=1e-3)
+        assert hit["score"] == scores[hit["uri"]]
 
 
 def test_what_was_seen_comes_back_as_the_output_has_it(output: Path) -> None:
