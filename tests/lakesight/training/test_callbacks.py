@@ -152,7 +152,7 @@ def starting_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.fixture
 def server(starting_server: str, monkeypatch: pytest.MonkeyPatch) -> str:
     """Return the address of a tracking server that answers, named in the environment."""
-    until = time.monotonic() + 120
+    until = time.monotonic() + 240  # where other things run, it takes long
     while time.monotonic() < until:
         with (
             contextlib.suppress(OSError),
