@@ -12,7 +12,7 @@ import torch
 from lakesight.errors import UserError
 from lakesight.evaluation import Evaluation, evaluate, to_judge
 from lakesight.evaluation.result import Result
-from lakesight.evaluation.texts import Texts as TextData
+from lakesight.evaluation.texts import Texts
 from lakesight.files import write_whole
 from lakesight.models import catalog, licences
 from lakesight.models.artefact import sha256_of
@@ -29,7 +29,7 @@ from lakesight.training.blip2.lora import merge_lora
 from lakesight.training.blip2.recipe import FirstStageRecipe, Look, Words
 from lakesight.training.blip2.second_beginning import SecondStart, second_start
 from lakesight.training.blip2.texts import Told, Wanted, open_texts
-from lakesight.training.blip2.writing import PARTS, SecondStageRecipe, Texts
+from lakesight.training.blip2.writing import PARTS, PartTexts, SecondStageRecipe
 from lakesight.training.callbacks import CsvLog, Curves
 from lakesight.training.loop import BEST, SETTINGS, STATE, Callback, Progress, Recipe, Trainer
 from lakesight.training.yolo.datasets import Split
@@ -40,7 +40,7 @@ class Trial(NamedTuple):
 
     kind: Kind
     options: dict[str, Any]
-    texts: TextData
+    texts: Texts
 
 
 StageJob = TypeVar("StageJob", FirstStageJob, SecondStageJob)
@@ -215,7 +215,7 @@ class FirstStageTraining(StageTraining[FirstStageJob, Start]):
 
     def trials(self) -> Iterator[Trial]:
         """Yield a search among the pictures to validate on."""
-        yield Trial("embed", {}, TextData(self.val, "retrieve"))
+        yield Trial("embed", {}, Texts(self.val, "retrieve"))
 
 
 class SecondStageTraining(StageTraining[SecondStageJob, SecondStart]):
@@ -229,8 +229,8 @@ class SecondStageTraining(StageTraining[SecondStageJob, SecondStart]):
         self.train, self.val = self._texts("train"), self._texts("val")
         self.num_examples = max(map(len, self.train))
 
-    def _texts(self, split: Split) -> Texts:
-        return Texts(
+    def _texts(self, split: Split) -> PartTexts:
+        return PartTexts(
             *(self.opened(split, name) if getattr(self.job, name).share else [] for name in PARTS)
         )
 
@@ -274,10 +274,10 @@ class SecondStageTraining(StageTraining[SecondStageJob, SecondStart]):
         job, (captioned, questioned) = self.job, self.val
         if captioned:
             options = {"prompt": job.captions.prompt, "max_new_tokens": job.max_tokens}
-            yield Trial("caption", options, TextData(captioned, "caption"))
+            yield Trial("caption", options, Texts(captioned, "caption"))
         if questioned:
             asking = {"template": job.questions.template}
-            yield Trial("answer", asking, TextData(questioned, "answer"))
+            yield Trial("answer", asking, Texts(questioned, "answer"))
 
 
 def preprocessor_of(pixels: Mapping[str, bytes]) -> Preprocessor:

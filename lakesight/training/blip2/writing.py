@@ -27,7 +27,7 @@ from lakesight.training.sampling import Key, Shuffled
 PartName = Literal["captions", "questions"]
 PARTS: tuple[PartName, ...] = ("captions", "questions")
 AT_ONCE = 32
-"""Texts that are written together in validation."""
+"""PartTexts that are written together in validation."""
 
 
 class Example(NamedTuple):
@@ -39,7 +39,7 @@ class Example(NamedTuple):
     answer: str
 
 
-class Texts(NamedTuple):
+class PartTexts(NamedTuple):
     """Pictures with captions, and pictures with questions; either may be none."""
 
     captions: Sequence[Told]
@@ -49,7 +49,7 @@ class Texts(NamedTuple):
 class ExampleDataset(TorchDataset[Example]):
     """Each picture with one of its texts, another one in every epoch; kinds by their shares."""
 
-    def __init__(self, texts: Texts, view: ImageView, settings: SecondStageSettings) -> None:
+    def __init__(self, texts: PartTexts, view: ImageView, settings: SecondStageSettings) -> None:
         self.texts, self.view, self.settings = texts, view, settings
         shares = np.array([getattr(settings, name).share for name in PARTS])
         self.chances = shares / shares.sum()
@@ -110,7 +110,7 @@ class SecondStageRecipe:
         self,
         writer: Blip2Writer,
         look: Look,
-        data: tuple[Texts, Texts],
+        data: tuple[PartTexts, PartTexts],
         settings: SecondStageSettings,
         device: torch.device | None = None,
     ) -> None:
