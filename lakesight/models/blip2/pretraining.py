@@ -95,6 +95,11 @@ class Blip2ForPretraining(nn.Module):
         """Keep the vision tower as it is: no gradients, no dropout."""
         self.retrieval.vision_model.eval().requires_grad_(False)
 
+    def freeze_all_but_vision(self) -> None:
+        """Keep everything behind the vision tower as it is."""
+        self.requires_grad_(False)
+        self.retrieval.vision_model.requires_grad_(True)
+
     def heads(self) -> dict[str, list[nn.Parameter]]:
         """Return the weights that only one of the losses reaches, by its name."""
         retrieval = self.retrieval

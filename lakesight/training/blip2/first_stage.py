@@ -32,6 +32,14 @@ class FirstStageWeights(Frozen):
     """ITM: do they belong together? The others are the hardest to tell apart."""
     write: float = Field(default=1.0, ge=0)
     """ITG: the text, word by word, from the picture."""
+    regions: float = Field(default=0.0, ge=0)
+    """Every patch learns the words of the regions that it lies in, where regions are described: for
+    a vision tower that starts from nothing."""
+
+    @property
+    def text(self) -> bool:
+        """Whether anything is learned from captions."""
+        return bool(self.contrast or self.match or self.write)
 
 
 class Pairs(NamedTuple):
@@ -55,7 +63,7 @@ def first_stage_losses(
     weights: FirstStageWeights,
     generator: torch.Generator | None = None,
 ) -> dict[str, Tensor]:
-    """Return the weighted losses, named as in `FirstStageWeights`.
+    """Return the weighted losses of pairs, named as in `FirstStageWeights`.
 
     In a process group pictures are held against the texts of all processes, with gradients both
     ways, so that N processes compute what one would with the whole batch. `generator` draws the

@@ -11,10 +11,11 @@ from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
 from lakesight.errors import UserError
-from lakesight.media.decode import MediaError, decode
+from lakesight.media.decode import Decoded, MediaError, decode
 from lakesight.media.limits import Limits
 from lakesight.media.view import ImageView
 from lakesight.models.base import Image
+from lakesight.training.blip2.regions import Grid, Labels, patch_labels
 from lakesight.training.blip2.texts import Told
 from lakesight.training.sampling import Key, Shuffled
 
@@ -29,6 +30,8 @@ class Pair(NamedTuple):
     ids: list[int]
     text: int
     """The same number for the same text, whatever process it is in."""
+    regions: Labels
+    """`(N, V)`: which words are true of which patch; V is 0 where nobody learns them."""
 
 
 class PairBatch(NamedTuple):
@@ -42,29 +45,58 @@ class PairBatch(NamedTuple):
     """`(B, S)` int64: 1 where a token is."""
     texts: Tensor
     """`(B,)` int64: equal where texts are equal."""
+    regions: Tensor
+    """`(B, N, V)` bool: which words are true of which patch."""
 
     def to(self, device: torch.device) -> "PairBatch":
-        """Return the batch with its tokens on a device; its views stay."""
+        """Return the batch with its texts and regions on a device; its views stay."""
         return PairBatch(self.views, *(one.to(device) for one in self[1:]))
+
+
+class RegionLabels(NamedTuple):
+    """What is asked of patches."""
+
+    grid: Grid
+    words: tuple[str, ...]
+
+    def of(self, one: Told, view: ImageView, decoded: Decoded) -> Labels:
+        """Return which words are true of which patch of a picture, `(N, V)`."""
+        placement = view.place(decoded.width, decoded.height)
+        return patch_labels(one.regions, placement, self.grid, self.words)
 
 
 class PairDataset(TorchDataset[Pair]):
     """Each picture with one of its texts, another one in every epoch."""
 
-    def __init__(self, told: Sequence[Told], view: ImageView, tokenise: Tokenise, seed: int):
-        self.told, self.view, self.tokenise, self.seed = told, view, tokenise, seed
+    def __init__(
+        self,
+        told: Sequence[Told],
+        view: ImageView,
+        tokenise: Tokenise,
+        labels: RegionLabels,
+        seed: int,
+    ):
+        self.told, self.view, self.tokenise, self.labels = told, view, tokenise, labels
+        self.seed = seed
 
     def __getitem__(self, key: Key) -> Pair:
         one = self.told[key.number]
         rng = np.random.default_rng([self.seed, key.epoch, key.number])
         text = one.captions[int(rng.integers(len(one.captions)))]
-        return Pair(drawn(one, self.view), self.tokenise(text), number_of(text))
+        decoded = looked_at(one, self.view)
+        regions = self.labels.of(one, self.view, decoded)
+        return Pair(decoded.views[0], self.tokenise(text), number_of(text), regions)
 
 
 def drawn(one: Told, view: ImageView) -> Image:
     """Return a picture as the model wants it; UserError where it cannot be read."""
+    return looked_at(one, view).views[0]
+
+
+def looked_at(one: Told, view: ImageView) -> Decoded:
+    """Return a picture with its size; UserError where it cannot be read."""
     try:
-        return decode(one.path.read_bytes(), [view], Limits()).views[0]
+        return decode(one.path.read_bytes(), [view], Limits())
     except (OSError, MediaError) as error:
         raise UserError(f"cannot read the training picture {one.path}: {error}") from error
 
@@ -96,7 +128,9 @@ class Collate:
         """Return the pairs together."""
         ids, mask = padded([pair.ids for pair in pairs], self.pad_id, self.length)
         views = torch.from_numpy(np.stack([pair.view for pair in pairs]))
-        return PairBatch(views, ids, mask, torch.tensor([pair.text for pair in pairs]))
+        texts = torch.tensor([pair.text for pair in pairs])
+        regions = torch.from_numpy(np.stack([pair.regions for pair in pairs]))
+        return PairBatch(views, ids, mask, texts, regions)
 
 
 def pair_loader(

@@ -17,11 +17,13 @@ from lakesight.training.blip2.pairs import (
     Collate,
     PairBatch,
     PairDataset,
+    RegionLabels,
     Tokenise,
-    drawn,
+    looked_at,
     padded,
     pair_loader,
 )
+from lakesight.training.blip2.regions import Grid, WordF1, region_words, regions_loss
 from lakesight.training.blip2.settings import FirstStageSettings
 from lakesight.training.blip2.texts import Told
 from lakesight.training.loop import Batches, Losses
@@ -51,21 +53,36 @@ class Look(NamedTuple):
 class FirstStage(nn.Module):
     """The network with its losses in one forward pass, as what shares gradients wants it."""
 
-    def __init__(self, model: Blip2ForPretraining, start_id: int, weights: FirstStageWeights):
+    def __init__(
+        self, model: Blip2ForPretraining, start_id: int, weights: FirstStageWeights, num_words: int
+    ):
+        """Take the number of words that patches learn."""
         super().__init__()
         self.model, self.start_id, self.weights = model, start_id, weights
+        width = model.retrieval.config.vision_config.hidden_size
+        self.labeller = nn.Linear(width, num_words) if num_words else None
 
     def forward(self, pixels: Tensor, batch: PairBatch) -> dict[str, Tensor]:
         """Return the losses of pictures `(B, 3, H, W)` with their texts."""
         seen = self.model.see(pixels)
-        pairs = Pairs(seen, batch.ids, batch.mask, batch.texts, self.start_id)
-        return first_stage_losses(self.model, pairs, self.weights)
+        losses: dict[str, Tensor] = {}
+        if self.weights.text:
+            pairs = Pairs(seen, batch.ids, batch.mask, batch.texts, self.start_id)
+            losses = first_stage_losses(self.model, pairs, self.weights)
+        if self.labeller is not None:
+            loss = regions_loss(self.label(seen), batch.regions)
+            losses["regions"] = self.weights.regions * loss
+        return losses
+
+    def label(self, seen: Tensor) -> Tensor:
+        """Map what the tower gives, `(B, 1 + N, D)`, to logits of words of patches `(B, N, V)`."""
+        assert self.labeller is not None
+        logits: Tensor = self.labeller(seen[:, 1:])
+        return logits
 
 
 class FirstStageRecipe:
     """See `lakesight.training.loop.Recipe`."""
-
-    labels: tuple[str, ...] = ()
 
     def __init__(
         self,
@@ -79,13 +96,19 @@ class FirstStageRecipe:
         """Take what to train on and what to validate on as `data`."""
         self.device = device or torch.device("cpu")
         self.model = model
-        self.network: nn.Module = FirstStage(model, words.start_id, settings.loss).to(self.device)
         self.words, self.look, self.settings = words, look, settings
         train, self.val = data
-        self.dataset = PairDataset(train, look.view, words.tokenise, settings.seed)
+        self.labels = region_words(train) if settings.loss.regions else ()
+        stage = FirstStage(model, words.start_id, settings.loss, len(self.labels))
+        self.stage = stage.to(self.device)
+        self.network: nn.Module = self.stage
+        self.regions = RegionLabels(grid_of(model), self.labels)
+        self.dataset = PairDataset(train, look.view, words.tokenise, self.regions, settings.seed)
         self.num_examples = len(train)
         if settings.freeze_vision:
             model.freeze_vision()
+        if not settings.loss.text:
+            model.freeze_all_but_vision()
         for name, weights in model.heads().items():
             for weight in weights if not getattr(settings.loss, name) else ():
                 weight.requires_grad_(False)  # no loss reaches it
@@ -119,17 +142,27 @@ class FirstStageRecipe:
         return Losses(parts, len(pixels))
 
     def evaluate(self) -> Mapping[str, float]:
-        """Judge the network as it is: the mean of both ways' Recall@1 is its fitness."""
-        figures = self.judged().figures()
+        """Judge the network as it is: the mean of both ways' Recall@1 is its fitness.
+
+        Where nothing is learned from captions, it is how well patches know their words.
+        """
+        found, words = self.judged()
+        if words is not None and not self.settings.loss.text:
+            return {"regions_f1": words, "fitness": words}
+        figures = found.figures() | ({} if words is None else {"regions_f1": words})
         both = figures["text_to_image_r1"], figures["image_to_text_r1"]
         return {**figures, "fitness": sum(both) / 2}
 
     @torch.no_grad()
-    def judged(self) -> LanguageResult:
-        """Return Recall@K both ways by ITC, over all captions of the validation's pictures."""
+    def judged(self) -> tuple[LanguageResult, float | None]:
+        """Return Recall@K both ways by ITC, over all captions of the validation's pictures.
+
+        And the mean F1 of the words of patches, where they are learned.
+        """
         captions = [text for one in self.val for text in one.captions]
         owners = [row for row, one in enumerate(self.val) for _ in one.captions]
-        images = torch.cat([self._images(part) for part in _parts(self.val)])
+        f1 = WordF1(len(self.labels))
+        images = torch.cat([self._images(part, f1) for part in _parts(self.val)])
         texts = torch.cat([self._texts(part) for part in _parts(captions)])
         cosines = [
             torch.einsum("pqe,te->ptq", part, texts).amax(-1).float().cpu().numpy()
@@ -137,16 +170,28 @@ class FirstStageRecipe:
         ]
         found = RetrievalEvaluator()
         found.update(range(len(self.val)), range(len(captions)), np.concatenate(cosines), owners)
-        return found.result()
+        return found.result(), f1.value() if self.labels else None
 
-    def _images(self, told: Sequence[Told]) -> Tensor:
-        model = self.model
-        seen = model.see(self.look.pixels([drawn(one, self.look.view) for one in told]))
-        return model.image_vectors(model.query(seen))
+    def _images(self, told: Sequence[Told], f1: WordF1) -> Tensor:
+        view = self.look.view
+        decoded = [looked_at(one, view) for one in told]
+        seen = self.model.see(self.look.pixels([one.views[0] for one in decoded]))
+        if self.labels:
+            pairs = zip(told, decoded, strict=True)
+            labels = np.stack([self.regions.of(one, view, size) for one, size in pairs])
+            f1.update(self.stage.label(seen).cpu(), torch.from_numpy(labels))
+        return self.model.image_vectors(self.model.query(seen))
 
     def _texts(self, texts: Sequence[str]) -> Tensor:
         ids, mask = padded([self.words.tokenise(one) for one in texts], self.words.pad_id, None)
         return self.model.text_vectors(ids.to(self.device), mask.to(self.device))
+
+
+def grid_of(model: Blip2ForPretraining) -> Grid:
+    """Return the patches of the vision tower's view."""
+    config = model.retrieval.config.vision_config
+    side = config.image_size // config.patch_size
+    return Grid(side, side, config.patch_size)
 
 
 def layer_scales(tower: Any, decay: float) -> dict[nn.Parameter, float]:

@@ -30,6 +30,14 @@ class FirstStageSettings(Blip2Settings):
 
     loss: FirstStageWeights = FirstStageWeights()
 
+    @model_validator(mode="after")
+    def _regions_teach_the_tower(self) -> Self:
+        if self.loss.regions and self.freeze_vision:
+            raise ValueError("loss.regions teaches the vision tower: say --no-freeze-vision")
+        if not self.loss.text and not self.loss.regions:
+            raise ValueError("every loss is 0: nothing is learned")
+        return self
+
 
 class Part(Frozen):
     """One kind of text in a training of the second stage."""

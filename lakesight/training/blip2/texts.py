@@ -8,10 +8,10 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import pyarrow.parquet as pq
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
 from lakesight.errors import UserError, first_mistake
 from lakesight.lake.uris import is_s3
@@ -32,6 +32,14 @@ class Question:
     """Of what it asks, for slices; None where the data does not say."""
 
 
+class Region(NamedTuple):
+    """A part of a picture, and what is said of it."""
+
+    box_xyxy: tuple[float, float, float, float]
+    """In pixels of the picture."""
+    phrase: str
+
+
 @dataclass(frozen=True)
 class Told:
     """One picture's file, and what is said of it."""
@@ -39,6 +47,7 @@ class Told:
     path: Path
     captions: tuple[str, ...] = ()
     questions: tuple[Question, ...] = ()
+    regions: tuple[Region, ...] = ()
     uri: str | None = None
     """Where the picture is, where that is a bucket; `path` is then its name alone."""
     kinds: Mapping[str, str] = field(default_factory=dict)
@@ -83,6 +92,20 @@ class Asked(BaseModel):
     kind: str | None = None
 
 
+class Described(BaseModel):
+    """What is said of a part of a picture, in pixels: of Visual Genome's region descriptions."""
+
+    phrase: str
+    x: float
+    y: float
+    width: float = Field(gt=0)
+    height: float = Field(gt=0)
+
+
+OBJECT = ("box", "texture", "colour", "label")
+"""What is read of the objects of scenes."""
+
+
 def open_texts(
     data: str,
     split: Split,
@@ -90,6 +113,7 @@ def open_texts(
     images: str | None = None,
     column: SceneCaptions = "captions",
     *,
+    regions: bool = False,
     local: bool = True,
 ) -> list[Told]:
     """Open pictures with captions or questions; which form they have is told by what is there.
@@ -98,6 +122,10 @@ def open_texts(
     - a COCO captions .json: `images` and `annotations` with a `caption`
     - a .json list of `{"image", "caption"}` or `{"image", "question", "answer"}`, as LAVIS has
       them; a caption or an answer may be a list
+
+    With `regions=True` also what is said of parts of pictures: the objects of scenes, or, in a
+    list, `"regions": [{"phrase", "x", "y", "width", "height"}]` in pixels, as Visual Genome has
+    them.
 
     File names are relative to `images`, else to the .json. Raises UserError where a picture is
     missing, a text is empty, or a picture has none or is there twice. With `local=False` nobody
@@ -110,49 +138,57 @@ def open_texts(
             "annotate the pictures where they are, and evaluate the output"
         )
     if (path / "scenes.json").is_file():
-        told = _scenes(path, split, wanted, column)
+        told = _scenes(path, split, wanted, column, regions)
     elif path.suffix == ".json":
-        told = _file(path, images or str(path.parent), wanted)
+        told = _file(path, images or str(path.parent), wanted, regions)
     else:
         raise UserError(
             f"{data} has no {wanted} of pictures: give a folder of `lakesight scenes`, COCO "
             "captions as .json, or a .json list of images with a caption or question and answer"
         )
     _check(told, wanted, data)
+    if regions and not any(one.regions for one in told):
+        raise UserError(f"{data} describes no regions of its pictures: leave loss.regions at 0")
     if local:
         _check_files(told, data)
     return told
 
 
-def _scenes(folder: Path, split: Split, wanted: Wanted, column: str) -> list[Told]:
+def _scenes(folder: Path, split: Split, wanted: Wanted, column: str, regions: bool) -> list[Told]:
     table = folder / "tables" / f"{split}.parquet"
     if not table.is_file():
         raise UserError(f"{folder} has no split {split}: draw scenes with one")
     names = ["file_name", "label", column if wanted == "captions" else "questions"]
     if missing := set(names) - set(pq.read_schema(table).names):
         raise UserError(f"{table} has no {', '.join(missing)}: draw the scenes again")
+    names += [f"objects.list.element.{name}" for name in OBJECT] if regions else []
     return [
         Told(folder / row["file_name"], **_of_row(row, wanted, column))
-        for row in pq.read_table(table, columns=names).to_pylist()
+        for row in pq.ParquetFile(table).read(names).to_pylist()
     ]
 
 
 def _of_row(row: Mapping[str, Any], wanted: Wanted, column: str) -> dict[str, Any]:
     kinds = kinds_of({"label": row["label"]})
     if wanted == "captions":
-        return {"captions": _texts(row[column]), "kinds": kinds}
+        objects = row.get("objects", ())
+        regions = tuple(
+            Region(tuple(one["box"]), f"{one['texture']} {one['colour']} {one['label']}")
+            for one in objects
+        )
+        return {"captions": _texts(row[column]), "regions": regions, "kinds": kinds}
     asked = (Question(one["question"], (one["answer"],), one["kind"]) for one in row["questions"])
     return {"questions": tuple(asked), "kinds": kinds}
 
 
-def _file(path: Path, images: str, wanted: Wanted) -> list[Told]:
+def _file(path: Path, images: str, wanted: Wanted, regions: bool) -> list[Told]:
     try:
         content = json.loads(path.read_bytes())
     except (OSError, ValueError) as error:
         raise UserError(f"cannot read {path}: {error}") from error
     try:
         if isinstance(content, list):
-            return _listed(content, images, wanted)
+            return _listed(content, images, wanted, regions)
         if wanted == "captions":
             return _coco(Captions.model_validate(content), path, images)
     except (ValidationError, KeyError, TypeError) as error:
@@ -183,19 +219,30 @@ def _place(images: str, name: str) -> dict[str, Any]:
     return {"path": Path(images) / name}
 
 
-def _listed(content: Sequence[Any], images: str, wanted: Wanted) -> list[Told]:
+def _listed(content: Sequence[Any], images: str, wanted: Wanted, regions: bool) -> list[Told]:
     """Join the entries of one picture, in the order of the first."""
     texts: dict[str, list[str]] = {}
+    parts: dict[str, list[Region]] = {}
     asked: dict[str, list[Question]] = {}
     for entry in content:
         if wanted == "captions":
             texts.setdefault(entry["image"], []).extend(_texts(entry["caption"]))
+            described = entry.get("regions", ()) if regions else ()
+            parts.setdefault(entry["image"], []).extend(map(_region, described))
         else:
             one = Asked.model_validate(entry)
             question = Question(one.question, _answers(one.answer), one.kind)
             asked.setdefault(one.image, []).append(question)
-    captioned = [Told(**_place(images, one), captions=tuple(texts[one])) for one in texts]
+    captioned = [
+        Told(**_place(images, one), captions=tuple(texts[one]), regions=tuple(parts[one]))
+        for one in texts
+    ]
     return captioned + [Told(**_place(images, one), questions=tuple(asked[one])) for one in asked]
+
+
+def _region(given: Any) -> Region:
+    one = Described.model_validate(given)
+    return Region((one.x, one.y, one.x + one.width, one.y + one.height), one.phrase)
 
 
 def _answers(given: str | Iterable[str | Answer]) -> tuple[str, ...]:

@@ -167,13 +167,13 @@ class StageTraining(ABC, Generic[StageJob, Begun]):
             "epoch.",
         )
 
-    def opened(self, split: Split, wanted: Wanted) -> list[Told]:
+    def opened(self, split: Split, wanted: Wanted, *, regions: bool = False) -> list[Told]:
         """Open the texts to train on, or to validate on."""
         job = self.job
-        if split == "train":
-            return open_texts(job.data, split, wanted, job.images, job.caption_column)
-        images = job.val_images or job.images
-        return open_texts(job.validation, split, wanted, images, job.caption_column)
+        data, images = job.data, job.images
+        if split == "val":
+            data, images = job.validation, job.val_images or job.images
+        return open_texts(data, split, wanted, images, job.caption_column, regions=regions)
 
 
 class FirstStageTraining(StageTraining[FirstStageJob, Start]):
@@ -184,8 +184,9 @@ class FirstStageTraining(StageTraining[FirstStageJob, Start]):
 
     def __init__(self, job: FirstStageJob) -> None:
         super().__init__(job)
-        self.train = self.opened("train", "captions")
-        self.val = self.opened("val", "captions")
+        regions = bool(job.loss.regions)
+        self.train = self.opened("train", "captions", regions=regions)
+        self.val = self.opened("val", "captions", regions=regions)
         self.num_examples = len(self.train)
 
     def told(self) -> str:
@@ -214,8 +215,9 @@ class FirstStageTraining(StageTraining[FirstStageJob, Start]):
         (begun.model.half() if self.job.half else begun.model).save(folder)
 
     def trials(self) -> Iterator[Trial]:
-        """Yield a search among the pictures to validate on."""
-        yield Trial("embed", {}, Texts(self.val, "retrieve"))
+        """Yield a search among the pictures to validate on, if texts were learned."""
+        if self.job.loss.text:
+            yield Trial("embed", {}, Texts(self.val, "retrieve"))
 
 
 class SecondStageTraining(StageTraining[SecondStageJob, SecondStart]):

@@ -1,5 +1,6 @@
 """A real, tiny BLIP-2 on a few generated scenes: it learns, and a kill changes nothing."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from lakesight.media.view import ImageView
 from lakesight.models.blip2.pretraining import Blip2ForPretraining
 from lakesight.models.preprocessor import Preprocessor
 from lakesight.models.pretrained import Pixels
+from lakesight.training.blip2.first_stage import FirstStageWeights
 from lakesight.training.blip2.recipe import FirstStageRecipe, Look, Words
 from lakesight.training.blip2.settings import FirstStageSettings
 from lakesight.training.blip2.texts import Told, open_texts
@@ -36,7 +38,7 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> list[Told]:
     folder = tmp_path_factory.mktemp("scenes")
     size = str(SIDE)
     Scenes(output=str(folder), num_images=0, num_val=8, seed=3, size=size, processes=1).run()
-    return open_texts(str(folder), "val", "captions", column="description")
+    return open_texts(str(folder), "val", "captions", column="description", regions=True)
 
 
 def words_of(told: list[Told]) -> tuple[Words, int]:
@@ -137,6 +139,40 @@ def test_what_a_loss_left_out_would_reach_does_not_learn(
     assert set(parts) == {"contrast", "match", "write"} - {name}
     torch.stack(list(parts.values())).sum().backward()  # type: ignore[no-untyped-call]
     assert all(weight.grad is not None for weight in learns)
+
+
+def test_a_tower_learns_what_lies_where(tmp_path: Path, told: list[Told]) -> None:
+    """Without any text the Q-Former stays as it is, and nobody writes it again."""
+    nothing = {"contrast": 0.0, "match": 0.0, "write": 0.0, "regions": 1.0}
+    made = trainer(tmp_path, told, 100, loss=nothing, learning_rate=1e-2)
+    query = made.network.get_parameter("model.retrieval.query_tokens").clone()
+    history = made.fit().history
+    assert "text_to_image_r1" not in history[0]
+    assert history[-1]["fitness"] == history[-1]["regions_f1"]
+    assert history[0]["regions_f1"] < 0.2
+    assert history[-1]["regions_f1"] > 0.5
+    assert torch.equal(made.network.get_parameter("model.retrieval.query_tokens"), query)
+    best = torch.load(tmp_path / BEST, weights_only=True)["network"]
+    assert not [name for name in best if "qformer" in name]
+    fewer = [replace(one, regions=one.regions[:1]) for one in told]
+    other = trainer(tmp_path, fewer, 100, loss=nothing)
+    with pytest.raises(UserError, match="trained on the classes"):
+        other.resume()
+
+
+def test_patches_learn_beside_the_rest(tmp_path: Path, told: list[Told]) -> None:
+    made = trainer(tmp_path, told, 4, loss={"regions": 1.0})
+    history = made.fit().history
+    assert {"loss/contrast", "loss/regions", "regions_f1", "text_to_image_r1"} <= set(history[0])
+    assert history[-1]["loss/regions"] < history[0]["loss/regions"]
+
+
+def test_regions_are_nothing_to_a_frozen_tower() -> None:
+    with pytest.raises(ValueError, match="--no-freeze-vision"):
+        FirstStageSettings(loss=FirstStageWeights(regions=1.0))
+    nothing = FirstStageWeights(contrast=0.0, match=0.0, write=0.0)
+    with pytest.raises(ValueError, match="every loss is 0"):
+        FirstStageSettings(loss=nothing)
 
 
 def test_what_is_near_the_pixels_learns_at_a_lower_rate(tmp_path: Path, told: list[Told]) -> None:

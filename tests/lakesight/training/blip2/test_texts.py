@@ -4,12 +4,13 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from lakesight.errors import UserError
 from lakesight.scenes import generate
 from lakesight.scenes.plan import Plan
-from lakesight.training.blip2.texts import Question, open_texts
+from lakesight.training.blip2.texts import Question, Region, open_texts
 from workflows.scenes import Scenes
 
 NUM = 4
@@ -35,6 +36,35 @@ def test_scenes_say_what_their_generator_says(scenes: Path) -> None:
         for scene in drawn
     ]
     assert [one.path for one in asked] == [one.path for one in captioned]
+
+
+def test_objects_of_scenes_are_regions(scenes: Path) -> None:
+    plan = Plan.model_validate(json.loads((scenes / "scenes.json").read_text())["settings"])
+    for number, one in enumerate(open_texts(str(scenes), "val", "captions", regions=True)):
+        drawn = generate(plan.split_seed("val"), number, plan.size)
+        assert [region.phrase for region in one.regions] == [
+            f"{each.texture} {each.colour} {each.label}" for each in drawn.objects
+        ]
+        boxes = np.array([each.box_xyxy for each in drawn.objects])
+        assert np.array([region.box_xyxy for region in one.regions]) == pytest.approx(boxes)
+
+
+def test_regions_of_a_list_are_those_of_visual_genome(tmp_path: Path, picture: Path) -> None:
+    region = {"phrase": "a red cup", "x": 1, "y": 2, "width": 30, "height": 4}
+    entry = {"image": picture.name, "caption": "a table", "regions": [region]}
+    data = written(tmp_path, [entry, {"image": picture.name, "caption": "a room"}])
+    (found,) = open_texts(data, "train", "captions", regions=True)
+    assert found.regions == (Region((1, 2, 31, 6), "a red cup"),)
+    assert open_texts(data, "train", "captions")[0].regions == ()
+
+
+@pytest.mark.parametrize("regions", [[], [{"phrase": "a cup"}]])
+def test_regions_that_are_not_there_are_said(
+    tmp_path: Path, picture: Path, regions: list[Any]
+) -> None:
+    entry = {"image": picture.name, "caption": "a table", "regions": regions}
+    with pytest.raises(UserError, match=r"no regions of its pictures|is no file of captions: .*x"):
+        open_texts(written(tmp_path, [entry]), "train", "captions", regions=True)
 
 
 def test_cocos_captions_are_those_of_the_table(scenes: Path) -> None:

@@ -1,0 +1,110 @@
+"""What lies where, as a lesson for a vision tower that starts from nothing.
+
+Captions alone teach a new tower slowly: they say what is in a picture, not where. Where regions of
+a picture are described, every patch can learn the words of the regions that it lies in (token
+labelling, https://arxiv.org/abs/2104.10858, with words for classes).
+
+Shapes: B pictures, N patches, V words.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.nn.functional import binary_cross_entropy_with_logits
+
+from lakesight.media.view import Placement
+from lakesight.training.blip2.texts import Region, Told
+
+MOST_WORDS = 1000
+OVERLAP = 0.5
+"""A patch lies in a box if they share this much of the smaller of the two."""
+
+Labels = npt.NDArray[np.bool_]
+
+
+class Grid(NamedTuple):
+    """The patches of a view, by rows."""
+
+    rows: int
+    columns: int
+    patch: int
+    """Side of a patch in pixels of the view."""
+
+
+def region_words(told: Iterable[Told], most: int = MOST_WORDS) -> tuple[str, ...]:
+    """Return the most frequent words of regions, always in the same order."""
+    counts = Counter(
+        word for one in told for region in one.regions for word in words_in(region.phrase)
+    )
+    return tuple(sorted(counts, key=lambda word: (-counts[word], word))[:most])
+
+
+def words_in(phrase: str) -> list[str]:
+    """Return the words of a phrase in small letters."""
+    return "".join(letter if letter.isalnum() else " " for letter in phrase.lower()).split()
+
+
+def patch_labels(
+    regions: Sequence[Region], placement: Placement, grid: Grid, words: Sequence[str]
+) -> Labels:
+    """Return which words are true of which patch, `(N, V)`."""
+    labels = np.zeros((grid.rows * grid.columns, len(words)), bool)
+    if not regions:
+        return labels
+    number = {word: place for place, word in enumerate(words)}
+    boxes = placement.to_view(np.array([region.box_xyxy for region in regions]))
+    for region, inside in zip(regions, _inside(boxes, grid), strict=True):
+        known = [number[word] for word in words_in(region.phrase) if word in number]
+        labels[np.ix_(inside.ravel(), known)] = True
+    return labels
+
+
+def _inside(boxes_xyxy: npt.NDArray[np.float64], grid: Grid) -> Labels:
+    """Return which patches lie in which box, `(boxes, rows, columns)`."""
+    across = _shared(boxes_xyxy[:, 0], boxes_xyxy[:, 2], grid.columns, grid.patch)
+    down = _shared(boxes_xyxy[:, 1], boxes_xyxy[:, 3], grid.rows, grid.patch)
+    areas = (boxes_xyxy[:, 2:] - boxes_xyxy[:, :2]).prod(axis=1)
+    smaller = np.minimum(areas, grid.patch**2)[:, None, None]
+    inside: Labels = down[:, :, None] * across[:, None, :] >= OVERLAP * smaller
+    return inside
+
+
+def _shared(
+    starts: npt.NDArray[np.float64], ends: npt.NDArray[np.float64], count: int, patch: int
+) -> npt.NDArray[np.float64]:
+    """Return the length that each of some spans shares with each patch, `(spans, count)`."""
+    edges = np.arange(count + 1) * float(patch)
+    first = np.maximum(starts[:, None], edges[None, :-1])
+    last = np.minimum(ends[:, None], edges[None, 1:])
+    shared: npt.NDArray[np.float64] = np.maximum(last - first, 0.0)
+    return shared
+
+
+def regions_loss(logits: Tensor, labels: Tensor) -> Tensor:
+    """Return the loss of words `(B, N, V)` given labels: summed over words, the mean of patches."""
+    each = binary_cross_entropy_with_logits(logits.float(), labels.float(), reduction="none")
+    return each.sum(dim=-1).mean()
+
+
+class WordF1:
+    """How well patches know their words: the mean of the F1 of each word that is there."""
+
+    def __init__(self, num_words: int) -> None:
+        self.right, self.told, self.true = torch.zeros(3, num_words, dtype=torch.long)
+
+    def update(self, logits: Tensor, labels: Tensor) -> None:
+        """Count patches; a word is said where it is likelier than not."""
+        told, true = logits.flatten(0, 1) > 0, labels.flatten(0, 1).bool()
+        self.right += (told & true).sum(dim=0)
+        self.told += told.sum(dim=0)
+        self.true += true.sum(dim=0)
+
+    def value(self) -> float:
+        """Return the mean, between 0 and 1."""
+        f1 = 2 * self.right / (self.told + self.true).clamp(min=1)
+        return float(f1[self.true > 0].mean())
