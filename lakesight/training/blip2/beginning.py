@@ -23,6 +23,8 @@ SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "[DEC]", "<image>")
 PIXELS = (OWN_FILE, NESTED_FILE)
 MEAN, STD = (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)
 """Of the pixels of a vision tower that starts from nothing."""
+VISION_STD = 0.02
+"""Of its weights; those of `Blip2VisionConfig` are all but 0, as nobody trains it from nothing."""
 
 
 class Start(NamedTuple):
@@ -102,6 +104,7 @@ def _config(job: FirstStageJob, tokenizer: Any) -> Any:
             **transformer(size.vision),
             "image_size": size.image_size,
             "patch_size": size.patch_size,
+            "initializer_range": VISION_STD,
         },
         qformer_config={
             **transformer(size.qformer),
@@ -110,6 +113,8 @@ def _config(job: FirstStageJob, tokenizer: Any) -> Any:
             "max_position_embeddings": job.max_tokens,
             "encoder_hidden_size": size.vision.width,
             "cross_attention_frequency": size.cross_every,
+            "hidden_dropout_prob": size.dropout,
+            "attention_probs_dropout_prob": size.dropout,
             "use_qformer_text_input": True,
         },
         num_query_tokens=size.num_queries,

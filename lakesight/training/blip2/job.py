@@ -41,6 +41,8 @@ class FirstStageSize(Frozen):
     """Every so many layers of the Q-Former look at the picture."""
     num_queries: int = Field(default=16, ge=1)
     """Vectors of a picture."""
+    dropout: float = Field(default=0.1, ge=0, lt=1)
+    """Share of the Q-Former's states, and of its attention, that is left out in training."""
     shared: int = Field(default=128, ge=2)
     """Units of the space that pictures and texts share."""
     vocabulary: int = Field(default=2000, ge=40)
