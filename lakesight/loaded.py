@@ -5,13 +5,11 @@ that are already drawn (`lakesight.models.base.Model`). This one takes pictures 
 """
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-from PIL import Image
 from pydantic import ValidationError
 
 from lakesight.errors import UserError, first_mistake
@@ -25,8 +23,10 @@ from lakesight.models.base import (
     ModelSpec,
     RuntimeName,
     TextEncoder,
+    TextReader,
 )
 from lakesight.models.look import BATCH, Picture, look_ahead
+from lakesight.processors import ImageProcessor, TextProcessor, several
 from lakesight.results import Results
 
 if TYPE_CHECKING:
@@ -38,8 +38,6 @@ if TYPE_CHECKING:
     from lakesight.training.yolo.lake_truth import LakeLabels
     from lakesight.training.yolo.sources import Split
 
-ONE = (str, Path, bytes, Image.Image, np.ndarray)
-"""What one picture is, and a sequence of several is not."""
 Settings = TypeVar("Settings", bound=Frozen)
 
 
@@ -53,6 +51,12 @@ class LoadedModel:
         self.spec = spec
         self._options = dict(options)
         self.model: Model = catalog.build(spec)
+        self.image_processor = ImageProcessor(self.model.view)
+        """Pictures to the array that `model` takes."""
+        self.text_processor = (
+            TextProcessor(self.model) if isinstance(self.model, TextReader) else None
+        )
+        """Texts to tokens; None for a model that reads none."""
 
     def __repr__(self) -> str:
         return f"<LoadedModel {self.card.name}: {self.card.kind}, {self.model.runs_on}>"
@@ -74,12 +78,12 @@ class LoadedModel:
         `columns` are what other models said of them: `pose.predict(pictures,
         detections=found.column)`. Raises UserError for a picture that cannot be read.
         """
-        several = [pictures] if isinstance(pictures, ONE) else list(pictures)
-        parts = list(look_ahead(self.model, several, batch_size, **columns))
+        every = several(pictures)
+        parts = list(look_ahead(self.model, every, batch_size, **columns))
         nothing = pa.array([], self.model.output.type)
         column = pa.concat_arrays([nothing, *(found for found, _ in parts)])
         sizes_wh = [size for _, sizes in parts for size in sizes]
-        return Results(column, self.model.output, several, sizes_wh)
+        return Results(column, self.model.output, every, sizes_wh)
 
     def embed_text(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
         """Return `(len(texts), dim)` vectors in the space of the model's pictures.

@@ -7,6 +7,7 @@ from lakesight.models import licences
 from lakesight.models.artefact import local_folder
 from lakesight.models.base import HubSource, ModelCard, ModelSpec
 from lakesight.models.exported import choose_way, why
+from lakesight.models.families import family_of
 from lakesight.runtimes.choose import check_reads, choose
 from lakesight.runtimes.engines import ENDINGS, num_nvidia_gpus
 
@@ -41,7 +42,7 @@ def check(spec: ModelSpec, *, here: bool) -> str:
     licences.check(card, spec.licences_accepted)
     _check_files(card)
     precision = spec.options.get("precision", "f32")
-    if card.family == "yolo":
+    if family_of(card).exported:
         way = choose_way(card, spec.runtime, precision, here=here)
         if not here:
             return "on the cluster's machines, by what each has"
@@ -96,7 +97,7 @@ def _runnable(card: ModelCard) -> list[str]:
 def _ready(card: ModelCard) -> Availability:
     _check_files(card)
     names = _runnable(card)
-    if card.family == "yolo":
+    if family_of(card).exported:
         engine = choose_way(card).engine
         how = f"{engine.runtime} on {engine.device}"
     elif names:
