@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from lakesight.exporting.run import Done
     from lakesight.metrics import Bootstrap
     from lakesight.training.loop import Callback
-    from lakesight.training.yolo.datasets import Task
     from lakesight.training.yolo.lake_truth import LakeLabels
     from lakesight.training.yolo.sources import Split
 
@@ -101,7 +100,7 @@ class LoadedModel:
         data: str,
         *,
         split: "Split" = "val",
-        task: "Task | None" = None,
+        task: str | None = None,
         images: str | None = None,
         multi_label: bool = False,
         labels: "LakeLabels | None" = None,
@@ -125,17 +124,21 @@ class LoadedModel:
     ) -> "LoadedModel":
         """Train on from these weights, and return the new model, whose folder is `output`.
 
-        Task and image size are the model's unless given. See `train`.
+        Of a YOLO, task and image size are the model's unless given. See `train`.
         """
-        view, contract = self.model.view, self.card.contract
+        from lakesight.training.families import job_type
+
+        contract = self.card.contract
         own = {
             "weights": self.name,
             "allow_licence": self.spec.licences_accepted,
             "task": contract.get("task", "detect"),
-            "image_size": view.width,
+            "image_size": self.model.view.width,
             "multi_label": contract.get("multi_label", False),
         }
-        return train(data, output, callbacks=callbacks, **own | settings)
+        known = job_type(settings.get("task", own["task"])).model_fields
+        fitting = {name: value for name, value in own.items() if name in known}
+        return train(data, output, callbacks=callbacks, **fitting | settings)
 
     def export(self, format: str, output: str | None = None, **options: Any) -> "Done":  # noqa: A002
         """Write the weights in another engine's format into the model's folder, and judge them.

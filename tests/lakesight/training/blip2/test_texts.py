@@ -109,7 +109,7 @@ IMAGE = {"id": 1, "file_name": "a.jpg"}
         (
             {"images": [IMAGE], "annotations": []},
             "questions",
-            r"has no questions of pictures \(it is COCO captions as .json\): give a folder of `lake",
+            r"has no questions of pictures \(it is COCO captions as .json\): give a folder of",
         ),
     ],
 )
