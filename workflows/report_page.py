@@ -7,7 +7,8 @@ from typing import Any
 import duckdb
 
 from lakesight.lake.reader import Lake
-from lakesight.models.base import FolderSource, HubSource, ModelSpec, PackageSource
+from lakesight.models.availability import origin
+from lakesight.models.base import ModelSpec
 from workflows.report_counts import (
     MAX_ERRORS,
     MAX_LABELS,
@@ -169,23 +170,13 @@ def _model(spec: ModelSpec) -> ModelFacts:
     facts = {
         "kind": card.kind,
         "column": spec.column or "",
-        "source": _source(card.source),
+        "source": origin(card.source),
         "licence": ", ".join(f"{text} ({what})" for what, text in licences.items()),
         "sha256": ", ".join(f"{name} {digest[:12]}…" for name, digest in card.sha256.items()),
         "runtime": spec.runtime,
         "options": ", ".join(f"{name}={value}" for name, value in spec.options.items()),
     }
     return ModelFacts(card.name, card.provenance, [item for item in facts.items() if item[1]])
-
-
-def _source(source: PackageSource | FolderSource | HubSource) -> str:
-    match source:
-        case PackageSource():
-            return f"{source.package} (installed package)"
-        case FolderSource():
-            return source.uri
-        case HubSource():
-            return f"{source.repo} at {source.revision[:12]}"
 
 
 def _provenance(
