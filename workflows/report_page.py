@@ -85,7 +85,8 @@ class Page:
 
 def gather(lake: Lake, sql: duckdb.DuckDBPyConnection, num_pictures: int) -> Page:
     """Ask an output for everything that its report shows."""
-    columns = Columns.of(lake.dataset().schema)
+    models = [ModelSpec.model_validate(spec) for spec in lake.settings.get("models", ())]
+    columns = Columns.of(lake.dataset().schema, models)
     counted, found = totals(sql, columns), objects(sql, columns)
     best, failed = classes(sql, columns), errors(sql)
     shown = pictures(sample(sql, columns, num_pictures), columns, lake.settings.get("limits", {}))
@@ -103,7 +104,7 @@ def gather(lake: Lake, sql: duckdb.DuckDBPyConnection, num_pictures: int) -> Pag
         errors=failed[:MAX_ERRORS],
         num_more_errors=max(0, len(failed) - MAX_ERRORS),
         throughput=_throughput(runs),
-        models=[_model(ModelSpec.model_validate(spec)) for spec in lake.settings.get("models", ())],
+        models=[_model(spec) for spec in models],
         provenance=list(_provenance(lake, counted, runs)),
     )
 
@@ -116,7 +117,11 @@ def _tiles(
     if columns.detections:
         num_objects = sum(count.count for count in found)
         yield Tile("objects", f"{num_objects:,}", f"of {len(found):,} labels")
-    for names, what in ((columns.classes, "classified"), (columns.texts, "captioned")):
+    for names, what in (
+        (columns.classes, "classified"),
+        (columns.texts + columns.captions, "captioned"),
+        (columns.answers, "answered"),
+    ):
         if names:
             yield Tile(what, f"{max(counted.by_column[name] for name in names):,}")
     for name in columns.vectors:
