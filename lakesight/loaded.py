@@ -75,10 +75,16 @@ class LoadedModel:
         """Look at one picture or many: paths, uris, bytes, Pillow images, `(H, W, 3)` uint8 arrays.
 
         `columns` are what other models said of them: `pose.predict(pictures,
-        detections=found.column)`. Raises UserError for a picture that cannot be read.
+        detections=found.column)`. Raises UserError for a picture that cannot be read, and for what
+        a column says that the model cannot take, such as an empty prompt.
         """
         every = several(pictures)
-        parts = list(look_ahead(self.model, every, batch_size, **columns))
+        try:
+            parts = list(look_ahead(self.model, every, batch_size, **columns))
+        except UserError:
+            raise
+        except ValueError as error:  # what a row of `annotate` would hold as its error
+            raise UserError(str(error)) from error
         nothing = pa.array([], self.model.output.type)
         column = pa.concat_arrays([nothing, *(found for found, _ in parts)])
         sizes_wh = [size for _, sizes in parts for size in sizes]

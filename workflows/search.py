@@ -94,6 +94,8 @@ class Search(Frozen):
         return 0
 
     def _query(self, searcher: Searcher) -> Query:
+        if not self.query.strip():
+            raise UserError("the query is empty: expected a picture, id:HEX, or words")
         by_id = ROW_ID.fullmatch(self.query)
         is_picture = not by_id and names_picture(self.query)
         if self.query.startswith("id:") and not by_id:

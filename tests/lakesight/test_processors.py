@@ -77,3 +77,17 @@ def test_prompts_and_questions(name: str, tmp_path: Path) -> None:
         captioner.text_processor(" ")
     with pytest.raises(UserError, match=r"takes \d+ tokens, the picture's included: expected at"):
         answerer.text_processor("red " * 600)
+    with pytest.raises(UserError, match="the prompt is empty"):
+        captioner.predict(image(), prompt=pa.array([" "]))
+    texts = pa.list_(pa.string())
+    for questions, candidates, message in (
+        (["red " * 600], None, r"takes \d+ tokens"),
+        (["why?"], [], "`candidates` are empty: expected some, or null"),
+        ([" "], None, "the question is empty"),
+    ):
+        own = {
+            "questions": pa.array([questions], texts),
+            "candidates": pa.array([candidates], texts),
+        }
+        with pytest.raises(UserError, match=message):
+            answerer.predict(image(), **own)

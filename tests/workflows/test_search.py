@@ -115,6 +115,7 @@ def test_nothing_found_is_no_error(
     ("query", "says"),
     [
         ("a red bus", "reads no text"),
+        (" ", "the query is empty"),
         ("nowhere/photo.jpg", "no picture at nowhere/photo.jpg"),
         ("id:123", "32 hex digits"),
         (f"id:{row_id('s3://nobody/x', 'e')}", "no row with the id"),
