@@ -39,6 +39,8 @@ class List(Frozen):
             tables.write_json_lines(rows, sys.stdout)
             return 0
         for row in rows:
+            if row["language_model"]:
+                row["weights"] += f", language model {row['language_model']}"
             row["kinds"] = ", ".join(row["kinds"])
             row["size"] = _size(row.pop("bytes"))
             row["parameters"] = _millions(row["parameters"])
@@ -175,6 +177,7 @@ def _row(card: ModelCard) -> dict[str, Any]:
         "source": origin(card.source),
         "weights": card.licences.weights,
         "data": card.licences.data,
+        "language_model": card.licences.language_model,
         "bytes": num_bytes(card),
         "parameters": num_parameters(card),
         "runs": here.runs,

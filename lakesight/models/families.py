@@ -160,13 +160,27 @@ def family_of(card: ModelCard) -> Family:
     )
 
 
-def checkpoints() -> dict[str, tuple[Kind, str]]:
-    """Return the architectures of transformers that some family builds, to kind and family."""
-    installed = {one.name: _loaded(one) for one in entry_points(group=GROUP)}
-    every = {**installed, **FAMILIES}
+def builder_of(architecture: str, title: str) -> tuple[Kind, str]:
+    """Return kind and family of a checkpoint, which `title` names; our families are asked first.
+
+    Raises UserError, with all that are known, for one that no family builds.
+    """
+    own = _checkpoints(FAMILIES)
+    if architecture in own:
+        return own[architecture]
+    others = _checkpoints({one.name: _loaded(one) for one in entry_points(group=GROUP)})
+    if architecture in others:
+        return others[architecture]
+    raise UserError(
+        f"{title} is a {architecture}, which nothing here can run: expected one of "
+        f"{', '.join([*own, *others])}"
+    )
+
+
+def _checkpoints(families: Mapping[str, Family]) -> dict[str, tuple[Kind, str]]:
     return {
         architecture: (kind, name)
-        for name, one in every.items()
+        for name, one in families.items()
         for architecture, kind in one.checkpoints.items()
     }
 

@@ -9,7 +9,7 @@ import yaml
 from lakesight.errors import UserError
 from lakesight.media.view import ImageView
 from lakesight.models.base import FolderSource, HubSource, Licences, ModelCard
-from lakesight.models.families import checkpoints
+from lakesight.models.families import builder_of
 from lakesight.models.licences import ALLOWED
 from lakesight.models.preprocessor import NESTED_FILE, OWN_FILE, parse_preprocessor
 from lakesight.models.repository import Repository, open_repository
@@ -55,8 +55,8 @@ def card_of(repository: Repository) -> ModelCard:
     """Return the card of a checkpoint: kind, family, digests and licences by its own files."""
     names = repository.names()
     config = _config(repository, names)
-    architecture = _architecture(repository, config)
-    kind, family = checkpoints()[architecture]
+    architecture = str((config.get("architectures") or ["none"])[0])
+    kind, family = builder_of(architecture, repository.title)
     return ModelCard(
         name=_slug(repository.source),
         kind=kind,
@@ -82,16 +82,6 @@ def _config(repository: Repository, names: list[str]) -> dict[str, Any]:
         )
     config: dict[str, Any] = json.loads(repository.read("config.json"))
     return config
-
-
-def _architecture(repository: Repository, config: dict[str, Any]) -> str:
-    named = config.get("architectures") or ["none"]
-    if named[0] not in checkpoints():
-        raise UserError(
-            f"{repository.title} is a {named[0]}, which nothing here can run: expected one of "
-            f"{', '.join(checkpoints())}"
-        )
-    return str(named[0])
 
 
 def _opened(repository: Repository, names: list[str]) -> set[str]:

@@ -79,6 +79,8 @@ def test_prompts_and_questions(name: str, tmp_path: Path) -> None:
         answerer.text_processor("red " * 600)
     with pytest.raises(UserError, match="the prompt is empty"):
         captioner.predict(image(), prompt=pa.array([" "]))
+    with pytest.raises(UserError, match="nowhere has no captions of pictures"):
+        captioner.train("nowhere", str(tmp_path / "trained"), task="write")
     texts = pa.list_(pa.string())
     for questions, candidates, message in (
         (["red " * 600], None, r"takes \d+ tokens"),

@@ -10,7 +10,7 @@ import pytest
 import lakesight
 from lakesight.errors import UserError
 from lakesight.models import catalog
-from lakesight.models.families import FAMILIES, checkpoints
+from lakesight.models.families import FAMILIES, builder_of
 from lakesight.models.hub import card_for
 
 from . import tiny
@@ -98,7 +98,9 @@ def test_an_installed_package_adds_a_family(installed: Path, folder: Path) -> No
     dark, bright = (np.full((20, 20, 3), value, np.uint8) for value in (99, 101))
     found = [one[0]["label"] for one in model.predict([dark, bright]).column.to_pylist()]
     assert found == ["dark", "bright"]
-    assert checkpoints()["BrightnessModel"] == ("classify", "brightness")
+    assert builder_of("BrightnessModel", "it") == ("classify", "brightness")
+    with pytest.raises(UserError, match=r"it is a Darkness.*CLIPModel.*, BrightnessModel$"):
+        builder_of("Darkness", "it")
     assert "brightness" not in FAMILIES
     with pytest.raises(UserError, match=r"option brigth of brightness.*Options: bright"):
         catalog.spec(str(folder), options={"brigth": 1})
@@ -116,6 +118,7 @@ def test_a_package_that_is_broken_is_named(place: str, installed: Path, folder: 
     (installed / "entry_points.txt").write_text(f"[lakesight.families]\nbrightness = {place}\n")
     with pytest.raises(UserError, match=rf"brightness'.* is to be a Family at {place}, but got"):
         lakesight.load(str(folder))
+    assert builder_of("CLIPModel", "it") == ("embed", "image-text")  # which is not the package's
 
 
 def test_every_family_says_what_exists() -> None:
