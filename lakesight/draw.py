@@ -53,9 +53,17 @@ def hue(label: str) -> float:
     return round(int.from_bytes(digest) * GOLDEN_ANGLE % 360, 1)
 
 
+def label_of(found: Mapping[str, Any]) -> str:
+    """Return what a detection's plate says: its label, or its class, and its score."""
+    return f"{_name(found)} {found['score']:.2f}"
+
+
+def _name(found: Mapping[str, Any]) -> str:
+    return str(found["label"] or found["class_id"])
+
+
 def _detection(found: Mapping[str, Any], width: int, unit: float, min_keypoint_score: float) -> str:
-    label = str(found["label"] or found["class_id"])
-    title = f"{label} {found['score']:.2f}"
+    label, title = _name(found), label_of(found)
     parts = [
         f"<title>{escape(title)}</title>",
         _mask(found["mask"], unit) if found.get("mask") else "",

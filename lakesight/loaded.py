@@ -5,13 +5,11 @@ that are already drawn (`lakesight.models.base.Model`). This one takes pictures 
 """
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-from PIL import Image
 from pydantic import ValidationError
 
 from lakesight.errors import UserError, first_mistake
@@ -25,8 +23,10 @@ from lakesight.models.base import (
     ModelSpec,
     RuntimeName,
     TextEncoder,
+    TextReader,
 )
 from lakesight.models.look import BATCH, Picture, look_ahead
+from lakesight.processors import ImageProcessor, TextProcessor, several
 from lakesight.results import Results
 
 if TYPE_CHECKING:
@@ -34,12 +34,9 @@ if TYPE_CHECKING:
     from lakesight.exporting.run import Done
     from lakesight.metrics import Bootstrap
     from lakesight.training.loop import Callback
-    from lakesight.training.yolo.datasets import Task
     from lakesight.training.yolo.lake_truth import LakeLabels
     from lakesight.training.yolo.sources import Split
 
-ONE = (str, Path, bytes, Image.Image, np.ndarray)
-"""What one picture is, and a sequence of several is not."""
 Settings = TypeVar("Settings", bound=Frozen)
 
 
@@ -53,6 +50,12 @@ class LoadedModel:
         self.spec = spec
         self._options = dict(options)
         self.model: Model = catalog.build(spec)
+        self.image_processor = ImageProcessor(self.model.view)
+        """Pictures to the array that `model` takes."""
+        self.text_processor = (
+            TextProcessor(self.model) if isinstance(self.model, TextReader) else None
+        )
+        """Texts to tokens; None for a model that reads none."""
 
     def __repr__(self) -> str:
         return f"<LoadedModel {self.card.name}: {self.card.kind}, {self.model.runs_on}>"
@@ -72,14 +75,20 @@ class LoadedModel:
         """Look at one picture or many: paths, uris, bytes, Pillow images, `(H, W, 3)` uint8 arrays.
 
         `columns` are what other models said of them: `pose.predict(pictures,
-        detections=found.column)`. Raises UserError for a picture that cannot be read.
+        detections=found.column)`. Raises UserError for a picture that cannot be read, and for what
+        a column says that the model cannot take, such as an empty prompt.
         """
-        several = [pictures] if isinstance(pictures, ONE) else list(pictures)
-        parts = list(look_ahead(self.model, several, batch_size, **columns))
+        every = several(pictures)
+        try:
+            parts = list(look_ahead(self.model, every, batch_size, **columns))
+        except UserError:
+            raise
+        except ValueError as error:  # what a row of `annotate` would hold as its error
+            raise UserError(str(error)) from error
         nothing = pa.array([], self.model.output.type)
         column = pa.concat_arrays([nothing, *(found for found, _ in parts)])
         sizes_wh = [size for _, sizes in parts for size in sizes]
-        return Results(column, self.model.output, several, sizes_wh)
+        return Results(column, self.model.output, every, sizes_wh)
 
     def embed_text(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
         """Return `(len(texts), dim)` vectors in the space of the model's pictures.
@@ -97,7 +106,7 @@ class LoadedModel:
         data: str,
         *,
         split: "Split" = "val",
-        task: "Task | None" = None,
+        task: str | None = None,
         images: str | None = None,
         multi_label: bool = False,
         labels: "LakeLabels | None" = None,
@@ -121,17 +130,21 @@ class LoadedModel:
     ) -> "LoadedModel":
         """Train on from these weights, and return the new model, whose folder is `output`.
 
-        Task and image size are the model's unless given. See `train`.
+        Of a YOLO, task and image size are the model's unless given. See `train`.
         """
-        view, contract = self.model.view, self.card.contract
+        from lakesight.training.families import job_type
+
+        contract = self.card.contract
         own = {
             "weights": self.name,
             "allow_licence": self.spec.licences_accepted,
             "task": contract.get("task", "detect"),
-            "image_size": view.width,
+            "image_size": self.model.view.width,
             "multi_label": contract.get("multi_label", False),
         }
-        return train(data, output, callbacks=callbacks, **own | settings)
+        known = job_type(settings.get("task", own["task"])).model_fields
+        fitting = {name: value for name, value in own.items() if name in known}
+        return train(data, output, callbacks=callbacks, **fitting | settings)
 
     def export(self, format: str, output: str | None = None, **options: Any) -> "Done":  # noqa: A002
         """Write the weights in another engine's format into the model's folder, and judge them.

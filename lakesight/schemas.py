@@ -4,7 +4,9 @@ Types are declared here and never inferred: an empty batch must not write `list<
 """
 
 import hashlib
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import pyarrow as pa
 
@@ -28,7 +30,12 @@ WORDS = pa.schema(
 """What a list may say of each picture, for the models that are told it (`Source.words`)."""
 
 MANIFEST = pa.schema([pa.field("id", pa.string(), nullable=False), *LISTING, *WORDS])
-"""A frozen listing; `id` is `row_id(uri, etag)`, and words are null where none were asked for."""
+"""A frozen listing; `id` is `row_id(uri, etag)`, and words are null where none were asked for.
+
+Where a list says something of a picture, the etag is `told_etag`: other words are other work."""
+
+TOLD = "+told-"
+"""What parts an object's etag from the digest of what a list says of it."""
 
 ERROR = pa.struct([("stage", pa.string()), ("type", pa.string()), ("message", pa.string())])
 
@@ -122,6 +129,23 @@ def output_schema(outputs: Sequence[pa.Field]) -> pa.Schema:
             raise ValueError(f"a model cannot write the column {field.name!r}: every row has it")
         columns[field.name] = field
     return pa.schema(list(columns.values()))
+
+
+def told_etag(etag: str, words: Mapping[str, Any]) -> str:
+    """Return an etag that changes with the object, and with what a list says of it.
+
+    `words` by their column; null ones say nothing, and where all are it is the object's own.
+    """
+    said = {name: words[name] for name in sorted(words) if words[name] is not None}
+    if not said:
+        return etag
+    text = json.dumps(said).encode()  # in ASCII: any text will do
+    return f"{etag}{TOLD}{hashlib.blake2b(text, digest_size=8).hexdigest()}"
+
+
+def object_etag(etag: str) -> str:
+    """Return the etag of the object itself."""
+    return etag.partition(TOLD)[0]
 
 
 def row_id(uri: str, etag: str, frame_index: int | None = None) -> str:

@@ -7,7 +7,6 @@ from typing import Any
 import pyarrow as pa
 
 from lakesight.evaluation import Evaluation, Texts, open_labels
-from lakesight.evaluation.texts import TextTask
 from lakesight.lake.output import Output
 from lakesight.lake.source import Source
 from lakesight.metrics import LanguageResult
@@ -16,7 +15,7 @@ from lakesight.schemas import output_schema
 BROKEN = {"stage": "decode", "type": "unsupported format", "message": "not a picture"}
 
 
-def data(scenes: Path, task: TextTask, **how: Any) -> Texts:
+def data(scenes: Path, task: str, **how: Any) -> Texts:
     """Open what is said of scenes."""
     opened = open_labels(str(scenes), "val", task, **how)
     assert isinstance(opened, Texts)

@@ -44,11 +44,8 @@ COMMANDS = {
 }
 """Command to `module:class`, imported only when it is the one that was given, or for `--help`."""
 
-BY_TASK = {
-    ("train", "retrieve"): "workflows.train:TrainFirstStage",
-    ("train", "write"): "workflows.train:TrainSecondStage",
-}
-"""Commands with other settings for some values of `--task`."""
+BY_TASK = {"train": "workflows.train:command_of"}
+"""Commands with other settings for some values of `--task`, to `module:function` of that."""
 
 
 class Lakesight(BaseSettings):
@@ -83,9 +80,11 @@ def with_commands(commands: Mapping[str, type[Frozen]]) -> type[Lakesight]:
 
 def load(name: str, words: Sequence[str] = ()) -> type[Frozen]:
     """Return the class of a command, which may depend on the `--task` that follows it."""
-    task = next((value for flag, value in _pairs(words) if flag == "--task"), "")
-    module, _, attribute = BY_TASK.get((name, task), COMMANDS[name]).partition(":")
-    command: type[Frozen] = getattr(importlib.import_module(module), attribute)
+    task = next((value for flag, value in _pairs(words) if flag == "--task"), None)
+    by_task = BY_TASK.get(name) if task else None
+    module, _, attribute = (by_task or COMMANDS[name]).partition(":")
+    found = getattr(importlib.import_module(module), attribute)
+    command: type[Frozen] = found(task) if by_task else found
     return command
 
 
@@ -101,7 +100,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(format="%(message)s", level=logging.WARNING, stream=sys.stderr)
     words = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
     names = words[:1] if words[0] in COMMANDS else COMMANDS
-    commands = {name: load(name, words) for name in names}
+    try:
+        commands = {name: load(name, words) for name in names}
+    except UserError as error:
+        return _mistake(str(error))
     settings = with_commands(commands)
     formatter = argparse.RawDescriptionHelpFormatter
     try:

@@ -11,13 +11,14 @@ from pydantic_settings import CliPositionalArg
 import lakesight
 from lakesight.errors import UserError
 from lakesight.evaluation import (
-    AnyTask,
+    TASKS,
     Evaluation,
     Texts,
     data_for,
     evaluate,
     evaluate_output,
     field_of,
+    judging_of,
     open_labels,
     task_of,
     to_judge,
@@ -27,7 +28,7 @@ from lakesight.lake.reader import Lake
 from lakesight.metrics import Bootstrap
 from lakesight.metrics.language.java import JavaMetric
 from lakesight.models import catalog
-from lakesight.models.base import Frozen, Kind, Model, RuntimeName
+from lakesight.models.base import Frozen, Model, RuntimeName
 from lakesight.models.look import BATCH
 from lakesight.plots import draw_evaluation, draw_samples
 from lakesight.training.blip2.texts import SceneCaptions
@@ -36,18 +37,6 @@ from lakesight.training.yolo.lake_truth import LakeLabels
 from lakesight.training.yolo.sources import Split
 from workflows.chosen import option
 from workflows.progress import progress
-
-KINDS: dict[AnyTask, Kind] = {"caption": "caption", "answer": "answer", "retrieve": "embed"}
-"""What kind of model a task asks for, where one checkpoint may be of several."""
-
-FOUND = ("detections", "classes")
-COLUMNS: dict[AnyTask, tuple[str, ...]] = {
-    "classify": ("classes",),
-    "caption": ("caption", "captions"),
-    "answer": ("answers",),
-    "retrieve": ("embeddings", "embedding"),
-}
-"""The columns of an output that a task compares, the first that is there; of others `FOUND`."""
 
 OF_A_MODEL = ("set", "runtime", "allow_licence", "batch_size")
 """Settings that mean nothing where an output is judged."""
@@ -75,8 +64,9 @@ class Evaluate(Frozen):
     """Labelled pictures: scenes, data.yaml, COCO .json, class folders, or an output; for captions
     and answers scenes, COCO captions, or a .json list of images with a caption, or question and
     answer."""
-    task: AnyTask | None = None
-    """What is compared; what the model gives unless given."""
+    task: str | None = None
+    """What is compared: detect, segment, pose, obb, classify, caption, answer or retrieve; what the
+    model gives unless given."""
     split: Split = "val"
     """Which part of the data; a COCO .json is taken whole."""
     images: str | None = None
@@ -161,12 +151,11 @@ class Evaluate(Frozen):
         draws = self._draws
         return None, data, evaluate_output(lake, data, column, draws, self.slice, encoder=encoder)
 
-    def _column(self, lake: Lake) -> tuple[str, AnyTask]:
+    def _column(self, lake: Lake) -> tuple[str, str]:
         """Return what of the output is judged, and what it is compared by."""
-        if self.task:
-            names = COLUMNS.get(self.task, FOUND)
-        else:
-            names = (*FOUND, *(name for some in COLUMNS.values() for name in some))
+        judged = [one.judging for one in TASKS.values() if one.judging]
+        wanted = [judging_of(self.task)] if self.task else judged
+        names = list(dict.fromkeys(name for one in wanted for name in one.columns))
         known = [name for name in names if name in lake.dataset().schema.names]
         column = self.column or next(iter(known), names[0])
         return column, self.task or task_of(field_of(lake, column))
@@ -188,7 +177,7 @@ class Evaluate(Frozen):
 
     def _judge_model(self) -> tuple[Model, Pictures | Texts, Evaluation]:
         options = dict(map(option, self.set))
-        kind = KINDS.get(self.task) if self.task else None
+        kind = judging_of(self.task).kind if self.task else None
         spec = catalog.spec(self.model, kind, options, self.runtime, self.allow_licence)
         model = catalog.build(to_judge(spec, **options))
         data = data_for(model, self.data, self.split, self.task, **self._how)

@@ -10,15 +10,18 @@ from pydantic_settings import CliPositionalArg, CliSubCommand, get_subcommand
 
 from lakesight.errors import UserError
 from lakesight.models import catalog
-from lakesight.models.availability import availability, num_bytes
+from lakesight.models.availability import availability, num_bytes, num_parameters, origin
 from lakesight.models.base import Frozen, Kind, ModelCard
 from lakesight.models.yolo_import import Answers, import_yolo
 from lakesight.models.yolo_onnx import Head
 from workflows import tables
 
+SHOWN = ["name", "kinds", "source", "weights", "data", "size", "parameters", "here"]
+"""The columns of the list; `weights` and `data` are licences."""
+
 
 class List(Frozen):
-    """List the built-in models: kind, licence, size, and whether each runs here.
+    """List the built-in models: kind, source, licences, size, and whether each runs here.
 
     Hub models need no list: `--embed hf:OWNER/REPO@REVISION` names any that a family can build.
 
@@ -36,10 +39,13 @@ class List(Frozen):
             tables.write_json_lines(rows, sys.stdout)
             return 0
         for row in rows:
+            if row["language_model"]:
+                row["weights"] += f", language model {row['language_model']}"
             row["kinds"] = ", ".join(row["kinds"])
             row["size"] = _size(row.pop("bytes"))
+            row["parameters"] = _millions(row["parameters"])
             row["here"] = row.pop("how") if row.pop("runs") else f"no: {row.pop('how')}"
-        tables.write_aligned(rows, ["name", "kinds", "weights", "data", "size", "here"], sys.stdout)
+        tables.write_aligned(rows, SHOWN, sys.stdout)
         return 0
 
 
@@ -168,9 +174,12 @@ def _row(card: ModelCard) -> dict[str, Any]:
     return {
         "name": card.name,
         "kinds": list(catalog.kinds(card)),
+        "source": origin(card.source),
         "weights": card.licences.weights,
         "data": card.licences.data,
+        "language_model": card.licences.language_model,
         "bytes": num_bytes(card),
+        "parameters": num_parameters(card),
         "runs": here.runs,
         "how": here.how,
     }
@@ -180,10 +189,12 @@ def _facts(card: ModelCard, row: dict[str, Any]) -> dict[str, str]:
     view, labels = card.view, card.labels
     facts = {
         "runs here": row["how"] if row["runs"] else f"no: {row['how']}",
+        "source": row["source"],
         "weights": card.licences.weights,
         "data": card.licences.data,
         "language model": card.licences.language_model,
         "size": _size(row["bytes"]),
+        "parameters": _millions(row["parameters"]),
         "view": view and f"{view.width}x{view.height}, {view.fit}, {view.interpolation}",
         "labels": labels if isinstance(labels, str) else labels and ", ".join(labels[:8]) + ", …",
         "files": ", ".join(f"{name} ({digest[:12]}…)" for name, digest in card.sha256.items()),
@@ -211,6 +222,10 @@ def _options(card: ModelCard) -> list[dict[str, Any]]:
 
 def _size(num_bytes: int | None) -> str:
     return "not here" if num_bytes is None else f"{num_bytes / 1e6:.1f} MB"
+
+
+def _millions(count: int | None) -> str:
+    return "" if count is None else f"{count / 1e6:.1f} M"
 
 
 def _lines(path: Path) -> tuple[str, ...]:

@@ -1,13 +1,14 @@
 """What a report counts: asked of the rows by SQL, so that memory does not grow with them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import duckdb
 import pyarrow as pa
 
-from lakesight.schemas import ROW
+from lakesight.models.base import ModelSpec
+from lakesight.schemas import CROP_CAPTIONS, ROW
 
 MAX_LABELS = 24
 MAX_ERRORS = 50
@@ -20,11 +21,18 @@ class Columns:
     detections: tuple[str, ...]
     classes: tuple[str, ...]
     texts: tuple[str, ...]
+    captions: tuple[str, ...]
+    """Of several captions a picture."""
+    answers: tuple[str, ...]
+    crops: tuple[str, ...]
+    """Of a text for each object; see `described`."""
     vectors: tuple[str, ...]
+    described: Mapping[str, str]
+    """By the column of texts, the column of the objects that they are about."""
 
     @classmethod
-    def of(cls, schema: pa.Schema) -> "Columns":
-        """Sort the columns of an output by their types."""
+    def of(cls, schema: pa.Schema, models: Sequence[ModelSpec] = ()) -> "Columns":
+        """Sort the columns of an output by their types; `models` wrote them."""
         added = [field for field in schema if field.name not in ROW.names]
         structs = {field.name: _members(field.type) for field in added}
         return cls(
@@ -33,8 +41,28 @@ class Columns:
                 name for name, has in structs.items() if "class_id" in has and "box" not in has
             ),
             texts=tuple(field.name for field in added if pa.types.is_string(field.type)),
+            captions=tuple(name for name, members in structs.items() if "text" in members),
+            answers=tuple(
+                name for name, members in structs.items() if {"question", "answer"} <= {*members}
+            ),
+            crops=tuple(field.name for field in added if field.type == CROP_CAPTIONS),
             vectors=tuple(field.name for field in added if pa.types.is_fixed_size_list(field.type)),
+            described={
+                one.column or "crop_captions": one.options["detections"]
+                for one in models
+                if one.card.kind == "caption_crops"
+            },
         )
+
+    @property
+    def lists(self) -> tuple[str, ...]:
+        """Return the columns of a list a picture."""
+        return self.detections + self.classes + self.captions + self.answers + self.crops
+
+    @property
+    def shown(self) -> tuple[str, ...]:
+        """Return the columns that a picture's card shows."""
+        return self.lists + self.texts
 
 
 def _members(kind: pa.DataType) -> list[str]:
@@ -79,7 +107,7 @@ class Totals:
 
 def totals(sql: duckdb.DuckDBPyConnection, columns: Columns) -> Totals:
     """Count rows, errors, and what each model found something in."""
-    filled = {name: f"len({quoted(name)}) > 0" for name in columns.detections + columns.classes}
+    filled = {name: f"len({quoted(name)}) > 0" for name in columns.lists}
     filled |= {name: f"{quoted(name)} <> ''" for name in columns.texts}
     filled |= {name: f"{quoted(name)} IS NOT NULL" for name in columns.vectors}
     counts = ["count(*)", "count(*) FILTER (status <> 'ok')"]
@@ -137,8 +165,7 @@ def sample(sql: duckdb.DuckDBPyConnection, columns: Columns, num_pictures: int) 
 
     So it is a fair sample, and the same one every time.
     """
-    seen = columns.detections + columns.classes + columns.texts
-    names = ["uri", "etag", "width", "height", *seen]
+    names = ["uri", "etag", "width", "height", *columns.shown]
     return sql.sql(
         f"SELECT {', '.join(map(quoted, names))}, NULL::BIGINT AS size FROM rows "
         f"WHERE status = 'ok' AND frame_index IS NULL ORDER BY id LIMIT {num_pictures}"

@@ -7,7 +7,8 @@ from typing import Any
 import duckdb
 
 from lakesight.lake.reader import Lake
-from lakesight.models.base import FolderSource, HubSource, ModelSpec, PackageSource
+from lakesight.models.availability import origin
+from lakesight.models.base import ModelSpec
 from workflows.report_counts import (
     MAX_ERRORS,
     MAX_LABELS,
@@ -84,7 +85,8 @@ class Page:
 
 def gather(lake: Lake, sql: duckdb.DuckDBPyConnection, num_pictures: int) -> Page:
     """Ask an output for everything that its report shows."""
-    columns = Columns.of(lake.dataset().schema)
+    models = [ModelSpec.model_validate(spec) for spec in lake.settings.get("models", ())]
+    columns = Columns.of(lake.dataset().schema, models)
     counted, found = totals(sql, columns), objects(sql, columns)
     best, failed = classes(sql, columns), errors(sql)
     shown = pictures(sample(sql, columns, num_pictures), columns, lake.settings.get("limits", {}))
@@ -102,7 +104,7 @@ def gather(lake: Lake, sql: duckdb.DuckDBPyConnection, num_pictures: int) -> Pag
         errors=failed[:MAX_ERRORS],
         num_more_errors=max(0, len(failed) - MAX_ERRORS),
         throughput=_throughput(runs),
-        models=[_model(ModelSpec.model_validate(spec)) for spec in lake.settings.get("models", ())],
+        models=[_model(spec) for spec in models],
         provenance=list(_provenance(lake, counted, runs)),
     )
 
@@ -115,7 +117,11 @@ def _tiles(
     if columns.detections:
         num_objects = sum(count.count for count in found)
         yield Tile("objects", f"{num_objects:,}", f"of {len(found):,} labels")
-    for names, what in ((columns.classes, "classified"), (columns.texts, "captioned")):
+    for names, what in (
+        (columns.classes, "classified"),
+        (columns.texts + columns.captions, "captioned"),
+        (columns.answers, "answered"),
+    ):
         if names:
             yield Tile(what, f"{max(counted.by_column[name] for name in names):,}")
     for name in columns.vectors:
@@ -169,23 +175,13 @@ def _model(spec: ModelSpec) -> ModelFacts:
     facts = {
         "kind": card.kind,
         "column": spec.column or "",
-        "source": _source(card.source),
+        "source": origin(card.source),
         "licence": ", ".join(f"{text} ({what})" for what, text in licences.items()),
         "sha256": ", ".join(f"{name} {digest[:12]}…" for name, digest in card.sha256.items()),
         "runtime": spec.runtime,
         "options": ", ".join(f"{name}={value}" for name, value in spec.options.items()),
     }
     return ModelFacts(card.name, card.provenance, [item for item in facts.items() if item[1]])
-
-
-def _source(source: PackageSource | FolderSource | HubSource) -> str:
-    match source:
-        case PackageSource():
-            return f"{source.package} (installed package)"
-        case FolderSource():
-            return source.uri
-        case HubSource():
-            return f"{source.repo} at {source.revision[:12]}"
 
 
 def _provenance(

@@ -1,8 +1,9 @@
 """The pictures of a report: fetched, made small, with what was seen drawn over them."""
 
 import base64
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import Any
 from urllib.parse import unquote
 
@@ -11,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import simplejpeg
 
-from lakesight.draw import overlay
+from lakesight.draw import label_of, overlay
 from lakesight.lake.fetch import FetchError, fetch
 from lakesight.media.decode import Decoded, MediaError
 from lakesight.media.limits import Limits
@@ -24,6 +25,16 @@ VIEW = ImageView(width=800, height=800, fit="letterbox", interpolation="area")
 JPEG_QUALITY = 80
 NUM_CLASSES = 3
 MIN_CLASS_SCORE = 0.01
+
+
+@dataclass(frozen=True)
+class Line:
+    """Something that was written about a picture."""
+
+    text: str
+    about: str = ""
+    """A question, or an object."""
+    score: str = ""
 
 
 @dataclass(frozen=True)
@@ -42,6 +53,8 @@ class Picture:
     """SVG, escaped."""
     caption: str
     classes: str
+    lines: Sequence[Line]
+    """The n best captions, answers, and what was written of each object."""
 
 
 def pictures(rows: pa.Table, columns: Columns, limits: Mapping[str, Any]) -> list[Picture]:
@@ -90,7 +103,33 @@ def _picture(
             for each in ranked
             if each["score"] >= MIN_CLASS_SCORE
         ),
+        lines=[*_captions(row, columns), *_answers(row, columns), *_crops(row, columns)],
     )
+
+
+def _captions(row: Mapping[str, Any], columns: Columns) -> Iterator[Line]:
+    for name in columns.captions:
+        for each in row[name] or ():
+            yield Line(each["text"], score=_score(each["score"]))
+
+
+def _answers(row: Mapping[str, Any], columns: Columns) -> Iterator[Line]:
+    for name in columns.answers:
+        for each in row[name] or ():
+            yield Line(each["answer"], each["question"], _score(each["score"]))
+
+
+def _crops(row: Mapping[str, Any], columns: Columns) -> Iterator[Line]:
+    """Yield what was written of each object, behind the object as its box is labelled."""
+    for name in columns.crops:
+        objects = row.get(columns.described.get(name, "detections")) or ()
+        for text, each in zip_longest(row[name] or (), objects):
+            if text is not None:
+                yield Line(text, "" if each is None else label_of(each))
+
+
+def _score(score: float | None) -> str:
+    return "" if score is None else f"{score:.2f}"
 
 
 def _small(picture: Decoded) -> Image:

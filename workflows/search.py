@@ -94,6 +94,8 @@ class Search(Frozen):
         return 0
 
     def _query(self, searcher: Searcher) -> Query:
+        if not self.query.strip():
+            raise UserError("the query is empty: expected a picture, id:HEX, or words")
         by_id = ROW_ID.fullmatch(self.query)
         is_picture = not by_id and names_picture(self.query)
         if self.query.startswith("id:") and not by_id:
@@ -203,12 +205,27 @@ def without(found: pa.Table, row_id: str | None) -> list[dict[str, Any]]:
 
 
 def seen(row: Mapping[str, Any]) -> str:
-    """Return in a few words what a row holds: its caption, else its objects, else its class."""
+    """Return in a few words what a row holds, and the answers that it has.
+
+    That is its caption, else its objects, with what was written of them, else its class.
+    """
+    answers = [f"{one['question']} {one['answer']}" for one in row.get("answers") or ()]
+    return "; ".join(part for part in (_seen(row), *answers) if part)
+
+
+def _seen(row: Mapping[str, Any]) -> str:
     if row.get("caption"):
         return str(row["caption"])
+    if row.get("captions"):
+        return str(row["captions"][0]["text"])
     if row.get("detections"):
-        return counted([found["label"] for found in row["detections"]])
+        said = [text for text in row.get("crop_captions") or () if text]
+        return ": ".join(filter(None, (counted(_labels(row)), ", ".join(said))))
     return str(row["classes"][0]["label"]) if row.get("classes") else ""
+
+
+def _labels(row: Mapping[str, Any]) -> list[str]:
+    return [found["label"] for found in row["detections"]]
 
 
 def counted(labels: Sequence[str]) -> str:

@@ -8,11 +8,11 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import ray
 import yaml
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, create_model
 from pydantic_settings import CliPositionalArg
 from ray.exceptions import RayActorError, RayError
 from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
@@ -24,7 +24,6 @@ from lakesight.errors import UserError, first_mistake
 from lakesight.lake.uris import is_s3
 from lakesight.training import callbacks as trackers
 from lakesight.training.binding import model_name
-from lakesight.training.blip2.job import FirstStageJob, SecondStageJob
 from lakesight.training.families import job_type, open_training
 from lakesight.training.job import Job
 from lakesight.training.loop import BEST, SETTINGS, STATE, Callback
@@ -155,18 +154,15 @@ class Train(TrainJob, Command):
     """Scenes, data.yaml, COCO .json, class folders, or an output of `lakesight annotate`."""
 
 
-class TrainFirstStage(FirstStageJob, Command):
-    r"""Train BLIP-2's first stage on pictures with captions: vectors to search by, and matching.
-
-    Run the same command again to go on after an end; it does nothing where it is done.
-
-    Examples:
-      lakesight scenes scenes/ && lakesight train scenes/ finder/ --task retrieve --epochs 20
-      lakesight train captions.json finder/ --task retrieve --weights hf:OWNER/BLIP2@COMMIT
-    """
-
-    data: CliPositionalArg[str]
-    """Scenes, COCO captions .json, or a .json list of images with captions."""
+def command_of(task: str) -> type[Command]:
+    """Return the command with the settings of a task's training; UserError for an unknown task."""
+    job = job_type(task)
+    if issubclass(Train, job):
+        return Train
+    data = (CliPositionalArg[str], Field(description=job.model_fields["data"].description))
+    bases: Any = (job, Command)
+    made = create_model("Train", __base__=bases, __doc__=job.__doc__, data=data)
+    return cast("type[Command]", made)
 
 
 def job_of(task: str, given: Mapping[str, Any], config: Path | None) -> Job:
@@ -187,22 +183,6 @@ def job_of(task: str, given: Mapping[str, Any], config: Path | None) -> Job:
         return job_type(merged.get("task", task)).model_validate(merged)
     except ValidationError as error:
         raise UserError(f"{config}: {first_mistake(error)}") from error
-
-
-class TrainSecondStage(SecondStageJob, Command):
-    r"""Train BLIP-2's second stage on pictures with captions or questions: what writes about them.
-
-    Run the same command again to go on after an end; it does nothing where it is done.
-
-    Examples:
-      lakesight train scenes/ writer/ --task write --weights finder/ --no-freeze-language
-      lakesight train captions.json writer/ --task write --weights finder/ --questions.share 0
-      lakesight train vqa.json writer/ --task write --weights hf:OWNER/BLIP2@COMMIT \
-          --captions.share 0
-    """
-
-    data: CliPositionalArg[str]
-    """Scenes, COCO captions .json, or a .json list of images with captions, or with questions."""
 
 
 def _fit(trainer: TorchTrainer, *, verbose: bool) -> None:

@@ -4,18 +4,18 @@ Every picture goes the way that `annotate` takes it: bytes, view, network, colum
 output holds is judged by the same rules.
 """
 
-from lakesight.evaluation.judging import judge_of, task_of
 from lakesight.evaluation.objects import SHAPES
 from lakesight.evaluation.pairing import evaluate_output, field_of
 from lakesight.evaluation.result import Evaluation, Result
 from lakesight.evaluation.running import OPTIONS, data_for, evaluate, to_judge
-from lakesight.evaluation.texts import AnyTask, Texts, open_labels
+from lakesight.evaluation.tasks import TASKS, judge_of, judging_of, open_labels, task_of
+from lakesight.evaluation.texts import Texts
 from lakesight.evaluation.truth import truth_of
 
 __all__ = [
     "OPTIONS",
     "SHAPES",
-    "AnyTask",
+    "TASKS",
     "Evaluation",
     "Result",
     "Texts",
@@ -24,6 +24,7 @@ __all__ = [
     "evaluate_output",
     "field_of",
     "judge_of",
+    "judging_of",
     "open_labels",
     "task_of",
     "to_judge",

@@ -10,8 +10,8 @@ from urllib.parse import unquote
 import pyarrow as pa
 
 from lakesight.errors import UserError
-from lakesight.evaluation.judging import judge_of
 from lakesight.evaluation.result import Evaluation
+from lakesight.evaluation.tasks import judge_of
 from lakesight.evaluation.texts import Texts
 from lakesight.lake.reader import Lake
 from lakesight.lake.uris import canonical, is_s3

@@ -6,9 +6,9 @@ from typing import Any
 import pyarrow as pa
 
 from lakesight.errors import UserError
-from lakesight.evaluation.judging import judge_of, task_of
 from lakesight.evaluation.result import Evaluation
-from lakesight.evaluation.texts import AnyTask, Texts, open_labels
+from lakesight.evaluation.tasks import judge_of, open_labels, task_of
+from lakesight.evaluation.texts import Texts
 from lakesight.evaluation.vectors import EveryVector, ImageEncoder
 from lakesight.metrics import Bootstrap
 from lakesight.models import catalog
@@ -43,7 +43,7 @@ def data_for(
     model: Model,
     data: str,
     split: Split,
-    task: AnyTask | None = None,
+    task: str | None = None,
     *,
     multi_label: bool = False,
     **how: Any,

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import NamedTuple, cast
 
 import pyarrow as pa
 
@@ -13,23 +13,13 @@ from lakesight.training.yolo.datasets import Pictures, Task
 from lakesight.training.yolo.lake_truth import LakeLabels
 from lakesight.training.yolo.sources import Split, open_data
 
-TextTask = Literal["caption", "answer", "retrieve"]
-AnyTask = Literal[Task, TextTask]
-
-WANTED: dict[TextTask, Wanted] = {
-    "caption": "captions",
-    "answer": "questions",
-    "retrieve": "captions",
-}
-"""What of a picture is compared."""
-
 
 @dataclass(frozen=True)
 class Texts:
     """A dataset of captions or questions."""
 
     pictures: Sequence[Told]
-    task: TextTask
+    task: str
     extra: tuple[JavaMetric, ...] = ()
     """Figures of captions that need Java, beside the usual."""
 
@@ -52,24 +42,35 @@ class Texts:
         return {"questions": pa.array(asked, pa.list_(pa.string()))}
 
 
-def open_labels(
-    data: str,
-    split: Split,
-    task: AnyTask,
-    *,
-    images: str | None = None,
-    multi_label: bool = False,
-    labels: LakeLabels | None = None,
-    captions: SceneCaptions = "captions",
-    extra: tuple[JavaMetric, ...] = (),
-    local: bool = True,
-) -> Pictures | Texts:
-    """Open what a task compares with: labelled pictures, captions or questions.
+class LabelsAsked(NamedTuple):
+    """What to open to compare with, and how: see `tasks.open_labels`."""
 
-    See `sources.open_data` for the former, and for words `open_texts`, with `captions` of scenes;
-    their pictures need not be here where `local` is false.
-    """
-    if task == "caption" or task == "answer" or task == "retrieve":
-        told = open_texts(data, split, WANTED[task], images, captions, local=local)
-        return Texts(told, task, extra)
-    return open_data(data, split, task, images=images, multi_label=multi_label, labels=labels)
+    data: str
+    split: Split
+    task: str
+    images: str | None = None
+    multi_label: bool = False
+    labels: LakeLabels | None = None
+    captions: SceneCaptions = "captions"
+    extra: tuple[JavaMetric, ...] = ()
+    local: bool = True
+
+
+def open_pictures(asked: LabelsAsked) -> Pictures:
+    """Open labelled pictures."""
+    return open_data(
+        asked.data,
+        asked.split,
+        cast("Task", asked.task),
+        images=asked.images,
+        multi_label=asked.multi_label,
+        labels=asked.labels,
+    )
+
+
+def open_words(asked: LabelsAsked, wanted: Wanted) -> Texts:
+    """Open captions or questions."""
+    told = open_texts(
+        asked.data, asked.split, wanted, asked.images, asked.captions, local=asked.local
+    )
+    return Texts(told, asked.task, asked.extra)

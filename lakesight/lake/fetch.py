@@ -19,6 +19,7 @@ from lakesight.lake.store import (
 )
 from lakesight.lake.uri_list import MISSING
 from lakesight.lake.uris import is_s3, local_path, split_s3
+from lakesight.schemas import object_etag
 
 Reason = Literal["not found", "no bucket", "changed", "forbidden", "unreadable", "too large"]
 
@@ -36,7 +37,8 @@ class Request(NamedTuple):
 
     row: int
     uri: str
-    etag: str
+    etag: str | None
+    """The object's own; None: as it is."""
     held_bytes: int
     """What it may take in memory: its size, or the limit where the manifest knows no size."""
     is_too_large: bool
@@ -106,7 +108,8 @@ def _requests(rows: pa.Table, max_object_bytes: int) -> list[Request]:
     for row, (uri, etag, size) in enumerate(zip(*columns, strict=True)):
         is_too_large = size is not None and size > max_object_bytes
         held = 0 if is_too_large else max_object_bytes if size is None else size
-        requests.append(Request(row, uri, etag, held, is_too_large))
+        own = None if etag is None else object_etag(etag)
+        requests.append(Request(row, uri, own, held, is_too_large))
     return requests[::-1]
 
 

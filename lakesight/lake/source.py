@@ -14,7 +14,7 @@ from lakesight.lake.local import LocalStore
 from lakesight.lake.store import ENTRIES, Entry, Store
 from lakesight.lake.uri_list import is_list, read_list
 from lakesight.lake.uris import is_s3, local_path, split_s3
-from lakesight.schemas import LISTING, WORDS
+from lakesight.schemas import LISTING, WORDS, told_etag
 
 
 class Source(BaseModel):
@@ -47,7 +47,8 @@ class Source(BaseModel):
     def list(self, skipped: Counter[str] | None = None) -> Iterator[pa.Table]:
         """Yield tables of schema `LISTING`; count by suffix in `skipped` what is left out.
 
-        A list that has some of the `words` yields those columns too. Raises UserError for what does
+        A list that has some of the `words` yields those columns too, and etags that change with
+        them (`schemas.told_etag`). Raises UserError for what does
         not exist or may not be read, and as `read_list`.
         """
         counts: Counter[str] = Counter() if skipped is None else skipped
@@ -58,7 +59,7 @@ class Source(BaseModel):
             words = [name for name in WORDS.names if name in page.column_names]
             taken = page.filter(mask).select([*LISTING.names, *words])
             if taken.num_rows:
-                yield taken
+                yield _told(taken, words) if words else taken
 
     def _wanted(self, keys: pa.ChunkedArray, *, images_only: bool) -> pa.ChunkedArray:
         if self.include:
@@ -68,6 +69,16 @@ class Source(BaseModel):
         else:
             mask = pc.is_valid(keys)
         return pc.and_not(mask, matches(keys, self.exclude)) if self.exclude else mask
+
+
+def _told(page: pa.Table, words: Sequence[str]) -> pa.Table:
+    """Return a page whose etags change with its words."""
+    etags = [
+        told_etag(etag, said)
+        for etag, said in zip(page["etag"].to_pylist(), page.select(words).to_pylist(), strict=True)
+    ]
+    place = page.column_names.index("etag")
+    return page.set_column(place, LISTING.field("etag"), pa.array(etags, pa.string()))
 
 
 def _pages(uri: str, words: Sequence[str]) -> tuple[Iterator[pa.Table], bool]:

@@ -5,6 +5,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple, Self
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import torch
 from pydantic import BeforeValidator, ConfigDict, Field, model_validator
@@ -133,6 +135,10 @@ class Answerer:
             named = {"question": one.question, "answer": answer.text, "score": answer.score}
             values[one.row].append(named)
         return pa.array(values, self.output.type)
+
+    def tokens(self, texts: Sequence[str]) -> list[npt.NDArray[np.int64]]:
+        """See `lakesight.models.base.TextReader`: of questions, in their template."""
+        return [np.array(self._prompt(text).tokens) for text in texts]
 
     def _asked(self, rows: pa.Table) -> Iterator[Asked]:
         """Yield the questions row by row: its own, else the option's."""

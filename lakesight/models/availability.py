@@ -1,12 +1,23 @@
 """Whether a model would run on this machine, without loading it."""
 
+import json
+import math
 from dataclasses import dataclass
+from pathlib import Path
 
 from lakesight.errors import UserError
 from lakesight.models import licences
 from lakesight.models.artefact import local_folder
-from lakesight.models.base import HubSource, ModelCard, ModelSpec
+from lakesight.models.base import (
+    FolderSource,
+    HubSource,
+    ModelCard,
+    ModelSpec,
+    PackageSource,
+    Source,
+)
 from lakesight.models.exported import choose_way, why
+from lakesight.models.families import family_of
 from lakesight.runtimes.choose import check_reads, choose
 from lakesight.runtimes.engines import ENDINGS, num_nvidia_gpus
 
@@ -41,7 +52,7 @@ def check(spec: ModelSpec, *, here: bool) -> str:
     licences.check(card, spec.licences_accepted)
     _check_files(card)
     precision = spec.options.get("precision", "f32")
-    if card.family == "yolo":
+    if family_of(card).exported:
         way = choose_way(card, spec.runtime, precision, here=here)
         if not here:
             return "on the cluster's machines, by what each has"
@@ -82,6 +93,35 @@ def num_bytes(card: ModelCard) -> int | None:
     return sum(path.stat().st_size for path in paths)
 
 
+def num_parameters(card: ModelCard) -> int | None:
+    """Return how many numbers the card's safetensors hold, running statistics included.
+
+    None where they are not on this machine, or the weights are in another format.
+    """
+    names = [name for name in card.sha256 if name.endswith(".safetensors")]
+    folder = local_folder(card.source) if names and num_bytes(card) is not None else None
+    return sum(_numbers(folder / name) for name in names) if folder else None
+
+
+def _numbers(path: Path) -> int:
+    """Return how many floats a safetensors file says that it holds, by its header."""
+    with path.open("rb") as file:
+        header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+    tensors = (one for name, one in header.items() if name != "__metadata__")
+    return sum(math.prod(one["shape"]) for one in tensors if "F" in one["dtype"])
+
+
+def origin(source: Source) -> str:
+    """Return in a few words where a model's files are from."""
+    match source:
+        case PackageSource():
+            return f"{source.package} (installed package)"
+        case FolderSource():
+            return source.uri
+        case HubSource():
+            return f"{source.repo} at {source.revision[:12]}"
+
+
 def _check_files(card: ModelCard) -> None:
     """Raise UserError where a local model's package or files are missing."""
     if card.sha256 and local_folder(card.source) is not None and num_bytes(card) is None:
@@ -96,7 +136,7 @@ def _runnable(card: ModelCard) -> list[str]:
 def _ready(card: ModelCard) -> Availability:
     _check_files(card)
     names = _runnable(card)
-    if card.family == "yolo":
+    if family_of(card).exported:
         engine = choose_way(card).engine
         how = f"{engine.runtime} on {engine.device}"
     elif names:

@@ -148,7 +148,7 @@ class ModelCard(Frozen):
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")
     kind: Kind
     family: str
-    """Key of `lakesight.models.catalog.FAMILIES`: the class that builds it."""
+    """Key of `lakesight.models.families.FAMILIES`: what builds it."""
     source: Source
     sha256: dict[str, str]
     """File name to hex digest: every file that is opened, checked before it is opened."""
@@ -239,4 +239,16 @@ class TextEncoder(Protocol):
 
     def embed_text(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
         """Return `(len(texts), dim)` L2-normalised vectors."""
+        ...
+
+
+@runtime_checkable
+class TextReader(Protocol):
+    """A model that reads texts: captions to search by, prompts, questions."""
+
+    def tokens(self, texts: Sequence[str]) -> list[npt.NDArray[np.int64]]:
+        """Return the tokens `(S,)` of each text as the network reads them, without padding.
+
+        Raises `ValueError` for a text that it cannot read.
+        """
         ...

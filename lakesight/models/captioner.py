@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import torch
 from pydantic import Field, model_validator
@@ -115,6 +117,10 @@ class Captioner:
             for captions, prompt in zip(written, prompts, strict=True)
         ]
         return pa.array(values, self.output.type)
+
+    def tokens(self, texts: Sequence[str]) -> list[npt.NDArray[np.int64]]:
+        """See `lakesight.models.base.TextReader`: of prompts, behind the picture's own tokens."""
+        return [np.array(self._writer.prompt(text, self._room).tokens) for text in texts]
 
     def _prompts(self, rows: pa.Table) -> list[Prompt]:
         """Return each row's prompt: its own, else the option's."""

@@ -1,7 +1,6 @@
 """Names to cards, cards to models."""
 
 import difflib
-import importlib
 import json
 from collections.abc import Sequence
 from functools import cache
@@ -14,7 +13,6 @@ from lakesight import starter
 from lakesight.errors import UserError, first_mistake
 from lakesight.lake.store import Store
 from lakesight.lake.uris import is_s3
-from lakesight.media.view import ImageView
 from lakesight.models import hub, licences
 from lakesight.models.artefact import stage
 from lakesight.models.base import (
@@ -27,42 +25,9 @@ from lakesight.models.base import (
     RuntimeName,
 )
 from lakesight.models.exported import fits, ways
+from lakesight.models.families import family_of
 from lakesight.models.packaged import PACKAGED
 from lakesight.runtimes.choose import uses_gpu
-from lakesight.runtimes.shared import Shared
-
-FAMILIES: dict[str, str] = {
-    "yolo-onnx": "lakesight.models.yolo_onnx:YoloOnnx",
-    "yolo": "lakesight.models.yolo.model:Yolo",
-    "tf-detection": "lakesight.models.tf_detection:TfDetection",
-    "classifier": "lakesight.models.classifier:Classifier",
-    "image-embedder": "lakesight.models.image_embedder:ImageEmbedder",
-    "single-person-pose": "lakesight.models.pose:SinglePersonPose",
-    "detr": "lakesight.models.detr:Detr",
-    "image-text": "lakesight.models.image_text:ImageText",
-    "captioner": "lakesight.models.captioner:Captioner",
-    "crop-captioner": "lakesight.models.crop_captioner:CropCaptioner",
-    "answerer": "lakesight.models.answerer:Answerer",
-}
-"""Family name to `module:class`, imported when a model is built."""
-
-ALSO: dict[str, dict[Kind, str]] = {
-    "classifier": {"embed": "image-embedder"},
-    "captioner": {"answer": "answerer", "caption_crops": "crop-captioner"},
-    "answerer": {"caption": "captioner", "caption_crops": "crop-captioner"},
-}
-"""What the weights of a family can do besides: kind to the family that does it; see `kinds`."""
-
-CROPS = ImageView(width=1024, height=1024, interpolation="area")
-"""What crops are cut from: that of the built-in pose model, so that both share it."""
-
-ON_TORCH = frozenset({"detr", "image-text", "captioner", "crop-captioner", "answerer"})
-"""Families that only torch runs, on a GPU where there is one."""
-
-CLASSIFYING = frozenset({"classifier", "image-embedder"})
-WRITING = frozenset({"captioner", "crop-captioner", "answerer"})
-ON_A_CHECKPOINT = WRITING | {"image-text"}
-"""Families that share a network, each set one of its own kind: see `build_all`."""
 
 
 @cache
@@ -90,22 +55,13 @@ def resolve(name: str, kind: Kind | None = None) -> ModelCard:
             f"expected a model of kind {kind}, but {name} is of kind {' or '.join(known)}. "
             f"Built-in models of kind {kind}: {fitting}."
         )
-    view = CROPS if kind == "caption_crops" else card.view
-    return card.model_copy(update={"kind": kind, "family": known[kind], "view": view})
+    other = card.model_copy(update={"kind": kind, "family": known[kind]})
+    return other.model_copy(update={"view": family_of(other).view or card.view})
 
 
 def kinds(card: ModelCard) -> dict[Kind, str]:
-    """Return what a model can be asked for as, its own kind first, with the family that does it.
-
-    A classifier embeds where its card names features; a captioner answers questions where its card
-    names a language model, as that of every BLIP-2 does.
-    """
-    also = dict(ALSO.get(card.family, {}))
-    if "features" not in card.contract:
-        also.pop("embed", None)
-    if card.licences.language_model is None:
-        also.pop("answer", None)
-    return {card.kind: card.family, **also}
+    """Return what a model can be asked for as, its own kind first, with the family that does it."""
+    return {card.kind: card.family, **family_of(card).also(card)}
 
 
 def spec(
@@ -163,18 +119,19 @@ def build_all(specs: Sequence[ModelSpec], num_threads: int | None = None) -> lis
 def _build(spec: ModelSpec, num_threads: int | None, networks: dict[str, Any]) -> Model:
     card = spec.card
     licences.check(card, spec.licences_accepted)
-    family = _family(card)
+    family = family_of(card)
     given = dict(spec.options)
-    if num_threads is not None and "num_threads" in family.Options.model_fields:
+    if num_threads is not None and "num_threads" in options_of(card).model_fields:
         given["num_threads"] = num_threads
-    parts = [card, stage(card), _options(card, given), spec.runtime]
+    parts = (card, stage(card), _options(card, given), spec.runtime)
+    shared: list[Any] = []
     key = network(spec)
-    if key is not None:
+    if family.shares and key is not None:
         if key not in networks:
-            networks[key] = _open(*parts)
-        parts.append(networks[key])
+            networks[key] = family.shares.open(*parts)
+        shared = [networks[key]]
     try:
-        model: Model = family(*parts)
+        model: Model = family.load()(*parts, *shared)
     except ValidationError as error:
         raise UserError(f"the card of {card.name} has a wrong contract: {error}") from error
     if spec.column is not None:
@@ -184,30 +141,13 @@ def _build(spec: ModelSpec, num_threads: int | None, networks: dict[str, Any]) -
 
 def network(spec: ModelSpec) -> str | None:
     """Return what tells the network that a model looks at, where others may look at it too."""
-    card = spec.card
-    if card.family not in CLASSIFYING | ON_A_CHECKPOINT:
+    shares = family_of(spec.card).shares
+    if shares is None:
         return None
-    options = _options(card, dict(spec.options))
-    if card.family in CLASSIFYING:
-        same = card.model_dump_json(include={"source", "sha256", "view", "contract"})
-        return f"{same} {spec.runtime} {options.precision}"
-    same = card.model_dump_json(include={"source", "sha256"})
-    return f"{same} {options.device} {options.dtype}"
-
-
-def _open(card: ModelCard, folder: Path, options: Any, runtime: RuntimeName) -> Any:
-    """Return the network of a model that shares it: the first of them opens it for all."""
-    if card.family in WRITING:
-        from lakesight.models.author import Author
-
-        return Author(folder, options)
-    if card.family == "image-text":
-        from lakesight.models.seer import Seer
-
-        return Seer(folder, options)
-    from lakesight.models.classifier import open_classifier
-
-    return Shared(open_classifier(card, folder, options, runtime))
+    options = _options(spec.card, dict(spec.options))
+    same = [getattr(options, name) for name in shares.of_options]
+    card = spec.card.model_dump_json(include=set(shares.of_card))
+    return " ".join([shares.name, card, spec.runtime, *map(str, same)])
 
 
 def can_use_gpu(spec: ModelSpec, *, here: bool = True) -> bool:
@@ -215,29 +155,19 @@ def can_use_gpu(spec: ModelSpec, *, here: bool = True) -> bool:
 
     `here`: with what is installed on this machine; else with everything that could be.
     """
-    if spec.card.family in ON_TORCH:
+    family = family_of(spec.card)
+    if family.only_torch:
         return bool(spec.options.get("device") != "cpu")
-    if spec.card.family == "yolo":
+    if family.exported:
         known = ways(spec.card, spec.options.get("precision", "f32"))
         fitting = [one.engine for one in known if fits(one, spec.runtime)]
         return any(engine.can_use_gpu(here=here) for engine in fitting)
     return any(uses_gpu(name, spec.runtime, here=here) for name in spec.card.sha256)
 
 
-def _family(card: ModelCard) -> Any:
-    """Return the class that builds a card's model."""
-    if card.family not in FAMILIES:
-        raise UserError(
-            f"the card of {card.name} names the family {card.family!r}; "
-            f"expected one of {', '.join(FAMILIES)}"
-        )
-    module, _, name = FAMILIES[card.family].partition(":")
-    return getattr(importlib.import_module(module), name)
-
-
 def options_of(card: ModelCard) -> type[Frozen]:
     """Return the options class of a card's family."""
-    options: type[Frozen] = _family(card).Options
+    options: type[Frozen] = family_of(card).load().Options
     return options
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Self, cast
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 from pydantic import Field, model_validator
 
@@ -93,6 +94,10 @@ class CropCaptioner:
             for crop, (best, *_) in zip(part, written, strict=True):
                 cast("list[str | None]", captions[crop.row])[crop.number] = best.text
         return pa.array(captions, self.output.type)
+
+    def tokens(self, texts: Sequence[str]) -> list[npt.NDArray[np.int64]]:
+        """See `Captioner.tokens`."""
+        return self._captioner.tokens(texts)
 
     def _crops(
         self,

@@ -8,24 +8,11 @@ import yaml
 
 from lakesight.errors import UserError
 from lakesight.media.view import ImageView
-from lakesight.models.base import FolderSource, HubSource, Kind, Licences, ModelCard
+from lakesight.models.base import FolderSource, HubSource, Licences, ModelCard
+from lakesight.models.families import builder_of
 from lakesight.models.licences import ALLOWED
 from lakesight.models.preprocessor import NESTED_FILE, OWN_FILE, parse_preprocessor
 from lakesight.models.repository import Repository, open_repository
-
-FAMILIES: dict[str, tuple[Kind, str]] = {
-    "DFineForObjectDetection": ("detect", "detr"),
-    "RTDetrForObjectDetection": ("detect", "detr"),
-    "RTDetrV2ForObjectDetection": ("detect", "detr"),
-    "CLIPModel": ("embed", "image-text"),
-    "SiglipModel": ("embed", "image-text"),
-    "Siglip2Model": ("embed", "image-text"),
-    "BlipForImageTextRetrieval": ("embed", "image-text"),
-    "Blip2ForImageTextRetrieval": ("embed", "image-text"),
-    "BlipForConditionalGeneration": ("caption", "captioner"),
-    "Blip2ForConditionalGeneration": ("caption", "captioner"),
-}
-"""The first of config.json's `architectures` to kind and family."""
 
 SMALL_FILES = frozenset(
     {
@@ -68,8 +55,8 @@ def card_of(repository: Repository) -> ModelCard:
     """Return the card of a checkpoint: kind, family, digests and licences by its own files."""
     names = repository.names()
     config = _config(repository, names)
-    architecture = _architecture(repository, config)
-    kind, family = FAMILIES[architecture]
+    architecture = str((config.get("architectures") or ["none"])[0])
+    kind, family = builder_of(architecture, repository.title)
     return ModelCard(
         name=_slug(repository.source),
         kind=kind,
@@ -95,16 +82,6 @@ def _config(repository: Repository, names: list[str]) -> dict[str, Any]:
         )
     config: dict[str, Any] = json.loads(repository.read("config.json"))
     return config
-
-
-def _architecture(repository: Repository, config: dict[str, Any]) -> str:
-    named = config.get("architectures") or ["none"]
-    if named[0] not in FAMILIES:
-        raise UserError(
-            f"{repository.title} is a {named[0]}, which nothing here can run: expected one of "
-            f"{', '.join(FAMILIES)}"
-        )
-    return str(named[0])
 
 
 def _opened(repository: Repository, names: list[str]) -> set[str]:

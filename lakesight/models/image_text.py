@@ -123,6 +123,11 @@ class ImageText:
         ]
         return np.concatenate([np.empty((0, self._towers.dim), np.float32), *parts])
 
+    def tokens(self, texts: Sequence[str]) -> list[npt.NDArray[np.int64]]:
+        """See `lakesight.models.base.TextReader`; texts beyond the context are cut."""
+        ids, mask = self._towers.words(texts)
+        return [row[seen.bool()].cpu().numpy() for row, seen in zip(ids, mask, strict=True)]
+
     @torch.inference_mode()
     def extract_features(
         self,

@@ -31,6 +31,8 @@ class Towers(Protocol):
 
     dim: int
     num_queries: int
+    words: "Words"
+    """How texts become tokens."""
 
     def images(self, pixels: Tensor) -> Encoded:
         """Encode pixels `(B, 3, H, W)`."""
@@ -68,12 +70,14 @@ class Words:
         padding: Literal["longest", "max_length"] = "longest",
     ) -> None:
         self.tokenizer = load_tokenizer(folder)
+        self.lowers = False
+        """Whether texts are read in lower case."""
         self._max_tokens, self._device, self._padding = max_tokens, device, padding
 
     def __call__(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
         """Return `(ids, mask)`, both `(T, S)`; a text beyond the context is cut."""
         tokens = self.tokenizer(
-            list(texts),
+            [text.lower() for text in texts] if self.lowers else list(texts),
             padding=self._padding,
             truncation=True,
             max_length=self._max_tokens,
@@ -93,7 +97,7 @@ class ClipTowers:
 
         self._model = load_weights(AutoModel, folder, options)
         max_tokens = self._model.config.text_config.max_position_embeddings
-        self._words = Words(folder, max_tokens, self._model.device, self._padding)
+        self.words = Words(folder, max_tokens, self._model.device, self._padding)
         self.dim: int = self._dim(self._model.config)
 
     def _dim(self, config: Any) -> int:
@@ -105,7 +109,7 @@ class ClipTowers:
 
     def texts(self, texts: Sequence[str]) -> Encoded:
         """Encode T texts."""
-        ids, mask = self._words(texts)
+        ids, mask = self.words(texts)
         out = self._model.get_text_features(input_ids=ids, attention_mask=mask)
         return Encoded(out.last_hidden_state, out.pooler_output, mask)
 
@@ -121,14 +125,14 @@ class SiglipTowers(ClipTowers):
 
     def __init__(self, folder: Path, options: TorchOptions) -> None:
         super().__init__(folder, options)
-        self._lowers = type(self._words.tokenizer).__name__.startswith("Gemma")
+        self.words.lowers = type(self.words.tokenizer).__name__.startswith("Gemma")
 
     def _dim(self, config: Any) -> int:
         return int(config.vision_config.hidden_size)
 
     def texts(self, texts: Sequence[str]) -> Encoded:
         """Encode T texts; every one of the context's positions counts."""
-        ids, _ = self._words([text.lower() for text in texts] if self._lowers else texts)
+        ids, _ = self.words(texts)
         out = self._model.get_text_features(input_ids=ids)
         return Encoded(out.last_hidden_state, out.pooler_output, torch.ones_like(ids))
 

@@ -12,7 +12,7 @@ from lakesight.lake.fetch import FetchError, fetch
 from lakesight.lake.local import LocalStore
 from lakesight.lake.uris import is_s3, local_path
 from lakesight.media.limits import MIB, Limits
-from lakesight.schemas import LISTING
+from lakesight.schemas import LISTING, object_etag
 
 log = logging.getLogger(__name__)
 
@@ -62,7 +62,7 @@ def _unlike(rows: Iterator[Row]) -> Iterator[str]:
         entry = LocalStore(path.parent).head(path.name)
         if entry is None:
             yield f"{row['uri']} does not exist any more"
-        elif entry.etag != row["etag"]:
+        elif entry.etag != object_etag(row["etag"]):
             yield f"{row['uri']} was changed since it was annotated"
 
 

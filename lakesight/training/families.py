@@ -1,25 +1,18 @@
-"""Which family trains a task, and what every family's training can do."""
+"""What trains a task, and what every family's training can do."""
 
 import importlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, get_args
+from typing import TYPE_CHECKING, Any, Protocol
 
 from lakesight.errors import UserError
+from lakesight.evaluation.tasks import TASKS
 from lakesight.models.base import ModelCard
 from lakesight.training.job import Job
 from lakesight.training.loop import Callback, Progress
-from lakesight.training.yolo.datasets import Task
 
 if TYPE_CHECKING:
     import torch
-
-TRAININGS = {
-    **dict.fromkeys(get_args(Task), "lakesight.training.yolo.training:YoloTraining"),
-    "retrieve": "lakesight.training.blip2.training:FirstStageTraining",
-    "write": "lakesight.training.blip2.training:SecondStageTraining",
-}
-"""By task, the class that trains for it."""
 
 
 class Judged(Protocol):
@@ -78,7 +71,9 @@ def open_training(job: Job) -> Training:
 
 
 def _training(task: str) -> Any:
-    if task not in TRAININGS:
-        raise UserError(f"expected a task, one of {', '.join(TRAININGS)}, but got {task!r}")
-    module, _, name = TRAININGS[task].partition(":")
+    place = TASKS[task].training if task in TASKS else None
+    if place is None:
+        known = ", ".join(name for name, one in TASKS.items() if one.training)
+        raise UserError(f"expected a task, one of {known}, but got {task!r}")
+    module, _, name = place.partition(":")
     return getattr(importlib.import_module(module), name)

@@ -13,7 +13,7 @@ class Job(LoopSettings):
     data: str
     """What to train on."""
     task: str
-    """What for: one of `families.TRAININGS`."""
+    """What for: one of `lakesight.evaluation.tasks.TASKS` that has a training."""
     val: str | None = None
     """Others to validate on; the split `val` of the same unless given."""
     images: str | None = None

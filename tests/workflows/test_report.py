@@ -13,8 +13,17 @@ from PIL import Image
 
 from lakesight.errors import UserError
 from lakesight.lake.output import Output
-from lakesight.schemas import output_schema
-from tests.outputs import LABELS, SCHEMA, SETTINGS, jpeg, row, write_output, write_pictures
+from lakesight.schemas import ANSWERS, CAPTIONS, CROP_CAPTIONS, output_schema
+from tests.outputs import (
+    EMBEDDER,
+    LABELS,
+    SCHEMA,
+    SETTINGS,
+    jpeg,
+    row,
+    write_output,
+    write_pictures,
+)
 from workflows.report import Report
 
 NAMES = [f"{number:02}.jpg" for number in range(10)]
@@ -250,6 +259,49 @@ def test_an_output_with_other_columns(tmp_path: Path) -> None:
     assert names[names.index("car") + 1] == "4"
     assert names[names.index("class 1") + 1] == "2"
     assert page.text.count("a road") == 2
+
+
+def test_shows_what_was_written_of_pictures_and_objects(tmp_path: Path) -> None:
+    fields = [
+        pa.field("cars", SCHEMA.field("detections").type),
+        pa.field("captions", CAPTIONS),
+        pa.field("answers", ANSWERS),
+        pa.field("crop_captions", CROP_CAPTIONS),
+    ]
+    box = {"box": [1, 2, 30, 40], "score": 0.5, "class_id": 1, "label": "car", "keypoints": None}
+    best = [
+        {"text": "a road", "score": -0.25, "prompt": None},
+        {"text": HOSTILE, "score": None, "prompt": None},
+    ]
+    change = {
+        "cars": [box, box | {"score": 0.25}],
+        "captions": best,
+        "answers": [{"question": "is it <b>wet</b>?", "answer": "no", "score": 0.875}],
+        "crop_captions": [None, "a red car"],
+    }
+    card = EMBEDDER.model_copy(update={"kind": "caption_crops"})
+    spec = {"card": card.model_dump(mode="json"), "options": {"detections": "cars"}}
+    write_pictures(str(tmp_path / "source"), NAMES[:2])
+    write_output(
+        str(tmp_path / "source"),
+        str(tmp_path / "seen"),
+        schema=output_schema(fields),
+        settings={"models": [spec]},
+        change=change,
+    )
+    page = report(str(tmp_path / "seen"), tmp_path / "report.html")
+    words = [words for tag, words in page.words if tag in ("span", "small")]
+    first = words.index("a road")
+    assert words[first : first + 8] == [
+        *("a road", "-0.25", HOSTILE),
+        *("is it <b>wet</b>?", "no", "0.88"),
+        *("car 0.25", "a red car"),
+    ]
+    assert len(page.all("li")) >= 8
+    assert not page.all("b")
+    tiles = [words for tag, words in page.words if tag in ("dt", "dd")]
+    for name in ("captioned", "answered"):
+        assert tiles[tiles.index(name) + 1] == "2"
 
 
 def test_an_output_without_rows(tmp_path: Path) -> None:

@@ -17,9 +17,9 @@ from lakesight.media.limits import Limits
 from lakesight.media.pool import DecodePool
 from lakesight.models import catalog
 from lakesight.models.base import ModelSpec, TextEncoder
-from lakesight.schemas import output_schema, row_id
+from lakesight.schemas import ANSWERS, CROP_CAPTIONS, ROW, output_schema, row_id
 from tests.lakesight.models import tiny
-from tests.outputs import row, vector, write_output, write_pictures
+from tests.outputs import SCHEMA, row, vector, write_output, write_pictures
 from workflows.index import Index
 from workflows.search import Search, counted, names_picture, seen
 
@@ -115,6 +115,7 @@ def test_nothing_found_is_no_error(
     ("query", "says"),
     [
         ("a red bus", "reads no text"),
+        (" ", "the query is empty"),
         ("nowhere/photo.jpg", "no picture at nowhere/photo.jpg"),
         ("id:123", "32 hex digits"),
         (f"id:{row_id('s3://nobody/x', 'e')}", "no row with the id"),
@@ -208,10 +209,40 @@ def test_pictures_are_told_from_words(text: str, is_picture: bool) -> None:
     assert names_picture(text) is is_picture
 
 
+def test_answers_and_captions_of_objects_come_along(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fields = [pa.field("answers", ANSWERS), pa.field("crop_captions", CROP_CAPTIONS)]
+    schema = output_schema([*list(SCHEMA)[len(ROW) :], *fields])
+    said: dict[str, Any] = {
+        "caption": None,
+        "answers": [{"question": "is it wet?", "answer": "no", "score": 0.5}],
+        "crop_captions": [None, "a red car"],
+    }
+    write_pictures(str(tmp_path / "source"), NAMES[:2])
+    write_output(str(tmp_path / "source"), str(tmp_path / "seen"), schema=schema, change=said)
+    index = str(tmp_path / "index")
+    Index(output=str(tmp_path / "seen"), index=index).run()
+    first = lakesight.open(str(tmp_path / "seen")).dataset().to_table().to_pylist()[0]
+    (hit,) = search(index, f"id:{first['id']}")
+    assert {name: hit[name] for name in said} == said
+    capsys.readouterr()
+    Search(index=index, query=f"id:{first['id']}").run()
+    assert ": a red car; is it wet? no" in capsys.readouterr().out
+
+
 def test_says_in_short_what_was_seen() -> None:
     found = [{"label": label} for label in ("person", "bus", "person")]
     assert seen({"caption": "a street", "detections": found}) == "a street"
     assert seen({"caption": None, "detections": found}) == "2 person, bus"
     assert seen({"detections": [], "classes": [{"label": "cat"}]}) == "cat"
     assert seen({"uri": "x"}) == ""
+    best = [{"text": "a road", "score": -0.1}, {"text": "a street", "score": -0.2}]
+    assert seen({"captions": best, "classes": [{"label": "cat"}]}) == "a road"
+    answers = [{"question": "how many?", "answer": "3"}, {"question": "where?", "answer": "here"}]
+    assert seen({"caption": "a street", "answers": answers}) == "a street; how many? 3; where? here"
+    assert seen({"caption": None, "answers": answers[:1]}) == "how many? 3"
+    crops = ["a man", None, "a red bus"]
+    assert seen({"detections": found, "crop_captions": crops}) == "2 person, bus: a man, a red bus"
+    assert seen({"detections": found, "crop_captions": None, "answers": []}) == "2 person, bus"
     assert counted(["a", "b", "c", "d", "e", "e"]) == "2 e, a, b, c"

@@ -24,7 +24,7 @@ class Blip2Towers:
         retrieval = load_weights(Blip2ForImageTextRetrieval, folder, options)
         self._model = Blip2ForPretraining(retrieval).eval()
         config = retrieval.config
-        self._words = Words(folder, config.qformer_config.max_position_embeddings, retrieval.device)
+        self.words = Words(folder, config.qformer_config.max_position_embeddings, retrieval.device)
         self.dim = int(config.image_text_hidden_size)
         self.num_queries = int(config.num_query_tokens)
         self.seen_shape = seen_shape(config.vision_config)
@@ -37,17 +37,17 @@ class Blip2Towers:
 
     def texts(self, texts: Sequence[str]) -> Encoded:
         """Encode T texts: the vector is that of the first token, [CLS]."""
-        ids, mask = self._words(texts)
+        ids, mask = self.words(texts)
         states = self._model.read(ids, mask)
         return Encoded(states, self._model.text_projection(states), mask)
 
     def fuse(self, seen: Tensor, texts: Sequence[str]) -> tuple[Tensor, None]:
         """Return the queries' states `(B, Q, H)` of pairs; all of them count."""
-        return self._model.fuse(seen, *self._words(texts)), None
+        return self._model.fuse(seen, *self.words(texts)), None
 
     def match(self, seen: Tensor, texts: Sequence[str]) -> Tensor:
         """Return the probability `(B,)` that each pair belongs together."""
-        return self._model.match(seen, *self._words(texts)).float().softmax(dim=1)[:, 1]
+        return self._model.match(seen, *self.words(texts)).float().softmax(dim=1)[:, 1]
 
 
 class BlipTowers:
@@ -60,7 +60,7 @@ class BlipTowers:
 
         self._model: Any = load_weights(BlipForImageTextRetrieval, folder, options)
         config = self._model.config
-        self._words = Words(folder, config.text_config.max_position_embeddings, self._model.device)
+        self.words = Words(folder, config.text_config.max_position_embeddings, self._model.device)
         self.dim = int(config.image_text_hidden_size)
         self.seen_shape = seen_shape(config.vision_config)
 
@@ -71,13 +71,13 @@ class BlipTowers:
 
     def texts(self, texts: Sequence[str]) -> Encoded:
         """Encode T texts: the vector is that of [CLS]."""
-        ids, mask = self._words(texts)
+        ids, mask = self.words(texts)
         states = self._model.text_encoder(input_ids=ids, attention_mask=mask).last_hidden_state
         return Encoded(states, self._model.text_proj(states[:, 0]), mask)
 
     def fuse(self, seen: Tensor, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
         """Return the tokens' states `(B, S, H)` of pairs, and their mask `(B, S)`."""
-        ids, mask = self._words(texts)
+        ids, mask = self.words(texts)
         states: Tensor = self._model.text_encoder(
             input_ids=ids,
             attention_mask=mask,

@@ -58,11 +58,19 @@ class FirstStageSize(Frozen):
 
 
 class FirstStageJob(FirstStageSettings, Job):
-    """BLIP-2's first stage: pictures with captions, see `texts.open_texts`.
+    r"""Train BLIP-2's first stage on pictures with captions: vectors to search by, and matching.
 
-    `weights` is a `Blip2ForImageTextRetrieval`, of the hub or of ours.
+    Run the same command again to go on after an end; it does nothing where it is done.
+
+    Examples:
+      lakesight scenes scenes/ && lakesight train scenes/ finder/ --task retrieve --epochs 20
+      lakesight train captions.json finder/ --task retrieve --weights hf:OWNER/BLIP2@COMMIT
     """
 
+    data: str
+    """Scenes, COCO captions .json, or a .json list of images with captions."""
+    weights: str | None = None
+    """A `Blip2ForImageTextRetrieval` to start from: model folder, catalog name or hf:…@COMMIT."""
     task: Literal["retrieve"] = "retrieve"
     """What for."""
     caption_column: Literal["captions", "description"] = "captions"
@@ -83,12 +91,22 @@ class LanguageSize(Frozen):
 
 
 class SecondStageJob(SecondStageSettings, Job):
-    """BLIP-2's second stage: pictures with captions or questions, see `texts.open_texts`.
+    r"""Train BLIP-2's second stage on pictures with captions or questions: what writes about them.
 
-    `weights` is a first stage, to which a language model is added, or a second one, of the hub or
-    of ours, that is trained further.
+    Run the same command again to go on after an end; it does nothing where it is done.
+
+    Examples:
+      lakesight train scenes/ writer/ --task write --weights finder/ --no-freeze-language
+      lakesight train captions.json writer/ --task write --weights finder/ --questions.share 0
+      lakesight train vqa.json writer/ --task write --weights hf:OWNER/BLIP2@COMMIT \
+          --captions.share 0
     """
 
+    data: str
+    """Scenes, COCO captions .json, or a .json list of images with captions, or with questions."""
+    weights: str | None = None
+    """A first stage, to which a language model is added, or a second one, which is trained further:
+    model folder, catalog name or hf:…@COMMIT."""
     task: Literal["write"] = "write"
     """What for."""
     caption_column: Literal["captions", "description"] = "captions"

@@ -54,6 +54,13 @@ class CaptionPart(Part):
     prompt: str | None = None
     """What is said before them, such as "a photo of"; nothing unless given."""
 
+    @field_validator("prompt")
+    @classmethod
+    def _words(cls, prompt: str | None) -> str | None:
+        if prompt is not None and not prompt.strip():
+            raise ValueError("the prompt is empty: expected words, or nothing at all")
+        return prompt
+
 
 class QuestionPart(Part):
     """Questions and their answers."""

@@ -3,55 +3,39 @@
 Checked whole when they are opened: what is wrong is said with its place, never skipped.
 """
 
-import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any
 
 import pyarrow.parquet as pq
 from pydantic import BaseModel, Field, ValidationError
 
 from lakesight.errors import UserError, first_mistake
 from lakesight.lake.uris import is_s3
+from lakesight.training import forms
+from lakesight.training.blip2.told import (
+    Question,
+    Region,
+    SceneCaptions,
+    TextsAsked,
+    Told,
+    Wanted,
+)
+from lakesight.training.forms import Form
 from lakesight.training.yolo.coco import kinds_of
 from lakesight.training.yolo.datasets import Split
 
-Wanted = Literal["captions", "questions"]
-SceneCaptions = Literal["captions", "description"]
-
-
-@dataclass(frozen=True)
-class Question:
-    """A question, and what people answered."""
-
-    text: str
-    answers: tuple[str, ...]
-    kind: str | None = None
-    """Of what it asks, for slices; None where the data does not say."""
-
-
-class Region(NamedTuple):
-    """A part of a picture, and what is said of it."""
-
-    box_xyxy: tuple[float, float, float, float]
-    """In pixels of the picture."""
-    phrase: str
-
-
-@dataclass(frozen=True)
-class Told:
-    """One picture's file, and what is said of it."""
-
-    path: Path
-    captions: tuple[str, ...] = ()
-    questions: tuple[Question, ...] = ()
-    regions: tuple[Region, ...] = ()
-    uri: str | None = None
-    """Where the picture is, where that is a bucket; `path` is then its name alone."""
-    kinds: Mapping[str, str] = field(default_factory=dict)
-    """What kinds the picture is of, by name, beside its folder: `evaluate --slice NAME`."""
+__all__ = [
+    "FORMS",
+    "Question",
+    "Region",
+    "SceneCaptions",
+    "TextsAsked",
+    "Told",
+    "Wanted",
+    "open_texts",
+]
 
 
 class Image(BaseModel, extra="allow"):
@@ -116,36 +100,27 @@ def open_texts(
     regions: bool = False,
     local: bool = True,
 ) -> list[Told]:
-    """Open pictures with captions or questions; which form they have is told by what is there.
+    """Open pictures with captions or questions; which of the `FORMS` is told by what is there.
 
-    - a folder with `scenes.json`: generated scenes; `column` says which of their captions
-    - a COCO captions .json: `images` and `annotations` with a `caption`
-    - a .json list of `{"image", "caption"}` or `{"image", "question", "answer"}`, as LAVIS has
-      them; a caption or an answer may be a list
+    `column` says which captions of generated scenes. File names in a .json are relative to
+    `images`, else to it. Raises UserError where a picture is missing, a text is empty, or a picture
+    has none or is there twice. With `local=False` nobody will look at the pictures: they need not
+    be here, and `images` may be an s3:// prefix.
 
     With `regions=True` also what is said of parts of pictures: the objects of scenes, or, in a
     list, `"regions": [{"phrase", "x", "y", "width", "height"}]` in pixels, as Visual Genome has
     them.
-
-    File names are relative to `images`, else to the .json. Raises UserError where a picture is
-    missing, a text is empty, or a picture has none or is there twice. With `local=False` nobody
-    will look at the pictures: they need not be here, and `images` may be an s3:// prefix.
     """
-    path = Path(data)
     if local and images and is_s3(images):
         raise UserError(
             f"pictures are looked at in a folder, and --images is {images}: name a folder; or "
             "annotate the pictures where they are, and evaluate the output"
         )
-    if (path / "scenes.json").is_file():
-        told = _scenes(path, split, wanted, column, regions)
-    elif path.suffix == ".json":
-        told = _file(path, images or str(path.parent), wanted, regions)
-    else:
-        raise UserError(
-            f"{data} has no {wanted} of pictures: give a folder of `lakesight scenes`, COCO "
-            "captions as .json, or a .json list of images with a caption or question and answer"
-        )
+    asked = TextsAsked(data, split, wanted, images, column, regions)
+    try:
+        told = forms.opened(FORMS, asked, wanted, data, f"{wanted} of pictures")
+    except (ValidationError, KeyError, TypeError) as error:
+        raise UserError(f"{data} is no file of {wanted}: {_first(error)}") from error
     _check(told, wanted, data)
     if regions and not any(one.regions for one in told):
         raise UserError(f"{data} describes no regions of its pictures: leave loss.regions at 0")
@@ -154,14 +129,15 @@ def open_texts(
     return told
 
 
-def _scenes(folder: Path, split: Split, wanted: Wanted, column: str, regions: bool) -> list[Told]:
+def _scenes(asked: TextsAsked) -> list[Told]:
+    folder, split, wanted, column = asked.path, asked.split, asked.wanted, asked.column
     table = folder / "tables" / f"{split}.parquet"
     if not table.is_file():
         raise UserError(f"{folder} has no split {split}: draw scenes with one")
     names = ["file_name", "label", column if wanted == "captions" else "questions"]
     if missing := set(names) - set(pq.read_schema(table).names):
         raise UserError(f"{table} has no {', '.join(missing)}: draw the scenes again")
-    names += [f"objects.list.element.{name}" for name in OBJECT] if regions else []
+    names += [f"objects.list.element.{name}" for name in OBJECT] if asked.regions else []
     return [
         Told(folder / row["file_name"], **_of_row(row, wanted, column))
         for row in pq.ParquetFile(table).read(names).to_pylist()
@@ -181,30 +157,18 @@ def _of_row(row: Mapping[str, Any], wanted: Wanted, column: str) -> dict[str, An
     return {"questions": tuple(asked), "kinds": kinds}
 
 
-def _file(path: Path, images: str, wanted: Wanted, regions: bool) -> list[Told]:
-    try:
-        content = json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
-        raise UserError(f"cannot read {path}: {error}") from error
-    try:
-        if isinstance(content, list):
-            return _listed(content, images, wanted, regions)
-        if wanted == "captions":
-            return _coco(Captions.model_validate(content), path, images)
-    except (ValidationError, KeyError, TypeError) as error:
-        raise UserError(f"{path} is no file of {wanted}: {_first(error)}") from error
-    raise UserError(f"{path} has no questions: expected a list of image, question and answer")
-
-
-def _coco(content: Captions, path: Path, images: str) -> list[Told]:
+def _coco(asked: TextsAsked) -> list[Told]:
+    content = Captions.model_validate(asked.content)
     captions: dict[int | str, list[str]] = {image.id: [] for image in content.images}
     for one in content.annotations:
         if one.image_id not in captions:
-            raise UserError(f"{path}: a caption is of the picture {one.image_id}, which it lacks")
+            raise UserError(
+                f"{asked.path}: a caption is of the picture {one.image_id}, which it lacks"
+            )
         captions[one.image_id].append(one.caption)
     return [
         Told(
-            **_place(images, one.file_name),
+            **_place(asked.places, one.file_name),
             captions=tuple(captions[one.id]),
             kinds=kinds_of(one.model_extra or {}),
         )
@@ -219,25 +183,28 @@ def _place(images: str, name: str) -> dict[str, Any]:
     return {"path": Path(images) / name}
 
 
-def _listed(content: Sequence[Any], images: str, wanted: Wanted, regions: bool) -> list[Told]:
+def _listed(asked: TextsAsked) -> list[Told]:
     """Join the entries of one picture, in the order of the first."""
+    images = asked.places
     texts: dict[str, list[str]] = {}
-    parts: dict[str, list[Region]] = {}
-    asked: dict[str, list[Question]] = {}
-    for entry in content:
-        if wanted == "captions":
+    regions: dict[str, list[Region]] = {}
+    questions: dict[str, list[Question]] = {}
+    for entry in asked.content:
+        if asked.wanted == "captions":
             texts.setdefault(entry["image"], []).extend(_texts(entry["caption"]))
-            described = entry.get("regions", ()) if regions else ()
-            parts.setdefault(entry["image"], []).extend(map(_region, described))
+            described = entry.get("regions", ()) if asked.regions else ()
+            regions.setdefault(entry["image"], []).extend(map(_region, described))
         else:
             one = Asked.model_validate(entry)
             question = Question(one.question, _answers(one.answer), one.kind)
-            asked.setdefault(one.image, []).append(question)
+            questions.setdefault(one.image, []).append(question)
     captioned = [
-        Told(**_place(images, one), captions=tuple(texts[one]), regions=tuple(parts[one]))
+        Told(**_place(images, one), captions=tuple(texts[one]), regions=tuple(regions[one]))
         for one in texts
     ]
-    return captioned + [Told(**_place(images, one), questions=tuple(asked[one])) for one in asked]
+    return captioned + [
+        Told(**_place(images, one), questions=tuple(questions[one])) for one in questions
+    ]
 
 
 def _region(given: Any) -> Region:
@@ -289,3 +256,26 @@ def _first(error: Exception) -> str:
     if isinstance(error, ValidationError):
         return first_mistake(error)
     return f"{type(error).__name__}: {error}"
+
+
+FORMS: dict[str, Form[TextsAsked, list[Told]]] = {
+    "scenes": Form(
+        "a folder of `lakesight scenes`",
+        frozenset({"captions", "questions"}),
+        lambda asked: (asked.path / "scenes.json").is_file(),
+        _scenes,
+    ),
+    "coco-captions": Form(
+        "COCO captions as .json",
+        frozenset({"captions"}),
+        lambda asked: isinstance(asked.content, dict),
+        _coco,
+    ),
+    "lavis-list": Form(
+        "a .json list of images with a caption, or question and answer",
+        frozenset({"captions", "questions"}),
+        lambda asked: isinstance(asked.content, list),
+        _listed,
+    ),
+}
+"""By name, in the order in which they are looked for."""

@@ -134,8 +134,21 @@ class SecondStageRecipe:
             model.language_model.to(self.device)
         self.network: nn.Module = SecondStage(writer.language, settings).to(self.device)
         train, self.val = data
+        self._check_prompts(data)
         self.dataset = ExampleDataset(train, look.view, settings)
         self.num_examples = len(self.dataset)
+
+    def _check_prompts(self, data: Sequence[PartTexts]) -> None:
+        """Raise UserError for a prompt that does not fit, before anything is learned."""
+        questions = {
+            asked(self.settings, question.text)
+            for part in data
+            for one in part.questions
+            for question in one.questions
+        }
+        captioned = any(part.captions for part in data)
+        for text in [*sorted(questions), *([self.settings.captions.prompt] if captioned else [])]:
+            self._prompt(text)
 
     def batches(self, rank: int, num_ranks: int) -> tuple[Batches, Shuffled]:
         """Return one process' batches, and what to tell the epoch."""
@@ -184,7 +197,7 @@ class SecondStageRecipe:
         try:
             return self.writer.prompt(text, self.room)
         except ValueError as error:
-            raise UserError(str(error)) from error
+            raise UserError(f"{error} (which is max_tokens in a training)") from error
 
     def evaluate(self) -> Mapping[str, float]:
         """Judge the network as it is; its fitness is the mean of CIDEr-D / 10 and VQA accuracy."""

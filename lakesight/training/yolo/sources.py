@@ -2,12 +2,14 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, get_args
 
 import numpy as np
 
 from lakesight.errors import UserError
 from lakesight.lake.output import Output
+from lakesight.training import forms
+from lakesight.training.forms import Form
 from lakesight.training.yolo.coco import open_coco
 from lakesight.training.yolo.datasets import Labelled, Pictures, Split, Task
 from lakesight.training.yolo.folders import open_folders
@@ -15,7 +17,30 @@ from lakesight.training.yolo.lake import open_output
 from lakesight.training.yolo.lake_truth import LakeLabels
 from lakesight.training.yolo.yolo_text import open_yolo_text
 
-__all__ = ["Split", "open_data"]
+__all__ = ["FORMS", "Asked", "Split", "open_data"]
+
+EVERYTHING = frozenset(get_args(Task))
+OBJECTS = EVERYTHING - {"classify"}
+"""What tells where something is on a picture; `classify` wants the class of the whole."""
+
+
+class Asked(NamedTuple):
+    """Labelled pictures to open, and how."""
+
+    data: str
+    split: Split
+    task: Task
+    images: str | None
+    """Folder of the pictures, where the data only names them."""
+    multi_label: bool
+    """To classify: all classes of a picture."""
+    labels: LakeLabels | None
+    """Which values of an output are true."""
+
+    @property
+    def path(self) -> Path:
+        """Return the data as a local path."""
+        return Path(self.data)
 
 
 def open_data(
@@ -27,43 +52,39 @@ def open_data(
     multi_label: bool = False,
     labels: LakeLabels | None = None,
 ) -> Pictures:
-    """Open labelled pictures; which form they have is told by what is there.
-
-    - a folder with `scenes.json`: generated scenes
-    - `data.yaml`: YOLO text folders, whose splits it names
-    - `instances.json`: COCO, its pictures in `images` or beside it
-    - a folder of `train/` and `val/`, each with a folder per class, to classify
-    - an output of Lakesight, a folder or s3:// prefix; `labels` say which of its values are true
+    """Open labelled pictures; which of the `FORMS` they have is told by what is there.
 
     With `multi_label` a picture to classify has all its classes. Raises UserError where it is none
     of them, or something in it is wrong.
     """
-    path = Path(data)
-    if task == "classify" and path.suffix in (".yaml", ".yml", ".json"):
-        raise UserError(
-            f"{data} says what is where on a picture, and classify wants the class of the whole: "
-            "give a folder with train/CLASS/ and val/CLASS/, scenes, or an output"
-        )
-    if path.suffix in (".yaml", ".yml"):
-        return open_yolo_text(path, split, task)
-    if path.suffix == ".json":
-        return open_coco(path, Path(images) if images else path.parent, task)
-    if (path / "scenes.json").is_file():
-        return _scenes(path, split, task, multi_label=multi_label)
-    if (path / split).is_dir() and task == "classify":
-        return replace(open_folders(path / split), multi_label=multi_label)
-    if Output.open(data).is_bound():
-        if split == "test":
-            raise UserError(f"{data} has the parts train and val: see val_fraction")
-        return open_output(data, task, split, labels, multi_label=multi_label)
-    raise UserError(
-        f"{data} has no pictures labelled for the task {task}, split {split}: give a folder of "
-        "`lakesight scenes`, a data.yaml of YOLO text labels, a COCO .json (with --images), an "
-        "output of `lakesight annotate`, or to classify a folder with train/CLASS/ and val/CLASS/"
+    asked = Asked(data, split, task, images, multi_label, labels)
+    missing = f"pictures labelled for the task {task}, split {split}"
+    return forms.opened(FORMS, asked, task, data, missing)
+
+
+def _yolo_text(asked: Asked) -> Pictures:
+    return open_yolo_text(asked.path, asked.split, asked.task)
+
+
+def _coco(asked: Asked) -> Pictures:
+    images = Path(asked.images) if asked.images else asked.path.parent
+    return open_coco(asked.path, images, asked.task)
+
+
+def _folders(asked: Asked) -> Pictures:
+    return replace(open_folders(asked.path / asked.split), multi_label=asked.multi_label)
+
+
+def _output(asked: Asked) -> Pictures:
+    if asked.split == "test":
+        raise UserError(f"{asked.data} has the parts train and val: see val_fraction")
+    return open_output(
+        asked.data, asked.task, asked.split, asked.labels, multi_label=asked.multi_label
     )
 
 
-def _scenes(folder: Path, split: Split, task: Task, *, multi_label: bool) -> Pictures:
+def _scenes(asked: Asked) -> Pictures:
+    folder, split, task = asked.path, asked.split, asked.task
     if split == "test":
         raise UserError(f"{folder} has the splits train and val: draw a test set with another seed")
     if task != "classify":
@@ -84,10 +105,42 @@ def _scenes(folder: Path, split: Split, task: Task, *, multi_label: bool) -> Pic
             size_wh=(row["width"], row["height"]),
             boxes_xyxy=np.zeros((0, 4), np.float32),
             class_ids=np.array(
-                [places[one] for one in (row["labels"] if multi_label else [row["label"]])],
+                [places[one] for one in (row["labels"] if asked.multi_label else [row["label"]])],
                 np.int64,
             ),
         )
         for row in rows
     ]
-    return Pictures(LABELS, pictures, task, multi_label=multi_label)
+    return Pictures(LABELS, pictures, task, multi_label=asked.multi_label)
+
+
+FORMS: dict[str, Form[Asked, Pictures]] = {
+    "yolo-text": Form(
+        "a data.yaml of YOLO text labels",
+        OBJECTS,
+        lambda asked: asked.path.suffix in (".yaml", ".yml"),
+        _yolo_text,
+    ),
+    "coco": Form(
+        "a COCO .json (with --images)", OBJECTS, lambda asked: asked.path.suffix == ".json", _coco
+    ),
+    "scenes": Form(
+        "a folder of `lakesight scenes`",
+        EVERYTHING,
+        lambda asked: (asked.path / "scenes.json").is_file(),
+        _scenes,
+    ),
+    "folders": Form(
+        "a folder with train/CLASS/ and val/CLASS/",
+        frozenset({"classify"}),
+        lambda asked: (asked.path / asked.split).is_dir(),
+        _folders,
+    ),
+    "output": Form(
+        "an output of `lakesight annotate`",
+        EVERYTHING,
+        lambda asked: Output.open(asked.data).is_bound(),
+        _output,
+    ),
+}
+"""By name, in the order in which they are looked for."""

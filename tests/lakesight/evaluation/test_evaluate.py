@@ -87,8 +87,8 @@ def test_classes_of_other_names_are_refused(scenes: Path, model: Callable[[Task]
 @pytest.mark.parametrize(
     ("task", "other", "message"),
     [
-        ("segment", "detect", "no 'mask', which the task segment compares: it suits the task det"),
-        ("detect", "classify", "no 'box', which the task detect compares"),
+        ("segment", "detect", "suits the task detect, not segment"),
+        ("detect", "classify", "suits the task classify, not detect"),
     ],
 )
 def test_a_model_for_another_task_is_refused(

@@ -10,7 +10,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+import lakesight
 from lakesight.errors import UserError
+from lakesight.lake.fetch import fetch
 from lakesight.lake.local import LocalStore
 from lakesight.lake.manifest import PART_ROWS
 from lakesight.lake.output import Output
@@ -90,6 +92,60 @@ def test_a_manifest_freezes_what_a_list_says(output: Output, tmp_path: Path) -> 
     assert planned["questions"].to_pylist() == said["questions"]
     assert planned["candidates"].to_pylist() == [None] * 3
     assert output.plan(source, 2).num_new == 0
+
+
+def asked(lake: str, path: Path, questions: list[str | None]) -> Source:
+    """Return a list of the lake's images that asks something of each."""
+    uris = [row["uri"] for page in Source(uri=lake).list() for row in page.to_pylist()]
+    column = pa.array([one and [one] for one in questions], pa.list_(pa.string()))
+    pq.write_table(pa.table({"uri": uris, "questions": column}), path)
+    return Source(uri=str(path), words=("questions", "candidates"))
+
+
+def test_other_words_are_other_work(lake: str, output: Output, tmp_path: Path) -> None:
+    path = tmp_path / "list.parquet"
+    first = ["a?", None, *["b?"] * 8]
+    second = ["c?", *first[1:]]
+    output.plan(asked(lake, path, first), 4)
+    commit_all(output)
+    assert output.plan(asked(lake, path, first), 4).num_new == 0
+    planned = output.plan(asked(lake, path, second), 4)
+    assert (planned.num_known, planned.num_new) == (9, 1)
+    (piece,) = output.pending()
+    rows = output.read_piece(piece)
+    assert rows["questions"].to_pylist() == [["c?"]]
+    limits = {"max_bytes_in_flight": 1 << 20, "concurrency": 2, "max_object_bytes": 1 << 16}
+    assert list(fetch(rows, **limits)) == [(0, b"first")]  # the object itself did not change
+    commit_all(output)
+    assert output.plan(asked(lake, path, second), 4).num_new == 0
+    uri = rows["uri"][0].as_py()
+    assert globbed(output).total() == 11  # the old row stays, as of an object that changed
+    latest = lakesight.open(output.uri).latest(["uri", "etag"]).read_all().to_pylist()
+    assert len(latest) == 10
+    assert [one["etag"] for one in latest if one["uri"] == uri] == rows["etag"].to_pylist()
+
+
+def test_words_that_come_back_are_not_looked_at_again(
+    lake: str, output: Output, tmp_path: Path
+) -> None:
+    path = tmp_path / "list.parquet"
+    for question in ("a?", "b?"):
+        output.plan(asked(lake, path, [question] * 10), 4)
+        commit_all(output)
+    before = lakesight.open(output.uri).latest(["id", "uri", "etag"]).read_all()
+    planned = output.plan(asked(lake, path, ["a?"] * 10), 4)
+    assert (planned.num_new, output.pending()) == (0, [])
+    after = lakesight.open(output.uri).latest(["id", "uri", "etag"]).read_all()
+    assert {*after["uri"].to_pylist()} == {*before["uri"].to_pylist()}
+    assert not {*after["id"].to_pylist()} & {*before["id"].to_pylist()}
+
+
+def test_a_picture_that_is_told_nothing_is_the_same_from_any_source(
+    lake: str, output: Output, tmp_path: Path
+) -> None:
+    output.plan(Source(uri=lake), 4)
+    told = asked(lake, tmp_path / "list.parquet", ["a?", *[None] * 9])
+    assert output.plan(told, 4).num_new == 1
 
 
 def test_a_manifest_from_before_there_were_words_is_read(lake: str, output: Output) -> None:

@@ -1,6 +1,5 @@
 """Checkpoints, models and pictures for the tests of the transformers families."""
 
-import importlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,7 +8,7 @@ import numpy as np
 import pytest
 
 from lakesight.models.base import Image
-from lakesight.models.catalog import FAMILIES
+from lakesight.models.families import family_of
 from lakesight.models.hub import card_for
 
 from . import tiny
@@ -35,8 +34,7 @@ def load() -> Callable[..., Any]:
     def model(folder: Path, runtime: str = "auto", **options: Any) -> Any:
         card = card_for(str(folder))
         assert card is not None
-        module, _, name = FAMILIES[card.family].partition(":")
-        family = getattr(importlib.import_module(module), name)
+        family = family_of(card).load()
         return family(card, folder, family.Options(device="cpu", **options), runtime)
 
     return model

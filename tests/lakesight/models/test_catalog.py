@@ -13,6 +13,7 @@ import lakesight
 from lakesight.errors import UserError
 from lakesight.models import catalog
 from lakesight.models.base import Kind, Model, ModelSpec
+from lakesight.models.families import FAMILIES
 from lakesight.models.yolo_import import Answers, import_yolo
 
 from .onnx_files import COLOURS, write_yolo
@@ -91,7 +92,7 @@ def test_a_runtime_that_does_not_fit_is_refused() -> None:
 
 
 def test_every_family_is_a_class_with_options() -> None:
-    for name in catalog.FAMILIES:
+    for name in FAMILIES:
         card = catalog.built_in()["efficientnet-lite3"].model_copy(update={"family": name})
         assert catalog.options_of(card).model_config["extra"] == "forbid"
 

@@ -1,6 +1,7 @@
 """BLIP-2's second stage behind a tiny first one: it learns to write, and what is written loads."""
 
 import csv
+import json
 from pathlib import Path
 from typing import Any
 
@@ -243,9 +244,32 @@ def test_mistakes_are_said(scenes: Path, first: Path) -> None:
         job(scenes, first, lora=2, freeze_language=False)
     with pytest.raises(ValueError, match="once, for the question"):
         job(scenes, first, questions={"template": "Answer!"})
+    with pytest.raises(ValueError, match="the prompt is empty"):
+        job(scenes, first, captions={"prompt": " "})
     training = SecondStageTraining(job(scenes, first, captions={"prompt": "a " * 90}))
-    with pytest.raises(UserError, match=r"takes 9\d tokens"):
-        training.recipe(training.begin()).evaluate()
+    with pytest.raises(UserError, match=r"takes 9\d tokens.*which is max_tokens in a training"):
+        training.recipe(training.begin())
+
+
+@pytest.mark.parametrize("part", ["train", "val"])
+def test_a_question_beyond_the_context_is_said_before_anything_is_learned(
+    part: str, scenes: Path, first: Path, tmp_path: Path
+) -> None:
+    picture = str(scenes / "images" / "val" / "000000.jpg")
+    files: dict[str, Path] = {}
+    for name in ("train", "val"):
+        question = "why? " * 90 if name == part else "why?"
+        files[name] = tmp_path / f"{name}.json"
+        content = [{"image": picture, "question": question, "answer": "so"}]
+        files[name].write_text(json.dumps(content))
+    data: dict[str, Any] = {
+        "data": str(files["train"]),
+        "val": str(files["val"]),
+        "captions": {"share": 0},
+    }
+    training = SecondStageTraining(job(scenes, first, **data))
+    with pytest.raises(UserError, match=r"the prompt 'Question: why\? why\?.* takes \d+ tokens"):
+        training.recipe(training.begin())
 
 
 def test_a_tokenizer_comes_back_as_it_was(tmp_path: Path) -> None:

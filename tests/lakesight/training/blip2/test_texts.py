@@ -10,7 +10,8 @@ import pytest
 from lakesight.errors import UserError
 from lakesight.scenes import generate
 from lakesight.scenes.plan import Plan
-from lakesight.training.blip2.texts import Question, Region, open_texts
+from lakesight.training.blip2.texts import FORMS, Question, Region, TextsAsked, Told, open_texts
+from lakesight.training.forms import Form
 from workflows.scenes import Scenes
 
 NUM = 4
@@ -135,7 +136,11 @@ IMAGE = {"id": 1, "file_name": "a.jpg"}
             "captions",
             "has a.jpg 2 times: say all of a picture at once",
         ),
-        ({"images": [IMAGE], "annotations": []}, "questions", "has no questions: expected a list"),
+        (
+            {"images": [IMAGE], "annotations": []},
+            "questions",
+            r"has no questions of pictures \(it is COCO captions as .json\): give a folder of",
+        ),
     ],
 )
 def test_what_is_wrong_is_said(
@@ -175,3 +180,22 @@ def test_what_is_no_data_is_refused(tmp_path: Path, scenes: Path) -> None:
     (tmp_path / "broken.json").write_text("{")
     with pytest.raises(UserError, match="cannot read"):
         open_texts(str(tmp_path / "broken.json"), "train", "captions")
+
+
+def test_a_form_is_one_entry(
+    tmp_path: Path, picture: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = tmp_path / "captions.tsv"
+    table.write_text(f"{picture.name}\ta red bus\n")
+
+    def opened(asked: TextsAsked) -> list[Told]:
+        lines = [line.split("\t") for line in asked.path.read_text().splitlines()]
+        return [Told(asked.path.parent / name, captions=(text,)) for name, text in lines]
+
+    form = Form("a .tsv", frozenset({"captions"}), lambda one: one.path.suffix == ".tsv", opened)
+    monkeypatch.setitem(FORMS, "tsv", form)
+    assert open_texts(str(table), "val", "captions") == [Told(picture, captions=("a red bus",))]
+    with pytest.raises(
+        UserError, match=r"no questions of pictures \(it is a .tsv\): give a folder"
+    ):
+        open_texts(str(table), "val", "questions")

@@ -62,7 +62,7 @@ def folder(scenes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_task_has_its_settings() -> None:
     assert job_type("retrieve") is FirstStageJob
     assert FirstStageJob(data="d").optimizer == "adamw"  # and no common default
-    with pytest.raises(UserError, match=r"one of detect, .*retrieve, write, but got 'sing'"):
+    with pytest.raises(UserError, match=r"one of obb, .*write, retrieve, but got 'sing'"):
         job_type("sing")
 
 

@@ -15,8 +15,10 @@ import pytest
 from lakesight import masks
 from lakesight.errors import UserError
 from lakesight.files import LOCK
+from lakesight.lake.source import Source
 from lakesight.lake.store import Store
-from lakesight.schemas import detection_type, output_schema
+from lakesight.schemas import detection_type, output_schema, told_etag
+from lakesight.training.downloads import local_files
 from lakesight.training.yolo.datasets import Pictures
 from lakesight.training.yolo.flips import COCO_FLIP_INDICES
 from lakesight.training.yolo.lake import open_output, side
@@ -316,3 +318,16 @@ def test_workers_of_one_machine_fetch_once(
     assert [each.path for each in pictures[0].pictures] == [p.path for p in pictures[1].pictures]
     assert files_of(tmp_path) == sorted(each.path for each in pictures[2].pictures)
     assert caplog.messages == ["fetching 6 pictures"]
+
+
+def test_a_picture_that_was_told_something_is_still_itself(tmp_path: Path) -> None:
+    write_pictures(str(tmp_path), NAMES)
+    listed = [row for page in Source(uri=str(tmp_path)).list() for row in page.to_pylist()]
+    rows = [
+        {"id": row["uri"], "uri": row["uri"], "etag": told_etag(row["etag"], {"prompt": "a photo"})}
+        for row in listed
+    ]
+    assert {path.name for path in local_files(rows, tmp_path / "cache")} == {*NAMES}
+    rows[0]["etag"] = told_etag("0-1", {"prompt": "a photo"})
+    with pytest.raises(UserError, match="was changed since it was annotated"):
+        local_files(rows, tmp_path / "cache")

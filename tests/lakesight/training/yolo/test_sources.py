@@ -9,9 +9,11 @@ import pytest
 from PIL import Image
 
 from lakesight.errors import UserError
+from lakesight.training.forms import Form
+from lakesight.training.yolo.datasets import Labelled, Pictures
 from lakesight.training.yolo.job import TrainJob, open_job_data
 from lakesight.training.yolo.lake_truth import LakeLabels
-from lakesight.training.yolo.sources import open_data
+from lakesight.training.yolo.sources import FORMS, Asked, open_data
 from tests.outputs import write_output, write_pictures
 from workflows.__main__ import main
 
@@ -100,14 +102,50 @@ def test_a_training_says_which_values_of_an_output_are_true(tmp_path: Path) -> N
 
 
 def test_boxes_are_no_classes(scenes: Path, tmp_path: Path) -> None:
-    for place in (scenes / "annotations" / "instances_val.json", tmp_path / "data.yaml"):
-        with pytest.raises(UserError, match="classify wants the class of the whole"):
+    coco, yaml = scenes / "annotations" / "instances_val.json", tmp_path / "data.yaml"
+    for place, form in ((coco, r"a COCO .json \(with --images\)"), (yaml, "a data.yaml of YOLO")):
+        with pytest.raises(UserError, match=rf"classify, split val \(it is {form}") as raised:
             open_data(str(place), "val", "classify")
+        assert str(raised.value).endswith(
+            ": give a folder of `lakesight scenes`, a folder with train/CLASS/ and val/CLASS/, or "
+            "an output of `lakesight annotate`"
+        )
 
 
 def test_what_is_no_data_is_said(scenes: Path, tmp_path: Path) -> None:
     for place in (tmp_path, tmp_path / "nowhere", scenes / "images" / "val" / "000000.jpg"):
         with pytest.raises(UserError, match="has no pictures labelled for the task detect"):
             open_data(str(place), "val", "detect")
+    with pytest.raises(UserError) as raised:
+        open_data(str(tmp_path), "val", "detect")
+    for name, form in FORMS.items():
+        assert (form.what in str(raised.value)) == ("detect" in form.holds), name
     with pytest.raises(UserError, match="draw a test set with another seed"):
         open_data(str(scenes), "test", "detect")
+
+
+def test_a_form_is_one_entry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One line a picture: its file, and its class."""
+    Image.fromarray(np.zeros((8, 9, 3), np.uint8)).save(tmp_path / "a.png")
+    table = tmp_path / "val.tsv"
+    table.write_text("a.png\t1\n")
+
+    def opened(asked: Asked) -> Pictures:
+        lines = [line.split("\t") for line in asked.path.read_text().splitlines()]
+        nowhere = np.zeros((0, 4), np.float32)
+        pictures = [
+            Labelled(asked.path.parent / name, (9, 8), nowhere, np.array([int(class_id)]))
+            for name, class_id in lines
+        ]
+        return Pictures(("cat", "dog"), pictures, asked.task)
+
+    form = Form("a .tsv", frozenset({"classify"}), lambda one: one.path.suffix == ".tsv", opened)
+    monkeypatch.setitem(FORMS, "tsv", form)
+    found = open_data(str(table), "val", "classify")
+    assert (found[0].image.shape, found.pictures[0].class_ids.tolist()) == ((8, 9, 3), [1])
+    with pytest.raises(
+        UserError, match=r"task detect, split val \(it is a .tsv\): give a data.yaml"
+    ):
+        open_data(str(table), "val", "detect")
+    with pytest.raises(UserError, match=r"or a .tsv$"):
+        open_data(str(tmp_path / "nowhere"), "val", "classify")
