@@ -17,7 +17,6 @@ from lakesight.models.blip2.pretraining import Blip2ForPretraining
 from lakesight.models.preprocessor import NESTED_FILE, OWN_FILE
 from lakesight.models.pretrained import load_tokenizer
 from lakesight.training.blip2.job import FirstStageJob, FirstStageSize, Transformer
-from lakesight.training.blip2.tower import start_tower
 
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "[DEC]", "<image>")
 PIXELS = (OWN_FILE, NESTED_FILE)
@@ -50,7 +49,6 @@ def start(job: FirstStageJob, texts: Iterable[str]) -> Start:
             torch.default_generator.manual_seed(job.seed)
             tokenizer = made_tokenizer(texts, job.size.vocabulary)
             model = Blip2ForPretraining.new(_config(job, tokenizer))
-            start_tower(model.retrieval.vision_model)
         return Start(model, tokenizer, _pixels(job.size), own, "from nothing")
     card = catalog.resolve(job.weights)
     catalog.spec(job.weights, licences_accepted=job.allow_licence)  # or this says how to accept it

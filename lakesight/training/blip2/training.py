@@ -215,9 +215,8 @@ class FirstStageTraining(StageTraining[FirstStageJob, Start]):
         (begun.model.half() if self.job.half else begun.model).save(folder)
 
     def trials(self) -> Iterator[Trial]:
-        """Yield a search among the pictures to validate on, if texts were learned."""
-        if self.job.loss.text:
-            yield Trial("embed", {}, Texts(self.val, "retrieve"))
+        """Yield a search among the pictures to validate on."""
+        yield Trial("embed", {}, Texts(self.val, "retrieve"))
 
 
 class SecondStageTraining(StageTraining[SecondStageJob, SecondStart]):

@@ -115,6 +115,35 @@ def test_another_seed_is_another_network(scenes: Path, tmp_path: Path) -> None:
     assert torch.isfinite(torch.tensor(list(found[2].values()))).all()
 
 
+def test_a_new_network_starts_from_no_noughts(scenes: Path) -> None:
+    """A `Blip2VisionConfig` draws all but zeros, from which a tower learns much more slowly."""
+    retrieval = FirstStageTraining(job(scenes)).begin().model.retrieval
+    deviations = {
+        name: float(weight.detach().std())
+        for name, weight in retrieval.named_parameters()
+        if weight.ndim > 1
+    }
+    assert any("vision_model" in name for name in deviations)
+    assert min(deviations.values()) > 0.01
+
+
+def test_a_tower_is_trained_before_the_rest(scenes: Path, tmp_path: Path) -> None:
+    """By regions alone; what comes out finds nothing yet, and a first stage goes on from it."""
+    nothing = {"contrast": 0, "match": 0, "write": 0, "regions": 1}
+    tower, finder = tmp_path / "tower", tmp_path / "finder"
+    training = FirstStageTraining(job(scenes, loss=nothing, learning_rate=0.01))
+    training.fit(tower)
+    training.finish(tower)
+    seeing = "retrieval.vision_model.encoder.layers.0.mlp.fc1.weight"
+    drawn = FirstStageTraining(job(scenes)).begin().model.get_parameter(seeing)
+    going_on = FirstStageTraining(job(scenes, weights=str(tower), freeze_vision=True))
+    learned = going_on.begin().model.get_parameter(seeing)
+    assert float((learned - drawn).detach().abs().max()) > 3e-4
+    history = going_on.fit(finder).history
+    assert "text_to_image_r1" in history[0]
+    assert "regions_f1" not in history[0]
+
+
 def test_what_is_no_first_stage_is_said(scenes: Path) -> None:
     with pytest.raises(UserError, match="of the family yolo: expected a first stage"):
         FirstStageTraining(job(scenes, weights="starter-yolo-detect")).fit(scenes / "never")
