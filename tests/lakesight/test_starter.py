@@ -1,6 +1,7 @@
 """The starter models: whole, small, free, and as good as they say on scenes that they never saw."""
 
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import yaml
@@ -30,8 +31,8 @@ def heldout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_there_are_some_and_they_are_small() -> None:
-    assert "starter-yolo-detect" in catalog.built_in()
+def test_there_is_one_for_every_task_and_they_are_small() -> None:
+    assert {task_of(card) for card in CARDS} == set(get_args(Task))
     assert sum(path.stat().st_size for path in FOLDER.rglob("*")) < 25 << 20
 
 
