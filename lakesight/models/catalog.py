@@ -57,7 +57,7 @@ CROPS = ImageView(width=1024, height=1024, interpolation="area")
 """What crops are cut from: that of the built-in pose model, so that both share it."""
 
 ON_TORCH = frozenset({"detr", "image-text", "captioner", "crop-captioner", "answerer"})
-"""Families that only torch runs, on a GPU where there is one."""
+"""Families whose weights torch runs, on a GPU where there is one."""
 
 CLASSIFYING = frozenset({"classifier", "image-embedder"})
 WRITING = frozenset({"captioner", "crop-captioner", "answerer"})
@@ -192,19 +192,20 @@ def network(spec: ModelSpec) -> str | None:
         same = card.model_dump_json(include={"source", "sha256", "view", "contract"})
         return f"{same} {spec.runtime} {options.precision}"
     same = card.model_dump_json(include={"source", "sha256"})
-    return f"{same} {options.device} {options.dtype}"
+    precision = getattr(options, "precision", "f32")
+    return f"{same} {options.device} {options.dtype} {spec.runtime} {precision}"
 
 
 def _open(card: ModelCard, folder: Path, options: Any, runtime: RuntimeName) -> Any:
     """Return the network of a model that shares it: the first of them opens it for all."""
     if card.family in WRITING:
-        from lakesight.models.author import Author
+        from lakesight.models.author import open_author
 
-        return Author(folder, options)
+        return open_author(card, folder, options, runtime)
     if card.family == "image-text":
-        from lakesight.models.seer import Seer
+        from lakesight.models.seer import open_seer
 
-        return Seer(folder, options)
+        return open_seer(card, folder, options, runtime)
     from lakesight.models.classifier import open_classifier
 
     return Shared(open_classifier(card, folder, options, runtime))
@@ -216,7 +217,9 @@ def can_use_gpu(spec: ModelSpec, *, here: bool = True) -> bool:
     `here`: with what is installed on this machine; else with everything that could be.
     """
     if spec.card.family in ON_TORCH:
-        return bool(spec.options.get("device") != "cpu")
+        exported = spec.options.get("precision", "f32") != "f32"
+        on_torch = spec.runtime in ("auto", "torch") and not exported
+        return on_torch and spec.options.get("device") != "cpu"
     if spec.card.family == "yolo":
         known = ways(spec.card, spec.options.get("precision", "f32"))
         fitting = [one.engine for one in known if fits(one, spec.runtime)]
