@@ -56,8 +56,9 @@ class OpenVinoGraph:
             "NUM_STREAMS": 1,
             "INFERENCE_NUM_THREADS": num_threads or usable_cpus(),
             "ENABLE_CPU_PINNING": False,
-            # what multiplies weights of 4 or 8 bits stays as it is: else values are rounded to 8
-            "DYNAMIC_QUANTIZATION_GROUP_SIZE": 0,
+            # what is multiplied with weights of 4 or 8 bits is rounded to 8, in blocks of as many
+            # values: two to three times as fast, and what ONNX Runtime does with the same files
+            "DYNAMIC_QUANTIZATION_GROUP_SIZE": 32,
         }
         self._compiled = core().compile_model(str(path), "CPU", settings)
         self._request: Any = None

@@ -27,7 +27,10 @@ from lakesight.models.writers import Blip2Writer
 PLAIN = TorchOptions(device="cpu", dtype="float32")
 STEPS = 8
 """Tokens whose logits are compared, each with all before it in the cache."""
-SEARCHES: dict[str, dict[str, Any]] = {"greedy": {"num_beams": 1}, "beams": {"num_beams": 5}}
+SEARCHES: dict[str, dict[str, Any]] = {
+    "greedy": {"num_beams": 1, "max_new_tokens": 16},
+    "beams": {"num_beams": 5, "max_new_tokens": 16},
+}
 PROMPTS = (None, "a photo of")
 """What the captions that are compared start from, picture by picture in turn."""
 TEXTS = ("a red circle", "two blue stars above a yellow square", "nothing", "a dog on the beach")

@@ -17,6 +17,8 @@ from lakesight.runtimes.onnx_graph import external_files
 OPSET = 18
 BLOCK = 32
 """Weights that share a scale."""
+ROUND = 4
+"""The `accuracy_level` of ONNX Runtime's MatMulNBits that multiplies in int8."""
 BITS: dict[Precision, int] = {"int8": 8, "int4": 4}
 
 
@@ -68,7 +70,8 @@ def _open_sides(part: Part) -> tuple[Any, ...]:
 def quantise(path: Path, bits: int) -> None:
     """Keep what a graph multiplies by in so many bits, a scale for each `BLOCK` of weights.
 
-    Activations stay in float32, so a value does not depend on its neighbours.
+    Engines round what is multiplied with them to 8 bits, too, in blocks of as many (`ROUND`): that
+    is two to three times as fast, and a row still does not depend on its neighbours.
     """
     import onnx
 
@@ -77,7 +80,9 @@ def quantise(path: Path, bits: int) -> None:
     _to_products(model.graph)
     with quietly():
         tool = _quantiser()
-        settings = tool.DefaultWeightOnlyQuantConfig(block_size=BLOCK, is_symmetric=True, bits=bits)
+        settings = tool.DefaultWeightOnlyQuantConfig(
+            block_size=BLOCK, is_symmetric=True, accuracy_level=ROUND, bits=bits
+        )
         quantiser = tool.MatMulNBitsQuantizer(model, algo_config=settings)
         quantiser.process()
     for name in before:

@@ -14,6 +14,7 @@ from lakesight.errors import UserError
 from lakesight.models import availability, catalog
 from lakesight.models.artefact import sha256_of
 from lakesight.models.base import Image, Kind, ModelSpec, PartsParity, RuntimeName
+from lakesight.models.checkpoints import checkpoint_way, graphs_of
 
 Exported = Callable[[str], Path]
 LICENCES = ["unknown", "opt-175b-licence"]
@@ -56,45 +57,67 @@ def views(pictures: Callable[..., list[Image]]) -> list[Image]:
     return pictures(len(PROMPTS))
 
 
+@pytest.fixture(scope="module")
+def built(exported: Exported) -> Callable[[str, RuntimeName], dict[str, Any]]:
+    """Return the models of a checkpoint on a runtime, by search, `answer` and `caption_crops`."""
+    known: dict[tuple[str, RuntimeName], dict[str, Any]] = {}
+
+    def models(name: str, runtime: RuntimeName) -> dict[str, Any]:
+        if (name, runtime) not in known:
+            chosen = {
+                search: spec(exported(name), "caption", runtime, max_new_tokens=8, **settings)
+                for search, settings in SEARCHES.items()
+            }
+            chosen["answer"] = spec(
+                exported(name), "answer", runtime, max_new_tokens=4, num_beams=3
+            )
+            chosen["caption_crops"] = spec(
+                exported(name), "caption_crops", runtime, max_new_tokens=5, num_beams=2
+            )
+            together = catalog.build_all(list(chosen.values()), num_threads=1)
+            known[name, runtime] = dict(zip(chosen, together, strict=True))
+        return known[name, runtime]
+
+    return models
+
+
+Built = Callable[[str, RuntimeName], dict[str, Any]]
+
+
 @writing
 @everywhere
-@pytest.mark.parametrize("search", SEARCHES)
 def test_captions_and_their_scores_are_those_of_torch(
-    name: str, runtime: RuntimeName, search: str, exported: Exported, views: list[Image]
+    name: str, runtime: RuntimeName, built: Built, views: list[Image]
 ) -> None:
-    settings = {"max_new_tokens": 8, **SEARCHES[search]}
     rows = pa.table({"prompt": pa.array(PROMPTS, pa.string())})
-    here, torch = (build(exported(name), "caption", one, **settings) for one in (runtime, "torch"))
-    assert here.runs_on == f"{runtime} on cpu"
-    wanted = torch.predict(views, rows)
-    assert len(set(map(str, wanted.to_pylist()))) == len(views)
-    check_same(here.predict(views, rows).to_pylist(), wanted.to_pylist())
+    for search in SEARCHES:
+        here, torch = (built(name, one)[search] for one in (runtime, "torch"))
+        assert here.runs_on == f"{runtime} on cpu"
+        wanted = torch.predict(views, rows)
+        assert len(set(map(str, wanted.to_pylist()))) == len(views)
+        check_same(here.predict(views, rows).to_pylist(), wanted.to_pylist())
 
 
 @writing
 @everywhere
 def test_answers_are_those_of_torch_written_and_chosen(
-    name: str, runtime: RuntimeName, exported: Exported, views: list[Image]
+    name: str, runtime: RuntimeName, built: Built, views: list[Image]
 ) -> None:
     questions = [["red?", "how many dogs?"], ["a bus?"], []]
     candidates = [["yes", "no", "a red bus"], None, None]
     rows = pa.table({"questions": questions, "candidates": candidates})
-    options = {"max_new_tokens": 4, "num_beams": 3}
-    here, torch = (build(exported(name), "answer", one, **options) for one in (runtime, "torch"))
+    here, torch = (built(name, one)["answer"] for one in (runtime, "torch"))
     wanted = torch.predict(views, rows).to_pylist()
     assert [len(answers) for answers in wanted] == [2, 1, 0]
     check_same(here.predict(views, rows).to_pylist(), wanted)
 
 
-def test_objects_are_described_by_the_export(exported: Exported) -> None:
+def test_objects_are_described_by_the_export(built: Built) -> None:
     """What they are cut from is no view of the checkpoint; the export is its own all the same."""
     picture = np.random.default_rng(0).integers(0, 256, (1024, 1024, 3), dtype=np.uint8)
     objects = [{"box": [0.0, 0.0, 500.0, 500.0], "score": 0.9}]
     rows = pa.table({"width": [1024], "height": [1024], "detections": [objects]})
-    both = [
-        build(exported("blip2-opt"), "caption_crops", runtime, max_new_tokens=5, num_beams=2)
-        for runtime in ("openvino", "torch")
-    ]
+    both = [built("blip2-opt", runtime)["caption_crops"] for runtime in ("openvino", "torch")]
     assert [model.runs_on for model in both] == ["openvino on cpu", "torch on cpu"]
     here, torch = (model.predict([picture], rows).to_pylist() for model in both)
     assert here == torch
@@ -120,28 +143,36 @@ def test_retrieval_gives_the_vectors_and_matches_of_torch(
     np.testing.assert_allclose(again, torch.match(views, texts), atol=2e-3)
 
 
-def test_one_export_is_opened_for_captions_and_answers(exported: Exported) -> None:
-    folder = exported("blip2-opt")
-    caption = spec(folder, "caption", "openvino", num_beams=1)
-    answer = spec(folder, "answer", "openvino", questions=("red?",))
-    both: list[Any] = catalog.build_all([caption, answer], num_threads=1)
-    assert both[0].author is both[1].author
-    others = [
-        spec(folder, "caption", "torch"),
-        spec(folder, "caption", "openvino", precision="int8"),
+def test_one_export_is_opened_for_captions_and_answers(built: Built, exported: Exported) -> None:
+    models = built("blip2-opt", "openvino")
+    assert models["greedy"].author is models["answer"].author
+    keys = [
+        catalog.network(spec(exported("blip2-opt"), kind, runtime, **options))
+        for kind, runtime, options in (
+            ("caption", "openvino", {}),
+            ("answer", "openvino", {}),
+            ("caption", "torch", {}),
+            ("caption", "openvino", {"precision": "int8"}),
+        )
     ]
-    assert len({catalog.network(one) for one in (caption, *others)}) == 3
+    assert keys[0] == keys[1]
+    assert len(set(keys)) == 3
 
 
 def test_auto_takes_the_export_unless_torch_is_meant(exported: Exported) -> None:
     folder = exported("blip2-opt")
-    assert build(folder).runs_on == "openvino on cpu"
-    assert build(folder, precision="int4").runs_on == "openvino on cpu"
-    assert build(folder, dtype="bfloat16").runs_on == "torch on cpu"
-    assert availability.check(spec(folder), here=True).startswith("on openvino, cpu: ")
-    assert catalog.can_use_gpu(spec(folder), here=False)
+    whole, smaller, torch = (
+        spec(folder, **options) for options in ({}, {"precision": "int4"}, {"dtype": "bfloat16"})
+    )
+    assert availability.check(whole, here=True).startswith("on openvino, cpu: ")
+    assert availability.check(smaller, here=True).startswith("on openvino, cpu: ")
+    assert availability.check(torch, here=True).startswith("on torch, cpu: ")
+    way = checkpoint_way(smaller.card, smaller.options, "auto")
+    assert way.artefact is not None
+    assert way.artefact.name == "onnx-int4"
+    assert catalog.can_use_gpu(whole, here=False)
     assert not catalog.can_use_gpu(spec(folder, None, "openvino"), here=False)
-    assert not catalog.can_use_gpu(spec(folder, precision="int8"), here=False)
+    assert not catalog.can_use_gpu(smaller, here=False)
 
 
 @pytest.mark.parametrize(
@@ -182,10 +213,11 @@ def test_an_export_of_other_weights_is_left_out(
     (folder / "config.json").write_text(json.dumps(config | {"initializer_range": 0.5}))
     card["sha256"]["config.json"] = sha256_of(folder / "config.json")
     (folder / "card.json").write_text(json.dumps(card))
-    assert build(folder).runs_on == "torch on cpu"
+    card_now = catalog.resolve(str(folder))
+    assert graphs_of(card_now, {}, "auto") is None
     assert "onnx, onnx-int8, onnx-int4 left out, made of other weights" in caplog.text
     with pytest.raises(UserError, match=r"exports: onnx of other weights, .*`lakesight export`"):
-        build(folder, None, "onnxruntime")
+        graphs_of(card_now, {}, "onnxruntime")
 
 
 @pytest.mark.parametrize("file", ["decoder.onnx", "qformer.onnx.data"])
@@ -207,11 +239,6 @@ def test_weights_of_fewer_bits_differ_the_more(exported: Exported, views: list[I
         logits[artefact.precision] = artefact.parity.parts["logits"]
         assert artefact.parity.parts["queries"] < 1e-4, "only the language model has fewer bits"
     assert logits["f32"] < 1e-4 < logits["int8"] < 0.1 < logits["int4"] < 1
-    rows = pa.table({"width": [1] * len(views)})
-    found = [
-        build(exported("blip2-opt"), "caption", runtime, precision="int8", max_new_tokens=8)
-        .predict(views, rows)
-        .to_pylist()
-        for runtime in ("onnxruntime", "openvino")
-    ]
-    assert found[0] == found[1], "activations stay in f32 on either engine"
+    model = build(exported("blip2-opt"), "caption", "onnxruntime", precision="int8")
+    assert model.runs_on == "onnxruntime on cpu"
+    assert len(model.predict(views, pa.table({"width": [1] * len(views)}))) == len(views)
