@@ -24,8 +24,9 @@ from lakesight.runtimes.engines import ENGINES, Engine
 
 NUMBERS, CAPTIONS = 1e-3, 0.9
 """What an export in f32 may differ by: a number as a part of its range (rounding in another order
-gives 1e-6 to 1e-4 of it, bf16 4e-3, a wrong mask or position 0.01 and more), and the least share of
-captions that are the same (where two words are as likely to that many digits, either may come)."""
+gives 1e-6 to 1e-5 of it, one rounding to bf16 4e-3, other weights 0.1 and more), and the least
+share of captions that are the same (where two words are as likely to six digits, either may come).
+"""
 KNOWN = ("opt", "t5")
 
 
@@ -75,8 +76,8 @@ class Blip2Subject:
             raise ExportError(f"{name} does not give what the weights give: {error}") from error
         except Exception as error:  # every engine has its own exceptions
             raise ExportError(f"{name} fails: {first_line(error)}") from error
-        if artefact.precision == "f32" and (beyond := _beyond(measured)):
-            raise ExportError(f"{name} does not give what the weights give: {beyond}")
+        if artefact.precision == "f32" and (problem := beyond(measured)):
+            raise ExportError(f"{name} does not give what the weights give: {problem}")
         return graphs.place, measured
 
     def told(self, artefact: Artefact) -> dict[str, Any]:
@@ -128,7 +129,7 @@ def _check(wanted: Wanted, card: ModelCard, *, writes: bool) -> None:
         )
 
 
-def _beyond(measured: Measured) -> str | None:
+def beyond(measured: Measured) -> str | None:
     """Return what is more than an export in f32 may differ by, in words; None where nothing."""
     for name, part in measured.parts.items():
         if not part.relative <= NUMBERS:

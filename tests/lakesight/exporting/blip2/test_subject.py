@@ -8,10 +8,11 @@ import pytest
 import torch
 
 from lakesight.errors import UserError
-from lakesight.exporting.blip2.compare import ComparedWriter
-from lakesight.exporting.blip2.subject import Blip2Subject
+from lakesight.exporting.blip2.compare import ComparedRetriever, Measured
+from lakesight.exporting.blip2.subject import Blip2Subject, beyond
 from lakesight.exporting.judge import ExportError
 from lakesight.exporting.options import ExportOptions
+from lakesight.exporting.parity import Difference
 from lakesight.exporting.pictures import views_for
 from lakesight.exporting.run import export
 from lakesight.models import catalog
@@ -71,20 +72,31 @@ def test_graphs_of_other_weights_are_told_by_their_numbers(
 ) -> None:
     with torch.random.fork_rng():
         torch.manual_seed(1)
-        other = tiny.write_blip2_opt(tmp_path / "other")
+        other = tiny.write_blip2_itc(tmp_path / "other")
     card = catalog.resolve(str(other))
     assert card.view is not None
     samples = views_for(None, card.view, 1)
-    compared = ComparedWriter(card, other, samples.views)
+    compared = ComparedRetriever(card, other, samples.views)
     subject = Blip2Subject(card, compared, samples, tmp_path)
-    whole, smaller, _ = catalog.resolve(str(exported("blip2-opt"))).artefacts
-    folder = exported("blip2-opt") / "exports/onnx"
+    (artefact,) = catalog.resolve(str(exported("blip2-itc"))).artefacts
+    folder = exported("blip2-itc") / "exports/onnx"
     with pytest.raises(ExportError, match=r"onnx on openvino on cpu .* features differ by .* of"):
-        subject.judge(whole, folder)
-    found, told = subject.judge(smaller, folder)
+        subject.judge(artefact, folder)
+    found, told = subject.judge(artefact.model_copy(update={"precision": "int8"}), folder)
     assert found is not None
     assert found.parts["features"] > 0.1, "what is not f32 is told, and taken"
     assert len(told) == 2
+
+
+def test_captions_that_are_others_end_an_export_in_f32() -> None:
+    near = {"logits": Difference(absolute=1e-5, relative=1e-6)}
+    one = ("a red star", "a red circle")
+    tied = Measured(parts=near, same={"greedy": 0.9375}, others=(one,))
+    assert beyond(tied) is None
+    other = Measured(parts=near, same={"greedy": 1.0, "beams": 0.5}, others=(one,))
+    assert beyond(other) == "50% of captions (beams) are the same: 'a red star' is 'a red circle'"
+    far = {"logits": Difference(absolute=1.0, relative=float("nan"))}
+    assert str(beyond(Measured(parts=far))).startswith("logits differ by nan of their range")
 
 
 def test_numbers_that_are_none_end_the_export(tmp_path: Path) -> None:
