@@ -145,9 +145,9 @@ def _list(*, as_json: bool) -> int:
     for name, one in FORMATS.items():
         missing = one.missing()
         if as_json:
-            row = {"name": name, "precisions": one.precisions, "missing": missing}
+            row = {"name": name, "precisions": one.every_precision, "missing": missing}
             print(json.dumps({**row, "tasks": one.tasks, "about": one.about}))
             continue
         state = f"needs {missing}: {one.install}" if missing else "can be written here"
-        print(f"{name:<14} {', '.join(one.precisions):<22} {one.about}; {state}")
+        print(f"{name:<14} {', '.join(one.every_precision):<22} {one.about}; {state}")
     return 0

@@ -9,21 +9,23 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
+import transformers
 from pydantic import Field
 from torch import Tensor
 
 from lakesight.exporting.blip2.plan import Part, of_retriever, of_writer
 from lakesight.exporting.parity import Difference, difference
-from lakesight.models.author import Author
+from lakesight.models.author import Author, exported_author
 from lakesight.models.base import Frozen, Image, ModelCard
 from lakesight.models.blip2.language import Blip2Language
 from lakesight.models.captioner import Captioner
 from lakesight.models.checkpoints import Graphs
 from lakesight.models.image_text import ImageText
-from lakesight.models.pretrained import TorchOptions
+from lakesight.models.pretrained import TorchOptions, load_tokenizer, load_weights
 from lakesight.models.seer import Seer
 from lakesight.models.writers import Blip2Writer
 
+hf: Any = transformers  # typed only in part
 PLAIN = TorchOptions(device="cpu", dtype="float32")
 STEPS = 8
 """Tokens whose logits are compared, each with all before it in the cache."""
@@ -70,9 +72,9 @@ class ComparedWriter:
 
     def __init__(self, card: ModelCard, folder: Path, views: Sequence[Image]) -> None:
         self._card, self._folder, self._views = card, folder, views
-        self._author = Author(folder, PLAIN)
-        self._language = _writer(self._author).language
-        self.model = self._language.model
+        self.model = load_weights(hf.Blip2ForConditionalGeneration, folder, PLAIN)
+        writer = Blip2Writer(self.model, load_tokenizer(folder), folder.name)
+        self._author, self._language = Author(folder, PLAIN, writer), writer.language
         self._numbers, self._tokens = self._of(self._author, None)
         self._captions = self._written(self._author)
 
@@ -83,7 +85,7 @@ class ComparedWriter:
 
     def measure(self, graphs: Graphs) -> Measured:
         """Return how far an export is from it."""
-        author = Author(self._folder, PLAIN, graphs)
+        author = exported_author(self._folder, PLAIN, graphs)
         captions = self._written(author)
         numbers, _ = self._of(author, self._tokens)
         same, others = {}, []
