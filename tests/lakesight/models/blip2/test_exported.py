@@ -146,24 +146,22 @@ def test_retrieval_gives_the_vectors_and_matches_of_torch(
 def test_one_export_is_opened_for_captions_and_answers(built: Built, exported: Exported) -> None:
     models = built("blip2-opt", "openvino")
     assert models["greedy"].author is models["answer"].author
-    keys = [
-        catalog.network(spec(exported("blip2-opt"), kind, runtime, **options))
-        for kind, runtime, options in (
-            ("caption", "openvino", {}),
-            ("answer", "openvino", {}),
-            ("caption", "torch", {}),
-            ("caption", "openvino", {"precision": "int8"}),
-        )
+    folder = exported("blip2-opt")
+    chosen = [
+        spec(folder, "caption", "openvino"),
+        spec(folder, "answer", "openvino"),
+        spec(folder, "caption", "torch"),
+        spec(folder, "caption", "openvino", precision="int8"),
     ]
+    keys = [catalog.network(one) for one in chosen]
     assert keys[0] == keys[1]
     assert len(set(keys)) == 3
 
 
 def test_auto_takes_the_export_unless_torch_is_meant(exported: Exported) -> None:
     folder = exported("blip2-opt")
-    whole, smaller, torch = (
-        spec(folder, **options) for options in ({}, {"precision": "int4"}, {"dtype": "bfloat16"})
-    )
+    whole, smaller = spec(folder), spec(folder, precision="int4")
+    torch = spec(folder, dtype="bfloat16")
     assert availability.check(whole, here=True).startswith("on openvino, cpu: ")
     assert availability.check(smaller, here=True).startswith("on openvino, cpu: ")
     assert availability.check(torch, here=True).startswith("on torch, cpu: ")
