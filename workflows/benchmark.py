@@ -14,7 +14,7 @@ from lakesight.exporting import pictures
 from lakesight.exporting.formats import Wanted, all_here, parse
 from lakesight.exporting.judge import ExportError
 from lakesight.exporting.options import ExportOptions
-from lakesight.exporting.run import VIEWS_SEED, open_exporter
+from lakesight.exporting.run import open_exporter
 from lakesight.exporting.source import check_yolo
 from lakesight.models import catalog
 from lakesight.models.base import Frozen, Image, ModelCard
@@ -85,7 +85,7 @@ class Benchmark(Frozen):
         contract = check_yolo(card)
         assert card.view is not None
         if self.pictures is None:
-            return pictures.scene_views(card.view, LARGE, VIEWS_SEED)
+            return pictures.scene_views(card.view, LARGE, pictures.VIEWS_SEED)
         return pictures.given(self.pictures, card.view, contract, LARGE).views
 
 

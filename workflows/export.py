@@ -1,4 +1,4 @@
-"""`lakesight export MODEL --format onnx --format openvino-int8`: other engines' files of a YOLO."""
+"""`lakesight export MODEL --format onnx --format openvino-int8`: files for other engines."""
 
 import json
 import logging
@@ -8,19 +8,22 @@ from pydantic import Field
 from pydantic_settings import CliPositionalArg
 
 from lakesight.errors import UserError
-from lakesight.exporting.formats import FORMATS, Wanted, all_here, parse
+from lakesight.exporting.formats import FORMATS, Wanted, all_here, all_in_parts, parse
 from lakesight.exporting.judge import ExportError
 from lakesight.exporting.options import ExportOptions
 from lakesight.exporting.run import Done, Exporter, open_exporter
 from lakesight.exporting.source import check_yolo
-from lakesight.models import catalog
-from lakesight.models.base import Parity, Precision
+from lakesight.models import catalog, families
+from lakesight.models.base import Parity, PartsParity, Precision
 
 ALL = "all"
 
 
 class Export(ExportOptions):
-    """Write a YOLO model folder as files of other engines, each held against its weights.
+    """Write a model folder as files of other engines, each held against its weights.
+
+    The model is a YOLO, or a BLIP-2 that captions, answers or retrieves, which is written as onnx;
+    onnx-int8 and onnx-int4 have such weights in its language model.
 
     The exports and a parity report each lie in the model's folder (or in OUTPUT, a copy of it)
     under exports/, and its card names them: annotate and load then take the fastest that runs.
@@ -32,6 +35,7 @@ class Export(ExportOptions):
       lakesight export my-model/ --format openvino-int8 --calibration photos/ --pictures data.yaml
       lakesight export starter-yolo-detect exported/ --format all
       lakesight export starter-yolo-detect s3://bucket/exported/ --format openvino
+      lakesight export my-writer/ --format onnx --format onnx-int8 --pictures photos/
       lakesight export --list
     """
 
@@ -75,7 +79,10 @@ class Export(ExportOptions):
 
     def _all(self, model: str) -> list[Wanted]:
         """Return what `all` means for a model; tell what of it nobody could judge."""
-        every = all_here(check_yolo(catalog.resolve(model)).task, self.precision)
+        card = catalog.resolve(model)
+        if families.is_checkpoint(card):
+            return all_in_parts(self.precision)
+        every = all_here(check_yolo(card).task, self.precision)
         if not every:
             raise UserError(f"no format that can be written here has {self.precision}")
         if self.precision in (None, "f32") or self.max_map_loss >= 1:
@@ -110,10 +117,12 @@ class Export(ExportOptions):
         print(f"{artefact.name:<16} {done.num_bytes / 1e6:6.1f} MB  {verdict(parity)}")
 
 
-def verdict(parity: Parity | None) -> str:
+def verdict(parity: Parity | PartsParity | None) -> str:
     """Return how an export compares with its weights, in a clause."""
     if parity is None:
         return "converted; nothing on this machine runs it"
+    if isinstance(parity, PartsParity):
+        return _verdict_of_parts(parity)
     pictures = f"{parity.num_views} pictures"
     if not parity.num_seen:
         return f"no object seen on {pictures}: name some of yours with --pictures"
@@ -125,13 +134,20 @@ def verdict(parity: Parity | None) -> str:
     return ", ".join(parts)
 
 
+def _verdict_of_parts(parity: PartsParity) -> str:
+    name, largest = max(parity.parts.items(), key=lambda part: part[1])
+    same = [f"{share:.0%} of {search} captions the same" for search, share in parity.same.items()]
+    what = ", ".join([f"{name} within {largest:.2g} of their range", *same])
+    return f"{what} ({parity.num_views} pictures)"
+
+
 def _list(*, as_json: bool) -> int:
     for name, one in FORMATS.items():
         missing = one.missing()
         if as_json:
-            row = {"name": name, "precisions": one.precisions, "missing": missing}
+            row = {"name": name, "precisions": one.every_precision, "missing": missing}
             print(json.dumps({**row, "tasks": one.tasks, "about": one.about}))
             continue
         state = f"needs {missing}: {one.install}" if missing else "can be written here"
-        print(f"{name:<14} {', '.join(one.precisions):<22} {one.about}; {state}")
+        print(f"{name:<14} {', '.join(one.every_precision):<22} {one.about}; {state}")
     return 0

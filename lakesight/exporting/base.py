@@ -91,6 +91,8 @@ class Written:
     """Of the input; its values are 0..1 in either."""
     suppressed: bool = False
     """Whether NMS is inside: `onnx_nms.SuppressedReader` reads it."""
+    parts: bool = False
+    """Whether there are several graphs, `main` the first of them."""
 
 
 TOOL_S = 1800.0

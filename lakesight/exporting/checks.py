@@ -19,6 +19,11 @@ def check_tasks(card: ModelCard, wanted: Sequence[Wanted]) -> None:
                 f"{one.format.name} cannot hold a network of the task {task}, only "
                 f"{', '.join(one.format.tasks)}"
             )
+        if one.precision not in one.format.precisions:
+            raise UserError(
+                f"{one.name} is for language models: a YOLO is written in "
+                f"{', '.join(one.format.precisions)}"
+            )
 
 
 def _lossy(wanted: Sequence[Wanted], options: ExportOptions) -> list[Wanted]:

@@ -1,4 +1,4 @@
-"""Every format that a YOLO can be exported to: one line each, its converter imported when used."""
+"""Every format that a model can be exported to: one line each, its converter imported when used."""
 
 import importlib
 import importlib.util
@@ -17,11 +17,13 @@ class Format:
 
     name: str
     converter: str
-    """`module:function`, an `exporting.base.Converter`."""
+    """`module:function`, an `exporting.base.Converter`, of a YOLO."""
     about: str
     """One clause for the help and the table."""
     precisions: tuple[Precision, ...] = ("f32",)
     """Those it can be written in; the name alone means f32."""
+    language_precisions: tuple[Precision, ...] = ()
+    """Those that a BLIP-2 can be written in; none where it cannot."""
     needs: tuple[str, ...] = ()
     """Modules that the converter imports and a plain installation lacks."""
     install: str = "pip install 'lakesight[export]'"
@@ -33,14 +35,23 @@ class Format:
     runs: bool = True
     """Whether some engine of `lakesight.runtimes` reads it, on this system or another."""
 
+    @property
+    def every_precision(self) -> tuple[Precision, ...]:
+        """Return what it can be written in of whatever model."""
+        return tuple(dict.fromkeys((*self.precisions, *self.language_precisions)))
+
     def missing(self) -> str | None:
         """Return the first module that is not installed; None where all are."""
         return next((name for name in self.needs if importlib.util.find_spec(name) is None), None)
 
-    def load(self) -> Converter:
-        """Return the converter; raise UserError, with what to install, where that is missing."""
+    def check_here(self) -> None:
+        """Raise UserError, with what to install, where something is missing."""
         if missing := self.missing():
             raise UserError(f"{self.name} needs {missing}, which is not installed: {self.install}")
+
+    def load(self) -> Converter:
+        """Return a YOLO's converter; raise UserError where `check_here` does."""
+        self.check_here()
         module, _, name = self.converter.partition(":")
         return cast("Converter", getattr(importlib.import_module(module), name))
 
@@ -59,8 +70,9 @@ _ALL = (
     Format(
         "onnx",
         "lakesight.exporting.onnx:convert",
-        "ONNX, one picture",
+        "ONNX, one picture; BLIP-2 as several graphs of any batch",
         ("f32", "int8"),
+        language_precisions=("f32", "int8", "int4"),
         needs=("onnxscript",),
         packages=("onnx", "onnxscript"),
     ),
@@ -176,12 +188,12 @@ def parse(name: str, precision: Precision | None = None) -> Wanted:
     """
     if name in FORMATS:
         kind, chosen = FORMATS[name], precision or "f32"
-        if chosen not in kind.precisions:
+        if chosen not in kind.every_precision:
             raise UserError(
-                f"{name} is not written in {chosen}, only in {', '.join(kind.precisions)}"
+                f"{name} is not written in {chosen}, only in {', '.join(kind.every_precision)}"
             )
         return Wanted(kind, chosen)
-    every = [Wanted(one, each) for one in FORMATS.values() for each in one.precisions]
+    every = [Wanted(one, each) for one in FORMATS.values() for each in one.every_precision]
     for one in every:
         if name == f"{one.format.name}-{one.precision}":
             return one
@@ -196,4 +208,14 @@ def all_here(task: Task, precision: Precision | None = None) -> list[Wanted]:
         Wanted(one, chosen)
         for one in FORMATS.values()
         if task in one.tasks and chosen in one.precisions and one.missing() is None
+    ]
+
+
+def all_in_parts(precision: Precision | None = None) -> list[Wanted]:
+    """Return the formats that a BLIP-2 can be written in and that what is installed here writes."""
+    chosen = precision or "f32"
+    return [
+        Wanted(one, chosen)
+        for one in FORMATS.values()
+        if chosen in one.language_precisions and one.missing() is None
     ]

@@ -83,7 +83,7 @@ class Judge:
             ) from error
 
     def _on(self, engine: Engine, artefact: Artefact, folder: Path) -> tuple[str, Measured]:
-        options = RuntimeOptions(precision=artefact.precision)
+        options = RuntimeOptions.model_validate({"precision": artefact.precision})
         network = network_of(self.card, artefact)
         if artefact.suppressed:
             network = network.model_copy(update={"outputs": (*self.source.outputs, onnx_nms.RAW)})

@@ -81,9 +81,9 @@ def of_tensors(contract: Contract, wanted: Tensors, found: Tensors) -> Differenc
     """Return the differences of `Reader`'s tensors over the same views, over all anchors."""
     before, after = (each["output_0"] for each in (wanted, found))
     masks = "output_1" in wanted
-    prototypes = _difference(wanted["output_1"], found["output_1"]) if masks else None
+    prototypes = difference(wanted["output_1"], found["output_1"]) if masks else None
     if contract.task == "classify":
-        return Differences(score=_difference(before, after))
+        return Differences(score=difference(before, after))
     rows = before.transpose(0, 2, 1), after.transpose(0, 2, 1)
     return _of_rows(contract, *rows).model_copy(update={"prototypes": prototypes})
 
@@ -104,8 +104,8 @@ def _of_rows(contract: Contract, wanted: Floats, found: Floats) -> Differences:
     """Return the differences of `(..., 4 + C + E)` anchors."""
     end = 4 + contract.num_classes
     return Differences(
-        box_px=_difference(wanted[..., :4], found[..., :4]),
-        score=_difference(wanted[..., 4:end], found[..., 4:end]),
+        box_px=difference(wanted[..., :4], found[..., :4]),
+        score=difference(wanted[..., 4:end], found[..., 4:end]),
         **_of_extras(contract, wanted[..., end:], found[..., end:]),
     )
 
@@ -115,12 +115,12 @@ def _of_extras(contract: Contract, wanted: Floats, found: Floats) -> dict[str, D
     if not wanted.shape[-1]:
         return {}
     if contract.task != "pose":
-        return {"extra": _difference(wanted, found)}
+        return {"extra": difference(wanted, found)}
     dims = contract.keypoint_dims
     points = [one.reshape(*one.shape[:-1], -1, dims) for one in (wanted, found)]
-    parts = {"keypoint_px": _difference(points[0][..., :2], points[1][..., :2])}
+    parts = {"keypoint_px": difference(points[0][..., :2], points[1][..., :2])}
     if dims == 3:
-        parts["keypoint_score"] = _difference(points[0][..., 2], points[1][..., 2])
+        parts["keypoint_score"] = difference(points[0][..., 2], points[1][..., 2])
     return parts
 
 
@@ -145,7 +145,7 @@ def of_objects(
         )
         for name in ("boxes", "scores", "extras")
     ]
-    boxes, scores = (_difference(*part) for part in parts[:2])
+    boxes, scores = (difference(*part) for part in parts[:2])
     return Differences(box_px=boxes, score=scores, **_of_extras(contract, *parts[2]))
 
 
@@ -154,7 +154,8 @@ def _ordered(found: Candidates) -> Candidates:
     return found.take(np.lexsort(keys))
 
 
-def _difference(wanted: Floats, found: Floats) -> Difference:
+def difference(wanted: Floats, found: Floats) -> Difference:
+    """Return the largest difference of two arrays of one shape."""
     absolute = float(np.abs(wanted - found).max(initial=0))
     span = float(np.abs(wanted).max(initial=0))
     return Difference(absolute=absolute, relative=absolute / span if span else absolute)

@@ -32,6 +32,8 @@ log = logging.getLogger(__name__)
 
 LISTED_PER_VIEW = 20
 """Of a long listing so many rows are read for each picture that is taken from them."""
+VIEWS_SEED, CALIBRATION_SEED = 1_000_001, 1_000_002
+"""Of generated scenes; unlike those that anybody trains on."""
 IN_FLIGHT = {"max_bytes_in_flight": 64 << 20, "concurrency": 8}
 
 
@@ -57,6 +59,17 @@ def given(
     labelled = _labelled(uri, contract, split)
     if labelled is not None:
         return _first_of(labelled, uri, view, count)
+    return _of_source(uri, view, count)
+
+
+def views_for(uri: str | None, view: ImageView, count: int) -> Samples:
+    """Return views of a Lakesight output or a source, or where None is named, generated scenes."""
+    if uri is None:
+        return Samples(f"{count} generated scenes", scene_views(view, count, VIEWS_SEED))
+    return _of_source(uri, view, count)
+
+
+def _of_source(uri: str, view: ImageView, count: int) -> Samples:
     views = _decoded(_spread(_listed(uri, count), count), view, uri)
     return Samples(f"{len(views)} pictures of {uri}", views)
 

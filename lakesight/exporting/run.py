@@ -8,30 +8,27 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 from uuid import uuid4
 
 from lakesight.errors import UserError
-from lakesight.exporting import pictures
-from lakesight.exporting.base import Source, first_line
-from lakesight.exporting.checks import check_labels, check_runs, check_tasks
+from lakesight.exporting import yolo
+from lakesight.exporting.base import Written, first_line
+from lakesight.exporting.checks import check_runs, check_tasks
 from lakesight.exporting.formats import Wanted, parse
-from lakesight.exporting.judge import ExportError, Judge
+from lakesight.exporting.judge import ExportError
 from lakesight.exporting.options import ExportOptions
+from lakesight.exporting.pictures import Samples
 from lakesight.exporting.place import FOLDER, REPORT, held, put, writing
-from lakesight.exporting.source import open_source
 from lakesight.lake.uris import is_s3
-from lakesight.models import catalog
+from lakesight.models import catalog, families
 from lakesight.models.artefact import sha256_of
-from lakesight.models.base import Artefact, Image
+from lakesight.models.base import Artefact, ModelCard, Parity, PartsParity
 
 log = logging.getLogger(__name__)
-
-VIEWS_SEED, CALIBRATION_SEED = 1_000_001, 1_000_002
-"""Of generated scenes; unlike those that anybody trains on."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +42,34 @@ class Done:
     """Path, or URI, of its report."""
 
 
+class Subject(Protocol):
+    """A model that is exported, opened: how it is written, and whether that is as good."""
+
+    @property
+    def card(self) -> ModelCard:
+        """Return what is known of it."""
+        ...
+
+    @property
+    def samples(self) -> Samples:
+        """Return what it is compared on."""
+        ...
+
+    def convert(self, wanted: Wanted, part: Path) -> Written:
+        """Write an export into an empty folder."""
+        ...
+
+    def judge(
+        self, artefact: Artefact, folder: Path
+    ) -> tuple[Parity | PartsParity | None, dict[str, Any]]:
+        """Return the verdict on an export, and by engine all that was measured; or ExportError."""
+        ...
+
+    def told(self, artefact: Artefact) -> dict[str, Any]:
+        """Return what else a report says of how an export was made and judged."""
+        ...
+
+
 @dataclass(frozen=True)
 class Exporter:
     """A model folder that is held to be exported into; `open_exporter` makes it."""
@@ -52,8 +77,7 @@ class Exporter:
     folder: Path
     where: str
     """What the user calls the folder: a path, or the URI that it is published to in the end."""
-    judge: Judge
-    options: ExportOptions
+    subject: Subject
 
     def export(self, wanted: Wanted) -> Done:
         """Write one export beside its place, judge it, put it there, and name it in the card.
@@ -66,9 +90,9 @@ class Exporter:
             part.mkdir(parents=True)
         start = time.perf_counter()
         try:
-            artefact = _converted(wanted, self.judge.source, self.judge.card.network, part)
+            artefact = _converted(wanted, self.subject, part)
             seconds = time.perf_counter() - start
-            found, measured = self.judge.judge(artefact, part)
+            found, measured = self.subject.judge(artefact, part)
             artefact = artefact.model_copy(update={"parity": found})
             report = self._report(wanted, artefact, measured) | {"convert_s": round(seconds, 2)}
             with writing(self.folder):
@@ -85,19 +109,15 @@ class Exporter:
         self, wanted: Wanted, artefact: Artefact, measured: dict[str, Any]
     ) -> dict[str, Any]:
         """Return all that is known of how an export was made, and how good it is."""
-        judge, calibration = self.judge, self.judge.source.calibration
+        subject = self.subject
         return {
-            "model": judge.card.name,
-            "weights": judge.card.sha256,
+            "model": subject.card.name,
+            "weights": subject.card.sha256,
             "format": wanted.format.name,
             "precision": wanted.precision,
-            "pictures": judge.samples.what,
-            "num_views": len(judge.samples.views),
-            "num_calibration": len(calibration) if wanted.precision == "int8" else 0,
-            "max_map_loss": self.options.max_map_loss,
-            "nms": judge.source.nms.model_dump(exclude={"precision"})
-            if artefact.suppressed
-            else None,
+            "pictures": subject.samples.what,
+            "num_views": len(subject.samples.views),
+            **subject.told(artefact),
             "engines": measured or "none of this machine reads it: it was converted, not run",
             "versions": {name: _version(name) for name in ("torch", *wanted.format.packages)},
             "machine": f"{platform.system()} {platform.machine()}",
@@ -114,21 +134,22 @@ def open_exporter(
     for what is known to be impossible before the first one.
     """
     card = catalog.resolve(model)
-    check_tasks(card, wanted)
-    check_runs(wanted, options)
+    if families.is_checkpoint(card):
+        from lakesight.exporting.blip2 import subject as blip2
+
+        blip2.check(card, wanted)
+    else:
+        check_tasks(card, wanted)
+        check_runs(wanted, options)
     for one in wanted:
-        one.format.load()
+        one.format.check_here()
     with (
         held(card, output) as folder,
         tempfile.TemporaryDirectory(prefix="lakesight-export-") as work,
     ):
-        source = replace(open_source(card, Path(work)), nms=options.nms)
-        source = replace(source, calibration=_calibration(source, wanted, options))
-        samples = _samples(source, options)
-        check_labels(samples, wanted, options)
-        judge = Judge(card, source, samples, options.max_map_loss)
+        subject = _opened(card, wanted, options, Path(work))
         where = output.rstrip("/") if output is not None and is_s3(output) else str(folder)
-        yield Exporter(folder, where, judge, options)
+        yield Exporter(folder, where, subject)
 
 
 def export(
@@ -148,34 +169,19 @@ def export(
         return [exporter.export(one) for one in wanted]
 
 
-def _samples(source: Source, options: ExportOptions) -> pictures.Samples:
-    if options.pictures is not None:
-        return pictures.given(options.pictures, source.view, source.contract, options.num_views)
-    counts = options.num_views, options.num_labelled
-    return pictures.scenes(source, counts, VIEWS_SEED)
+def _opened(
+    card: ModelCard, wanted: Sequence[Wanted], options: ExportOptions, scratch: Path
+) -> Subject:
+    if families.is_checkpoint(card):
+        from lakesight.exporting.blip2 import subject as blip2
+
+        return blip2.open_subject(card, options, scratch)
+    return yolo.open_subject(card, wanted, options, scratch)
 
 
-def _calibration(
-    source: Source, wanted: Sequence[Wanted], options: ExportOptions
-) -> Sequence[Image]:
-    """Return the views for int8, where it is wanted."""
-    if all(one.precision != "int8" for one in wanted):
-        return ()
-    uri = options.calibration or options.pictures
-    if uri is not None:
-        if uri == options.pictures and uri.endswith(".json"):
-            log.warning("int8 takes its ranges from the pictures that judge it: --calibration")
-        return pictures.given(
-            uri, source.view, source.contract, options.num_calibration, split="train"
-        ).views
-    log.warning("int8 takes its ranges from generated scenes: --calibration names your pictures")
-    return pictures.scenes(source, (options.num_calibration, 0), CALIBRATION_SEED).views
-
-
-def _converted(wanted: Wanted, source: Source, of: str, part: Path) -> Artefact:
-    convert = wanted.format.load()
+def _converted(wanted: Wanted, subject: Subject, part: Path) -> Artefact:
     try:
-        written = convert(replace(source, precision=wanted.precision), part)
+        written = subject.convert(wanted, part)
     except UserError as error:
         raise ExportError(str(error)) from error
     except Exception as error:  # every converter has its own exceptions
@@ -187,9 +193,10 @@ def _converted(wanted: Wanted, source: Source, of: str, part: Path) -> Artefact:
         precision=wanted.precision,
         main=written.main,
         files={path.relative_to(part).as_posix(): sha256_of(path) for path in files},
-        of=of,
+        of=subject.card.checkpoint if written.parts else subject.card.network,
         layout=written.layout,
         suppressed=written.suppressed,
+        parts=written.parts,
     )
 
 

@@ -14,9 +14,9 @@ from torch import Tensor
 
 from lakesight import schemas
 from lakesight.errors import UserError
-from lakesight.models.author import Author
+from lakesight.models.author import Author, open_author
 from lakesight.models.base import Image, ModelCard, RuntimeName
-from lakesight.models.pretrained import TorchOptions, require_torch
+from lakesight.models.pretrained import WriterOptions
 from lakesight.models.writers import Blip2Writer, Prompt
 
 PAIRS_A_PASS = 32
@@ -35,7 +35,7 @@ Texts = Annotated[tuple[str, ...], BeforeValidator(_several)]
 """Texts; one alone needs no brackets."""
 
 
-class AnswererOptions(TorchOptions):
+class AnswererOptions(WriterOptions):
     """What to ask, and how to answer: by writing, or among `candidates` by choosing."""
 
     model_config = ConfigDict(coerce_numbers_to_str=True)
@@ -99,9 +99,8 @@ class Answerer:
         runtime: RuntimeName,
         author: Author | None = None,
     ) -> None:
-        require_torch(card, runtime)
         self.card, self.options = card, options
-        self.author = author or Author(folder, options)
+        self.author = author or open_author(card, folder, options, runtime)
         if not isinstance(self.author.writer, Blip2Writer):
             raise UserError(f"{card.name} is no BLIP-2: only that answers questions")
         self._writer = self.author.writer

@@ -16,6 +16,7 @@ from lakesight.models.base import (
     PackageSource,
     Source,
 )
+from lakesight.models.checkpoints import checkpoint_way
 from lakesight.models.exported import choose_way, why
 from lakesight.models.families import family_of
 from lakesight.runtimes.choose import check_reads, choose
@@ -68,16 +69,16 @@ def check(spec: ModelSpec, *, here: bool) -> str:
 
 
 def _on_torch(spec: ModelSpec, *, here: bool) -> str:
-    if spec.runtime not in ("auto", "torch"):
-        raise UserError(
-            f"{spec.card.name} was asked to run on {spec.runtime}, but the family "
-            f"{spec.card.family!r} runs on torch only: leave the runtime at auto"
-        )
+    way = checkpoint_way(spec.card, spec.options, spec.runtime, here=here)
     if here and spec.options.get("device") == "cuda" and not num_nvidia_gpus():
         raise UserError(
             f"device=cuda was asked for {spec.card.name}, but this machine shows no NVIDIA GPU: "
             "use device=auto"
         )
+    if spec.card.artefacts and not here:
+        return "on the cluster's machines, by what each has"
+    if spec.card.artefacts:
+        return f"on {way.engine.runtime}, {way.engine.device}: {why(way, spec.runtime)}"
     return "on torch: nothing else runs these weights"
 
 
@@ -142,6 +143,9 @@ def _ready(card: ModelCard) -> Availability:
     elif names:
         choice = choose(names[0])
         how = f"{choice.runtime} on {choice.device}"
+    elif card.artefacts:
+        engine = checkpoint_way(card, {}, "auto").engine
+        how = f"{engine.runtime} on {engine.device}"
     else:
         how = "torch"
     where = ", fetched from the hub at first" if isinstance(card.source, HubSource) else ""

@@ -30,7 +30,8 @@ RuntimeName = Literal[
     "mnn",
     "aotinductor",
 ]
-Precision = Literal["f32", "bf16", "f16", "int8"]
+Precision = Literal["f32", "bf16", "f16", "int8", "int4"]
+"""int4 is of language models alone."""
 Image = npt.NDArray[np.uint8]
 """One view: `(height, width, 3)` uint8 RGB."""
 
@@ -101,6 +102,19 @@ class Parity(Frozen):
     map_after: float | None = None
 
 
+class PartsParity(Frozen):
+    """How far an exported BLIP-2 is from its weights on torch in float32, over real views.
+
+    On the engine of the exporting machine that is farthest off.
+    """
+
+    num_views: int
+    parts: dict[str, float]
+    """By part, such as `features` or `logits`: the largest difference, over the part's range."""
+    same: dict[str, float] = Field(default_factory=dict)
+    """Of what writes, by search (`greedy`, `beams`): the share of captions that are the same."""
+
+
 class Artefact(Frozen):
     """The same network as another engine's files, in the model's folder."""
 
@@ -113,11 +127,14 @@ class Artefact(Frozen):
     files: dict[str, str]
     """File name, relative to the model's folder, to hex digest."""
     of: str = ""
-    """`ModelCard.network` of the card that it was made of: with any other it is not used."""
+    """`ModelCard.network`, or of a model in parts `ModelCard.checkpoint`, of the card that it was
+    made of: with any other it is not used."""
     layout: Literal["NCHW", "NHWC"] = "NCHW"
     suppressed: bool = False
     """NMS is inside, at fixed thresholds: for other programs, whose options are not ours."""
-    parity: Parity | None = None
+    parts: bool = False
+    """A model of several graphs, which lie beside `main`: its family knows what each of them is."""
+    parity: Parity | PartsParity | None = None
     """None where nothing on the machine that exported it could run it."""
 
     @model_validator(mode="after")
@@ -170,12 +187,20 @@ class ModelCard(Frozen):
     @property
     def network(self) -> str:
         """Return the hex digest of what an export is made of: weights, view and contract."""
-        parts = self.model_dump(mode="json", include={"sha256", "view", "contract"})
+        return self._digest("sha256", "view", "contract")
+
+    @property
+    def checkpoint(self) -> str:
+        """Return the hex digest of the files alone, in which a checkpoint's view is told, too."""
+        return self._digest("sha256")
+
+    def _digest(self, *names: str) -> str:
+        parts = self.model_dump(mode="json", include=set(names))
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
     def owns(self, artefact: Artefact) -> bool:
         """Return whether an export was made of these weights, at this view."""
-        return artefact.of == self.network
+        return artefact.of == (self.checkpoint if artefact.parts else self.network)
 
 
 class ModelSpec(Frozen):

@@ -14,14 +14,14 @@ from torch import Tensor
 
 from lakesight import schemas
 from lakesight.errors import UserError
-from lakesight.models.author import Author
+from lakesight.models.author import Author, open_author
 from lakesight.models.base import Image, ModelCard, RuntimeName
-from lakesight.models.pretrained import TorchOptions, require_torch
+from lakesight.models.pretrained import WriterOptions
 from lakesight.models.sampling import RowSampler
 from lakesight.models.writers import Prompt
 
 
-class CaptionerOptions(TorchOptions):
+class CaptionerOptions(WriterOptions):
     """How to write captions: beam search unless `do_sample`."""
 
     prompt: str | None = None
@@ -82,9 +82,8 @@ class Captioner:
         runtime: RuntimeName,
         author: Author | None = None,
     ) -> None:
-        require_torch(card, runtime)
         self.card, self.options = card, options
-        self.author = author or Author(folder, options)
+        self.author = author or open_author(card, folder, options, runtime)
         self.view, self.runs_on = self.author.view, self.author.runs_on
         several = options.num_captions > 1
         self.output = (

@@ -156,8 +156,10 @@ def can_use_gpu(spec: ModelSpec, *, here: bool = True) -> bool:
     `here`: with what is installed on this machine; else with everything that could be.
     """
     family = family_of(spec.card)
-    if family.only_torch:
-        return bool(spec.options.get("device") != "cpu")
+    if family.on_torch:
+        exported = spec.options.get("precision", "f32") != "f32"
+        on_torch = spec.runtime in ("auto", "torch") and not exported
+        return on_torch and spec.options.get("device") != "cpu"
     if family.exported:
         known = ways(spec.card, spec.options.get("precision", "f32"))
         fitting = [one.engine for one in known if fits(one, spec.runtime)]

@@ -41,6 +41,7 @@ def _on(engine: Engine, card: ModelCard, precision: Precision) -> list[Way]:
         for one in card.artefacts
         if one.ending in engine.reads
         and not one.suppressed
+        and not (one.parts and engine.opens_graph is None)
         and card.owns(one)
         and computes(engine, precision, one.precision)
     ]
@@ -128,11 +129,15 @@ def main_file(card: ModelCard, artefact: Artefact) -> Path:
         return path
     path = path.resolve()  # a staged file may be a link: external data lies beside the file itself
     home = PurePosixPath(artefact.main).parent
-    for beside in external_files(path):
-        if str(home / beside) not in artefact.files:
-            raise UserError(
-                f"{artefact.main} keeps tensors in {beside}, which the card lists no sha256 for"
-            )
+    graphs = [path.name]
+    if artefact.parts:
+        graphs = [PurePosixPath(name).name for name in artefact.files if name.endswith(".onnx")]
+    for graph in graphs:
+        for beside in external_files(path.with_name(graph)):
+            if str(home / beside) not in artefact.files:
+                raise UserError(
+                    f"{graph} keeps tensors in {beside}, which the card lists no sha256 for"
+                )
     return path
 
 

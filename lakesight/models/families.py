@@ -46,8 +46,8 @@ class Family:
     """What else the weights of a card can do: kind to the family that does it."""
     view: ImageView | None = None
     """The pixels it wants of a card that is another family's."""
-    only_torch: bool = False
-    """Nothing but torch runs it, on a GPU where there is one."""
+    on_torch: bool = False
+    """torch runs its weights, on a GPU where there is one; see `lakesight.models.checkpoints`."""
     exported: bool = False
     """Other engines run what `lakesight export` wrote: see `lakesight.models.exported`."""
     shares: SharedNetwork | None = None
@@ -68,16 +68,16 @@ def _classifier(card: ModelCard, folder: Path, options: Any, runtime: RuntimeNam
     return Shared(open_classifier(card, folder, options, runtime))
 
 
-def _author(_: ModelCard, folder: Path, options: Any, __: RuntimeName) -> Any:
-    from lakesight.models.author import Author
+def _author(card: ModelCard, folder: Path, options: Any, runtime: RuntimeName) -> Any:
+    from lakesight.models.author import open_author
 
-    return Author(folder, options)
+    return open_author(card, folder, options, runtime)
 
 
-def _seer(_: ModelCard, folder: Path, options: Any, __: RuntimeName) -> Any:
-    from lakesight.models.seer import Seer
+def _seer(card: ModelCard, folder: Path, options: Any, runtime: RuntimeName) -> Any:
+    from lakesight.models.seer import open_seer
 
-    return Seer(folder, options)
+    return open_seer(card, folder, options, runtime)
 
 
 def _embeds(card: ModelCard) -> dict[Kind, str]:
@@ -93,7 +93,7 @@ def _writes(card: ModelCard) -> dict[Kind, str]:
 
 _FILES = frozenset({"source", "sha256"})
 CLASSIFIER = SharedNetwork("classifier", _classifier, _FILES | {"view", "contract"}, ("precision",))
-AUTHOR = SharedNetwork("author", _author, _FILES, ("device", "dtype"))
+AUTHOR = SharedNetwork("author", _author, _FILES, ("device", "dtype", "precision"))
 SEER = SharedNetwork("seer", _seer, _FILES, ("device", "dtype"))
 
 FAMILIES: dict[str, Family] = {
@@ -105,7 +105,7 @@ FAMILIES: dict[str, Family] = {
     "single-person-pose": Family("lakesight.models.pose:SinglePersonPose"),
     "detr": Family(
         "lakesight.models.detr:Detr",
-        only_torch=True,
+        on_torch=True,
         checkpoints={
             "DFineForObjectDetection": "detect",
             "RTDetrForObjectDetection": "detect",
@@ -114,7 +114,7 @@ FAMILIES: dict[str, Family] = {
     ),
     "image-text": Family(
         "lakesight.models.image_text:ImageText",
-        only_torch=True,
+        on_torch=True,
         shares=SEER,
         checkpoints={
             "CLIPModel": "embed",
@@ -127,7 +127,7 @@ FAMILIES: dict[str, Family] = {
     "captioner": Family(
         "lakesight.models.captioner:Captioner",
         also=_writes,
-        only_torch=True,
+        on_torch=True,
         shares=AUTHOR,
         checkpoints={
             "BlipForConditionalGeneration": "caption",
@@ -135,10 +135,10 @@ FAMILIES: dict[str, Family] = {
         },
     ),
     "crop-captioner": Family(
-        "lakesight.models.crop_captioner:CropCaptioner", view=CROPS, only_torch=True, shares=AUTHOR
+        "lakesight.models.crop_captioner:CropCaptioner", view=CROPS, on_torch=True, shares=AUTHOR
     ),
     "answerer": Family(
-        "lakesight.models.answerer:Answerer", also=_writes, only_torch=True, shares=AUTHOR
+        "lakesight.models.answerer:Answerer", also=_writes, on_torch=True, shares=AUTHOR
     ),
 }
 """By the name that a card gives."""
@@ -158,6 +158,16 @@ def family_of(card: ModelCard) -> Family:
         f"the card of {card.name} names the family {card.family!r}; expected one of "
         f"{', '.join([*FAMILIES, *installed.names])}"
     )
+
+
+def writes(card: ModelCard) -> bool:
+    """Return whether a card is of a checkpoint that writes about pictures."""
+    return family_of(card).shares is AUTHOR
+
+
+def is_checkpoint(card: ModelCard) -> bool:
+    """Return whether a card is of a checkpoint that writes, or holds pictures against texts."""
+    return family_of(card).shares in (AUTHOR, SEER)
 
 
 def builder_of(architecture: str, title: str) -> tuple[Kind, str]:

@@ -14,8 +14,8 @@ from torch.nn.functional import normalize
 from lakesight import schemas
 from lakesight.errors import UserError
 from lakesight.models.base import Image, ModelCard, RuntimeName
-from lakesight.models.pretrained import TorchOptions, require_finite, require_torch
-from lakesight.models.seer import Seer
+from lakesight.models.pretrained import TorchOptions, require_finite
+from lakesight.models.seer import Seer, open_seer
 from lakesight.models.towers import FusingTowers
 
 TEXTS_PER_CALL = 256
@@ -61,9 +61,8 @@ class ImageText:
         runtime: RuntimeName,
         seer: Seer | None = None,
     ) -> None:
-        require_torch(card, runtime)
         self.card, self.options = card, options
-        self._seer = seer or Seer(folder, options)
+        self._seer = seer or open_seer(card, folder, options, runtime)
         self._towers = self._seer.towers
         self.view, self.runs_on = self._seer.view, self._seer.runs_on
         self.output = self._field()
@@ -191,9 +190,8 @@ class ImageText:
         """
         _even(features, texts)
         seen = torch.from_numpy(np.asarray(features, np.float32))
-        place = self.options.torch_device(), self.options.torch_dtype()
         parts = [
-            _floats(self._fusing().match(seen[start:stop].to(*place), texts[start:stop]))
+            _floats(self._fusing().match(seen[start:stop].to(*self._seer.place), texts[start:stop]))
             for start, stop in _spans(len(texts), PAIRS_PER_CALL)
         ]
         return np.concatenate([np.empty(0, np.float32), *parts])

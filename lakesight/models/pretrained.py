@@ -47,6 +47,18 @@ class TorchOptions(Frozen):
         return torch.bfloat16 if self.torch_device().type == "cuda" else torch.float32
 
 
+class WriterOptions(TorchOptions):
+    """Where and how precisely a model that writes computes."""
+
+    precision: Literal["f32", "int8", "int4"] = "f32"
+    """int8, int4: the export whose language model has such weights (`lakesight export`)."""
+
+
+def on_cpu(options: TorchOptions) -> TorchOptions:
+    """Return the options of tensors that go into an export."""
+    return options.model_copy(update={"device": "cpu", "dtype": "float32"})
+
+
 class Pixels(nn.Module):
     """Views to a normalised batch, on the device: bytes cross to it, floats are made there."""
 

@@ -8,10 +8,11 @@ from typing import Any
 import torch
 
 from lakesight.errors import UserError
-from lakesight.models.base import Image
+from lakesight.models.base import Image, ModelCard, RuntimeName
 from lakesight.models.blip2.towers import Blip2Towers, BlipTowers
+from lakesight.models.checkpoints import Graphs, graphs_of
 from lakesight.models.preprocessor import read_preprocessor
-from lakesight.models.pretrained import Pixels, TorchOptions, read_config
+from lakesight.models.pretrained import Pixels, TorchOptions, on_cpu, read_config
 from lakesight.models.towers import ClipTowers, Encoded, NaflexTowers, SiglipTowers, Towers
 from lakesight.runtimes.shared import Last
 
@@ -31,20 +32,38 @@ class Seer:
     So a picture whose vectors and features are both written goes through the vision tower once.
     """
 
-    def __init__(self, folder: Path, options: TorchOptions) -> None:
+    def __init__(self, folder: Path, options: TorchOptions, graphs: Graphs | None = None) -> None:
+        """Load the weights, or where `graphs` are given, those of an export, open them."""
         preprocessor = read_preprocessor(folder, "image-text")
         self.view = preprocessor.view
-        self.towers = _towers(folder, options)
+        if graphs is None:
+            self.towers = _towers(folder, options)
+        else:
+            options = on_cpu(options)
+            self.towers = _exported(folder, graphs)
         self.lock = Lock()
         """Held while the weights work: models that share them have no other lock in common."""
-        self._pixels = Pixels(preprocessor, options.torch_device(), options.torch_dtype())
-        self.runs_on = f"torch on {self._pixels.device.type}"
+        self.place = options.torch_device(), options.torch_dtype()
+        """Of tensors that go into the towers."""
+        self._pixels = Pixels(preprocessor, *self.place)
+        self.runs_on = graphs.place if graphs else f"torch on {self._pixels.device.type}"
         self.see = Last(self._see)
         """Map views to what the towers make of them."""
 
     @torch.inference_mode()
     def _see(self, views: Sequence[Image]) -> Encoded:
         return self.towers.images(self._pixels(views))
+
+
+def open_seer(card: ModelCard, folder: Path, options: TorchOptions, runtime: RuntimeName) -> Seer:
+    """Return a card's towers as they run best here, or as was asked for; else `UserError`."""
+    return Seer(folder, options, graphs_of(card, dict(options), runtime))
+
+
+def _exported(folder: Path, graphs: Graphs) -> Towers:
+    from lakesight.models.blip2.exported import ExportedTowers
+
+    return ExportedTowers(folder, graphs)
 
 
 def _towers(folder: Path, options: TorchOptions) -> Towers:

@@ -14,6 +14,7 @@ from torch import Tensor
 from lakesight.errors import UserError
 from lakesight.models.base import Frozen
 from lakesight.models.blip2.language import Blip2Language
+from lakesight.models.checkpoints import Graphs
 from lakesight.models.pretrained import TorchOptions, load_tokenizer, load_weights
 
 MAX_PADDING = 0.2
@@ -129,10 +130,15 @@ class Blip2Writer:
     so padding moves nothing.
     """
 
-    def __init__(self, model: Any, tokenizer: Any, name: str) -> None:
-        """Take a `Blip2ForConditionalGeneration`; `name` is what errors call it."""
+    def __init__(
+        self, model: Any, tokenizer: Any, name: str, language: Blip2Language | None = None
+    ) -> None:
+        """Take a `Blip2ForConditionalGeneration`; `name` is what errors call it.
+
+        `language` runs it in another way than torch does.
+        """
         self._model, self._tokenizer, self._name = model, tokenizer, name
-        self.language = Blip2Language(model)
+        self.language = language or Blip2Language(model)
         self._images = _image_tokens(name, model.config)
         self.stop_ids = _as_tuple(model.language_model.generation_config.eos_token_id)
 
@@ -242,6 +248,14 @@ def load_writer(model_type: str, folder: Path, options: TorchOptions) -> Writer:
             f"{', '.join(WRITERS)}"
         )
     return WRITERS[model_type](folder, options)
+
+
+def open_writer(folder: Path, graphs: Graphs) -> Writer:
+    """Return the writer of an exported BLIP-2; `folder` holds its configuration and tokenizer."""
+    from lakesight.models.blip2.exported import ExportedLanguage
+
+    language = ExportedLanguage(folder, graphs)
+    return Blip2Writer(language.model, load_tokenizer(folder), folder.name, language)
 
 
 def _image_tokens(name: str, config: Any) -> tuple[int, ...]:

@@ -43,7 +43,7 @@ class Network(Frozen):
 class RuntimeOptions(Frozen):
     """How to run a network; the options of every family that runs one start with these."""
 
-    precision: Precision = "f32"
+    precision: Literal["f32", "bf16", "f16", "int8"] = "f32"
     """Arithmetic inside the network: f32, bf16 (faster on recent CPUs, about 3 digits), or f16 and
     int8 for models that were exported so (`lakesight export`)."""
     num_threads: int | None = Field(default=None, ge=1, exclude=True)

@@ -6,9 +6,11 @@ import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from lakesight.models.base import Precision, RuntimeName
 from lakesight.runtimes.base import Device, Network, Runtime, RuntimeOptions
+from lakesight.runtimes.graphs import Graph
 
 
 def installed(module: str) -> bool:
@@ -76,6 +78,8 @@ class Engine:
     """Why `auto` takes it where it stands in the order, in one clause."""
     precisions: tuple[Precision, ...] = ("f32",)
     """How it can compute what is stored in f32; what is stored otherwise, it runs as it is."""
+    opens_graph: str | None = None
+    """`module:callable`, called with the path of one graph of several, and a number of threads."""
     runs_code: bool = False
     """Opening a file runs code that is in it, as machine code, a program or a pickle: only where
     it is asked for by name."""
@@ -104,9 +108,20 @@ class Engine:
 
     def open(self, path: Path, network: Network, options: RuntimeOptions) -> Runtime:
         """Return a file as a runtime."""
-        module, _, name = self.opens.partition(":")
-        opened: Runtime = getattr(importlib.import_module(module), name)(path, network, options)
+        opened: Runtime = _named(self.opens)(path, network, options)
         return opened
+
+    def open_graph(self, path: Path, num_threads: int | None = None) -> Graph:
+        """Return one graph of a model that has several."""
+        assert self.opens_graph is not None
+        opened: Graph = _named(self.opens_graph)(path, num_threads)
+        return opened
+
+
+def _named(name: str) -> Callable[..., Any]:
+    module, _, attribute = name.partition(":")
+    named: Callable[..., Any] = getattr(importlib.import_module(module), attribute)
+    return named
 
 
 _GPU = "pip install 'lakesight[gpu]' on a machine with an NVIDIA GPU"
@@ -172,6 +187,7 @@ ENGINES: tuple[Engine, ...] = (
         "pip install openvino",
         "it keeps every core busy",
         ("f32", "bf16"),
+        opens_graph="lakesight.runtimes.graphs:OpenVinoGraph",
     ),
     Engine(
         "onnxruntime",
@@ -182,6 +198,7 @@ ENGINES: tuple[Engine, ...] = (
         ("onnxruntime",),
         "pip install onnxruntime",
         "OpenVINO is not installed",
+        opens_graph="lakesight.runtimes.graphs:OnnxGraph",
     ),
     Engine(
         "ncnn",

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from lakesight.errors import UserError
-from lakesight.models.base import Image, RuntimeName
+from lakesight.models.base import Image, Precision, RuntimeName
 from lakesight.runtimes.base import (
     Device,
     Network,
@@ -62,7 +62,7 @@ class TorchModule:
         device: Device = "cpu",
     ) -> None:
         self.device: str = device
-        self.precision = options.precision
+        self.precision: Precision = options.precision
         self._network = network
         dtype = DTYPES.get(options.precision, torch.float32)
         self._pixels = Pixels(network, dtype).to(device)

@@ -8,11 +8,11 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 from lakesight.errors import UserError
-from lakesight.exporting.formats import all_here
+from lakesight.exporting.formats import all_here, all_in_parts
 from lakesight.lake.store import Store
 from lakesight.models import catalog
 from lakesight.models.artefact import sha256_of
-from lakesight.models.base import Parity
+from lakesight.models.base import Parity, PartsParity
 from lakesight.models.exported import main_file
 from lakesight.models.look import look
 from lakesight.scenes import generate
@@ -79,6 +79,7 @@ def damage(folder: Path) -> None:
         (["--format", "all", "--precision", "int8"], "what onnx-int8 loses cannot be told without"),
         (["--format", "onix"], "no format is called 'onix'"),
         (["--format", "openvino-int8"], "what openvino-int8 loses cannot be told without labels"),
+        (["--format", "onnx-int4"], "onnx-int4 is for language models: a YOLO is written in f32"),
         (["--format", "onnx-nms"], "onnx-nms cannot hold a network of the task classify"),
     ],
 )
@@ -178,3 +179,21 @@ def test_what_saw_nothing_is_no_verdict() -> None:
     assert verdict(seen) == "no object seen on 16 pictures: name some of yours with --pictures"
     told = verdict(seen.model_copy(update={"num_seen": 7, "box_px": 0.01}))
     assert told == "boxes within 0.01 px, scores within 0 (7 anchors of 16 pictures)"
+
+
+def test_what_writes_is_told_by_its_captions() -> None:
+    parts = {"features": 1e-6, "logits": 0.016}
+    same = {"greedy": 0.9375, "beams": 1.0}
+    assert verdict(PartsParity(num_views=16, parts=parts, same=same)) == (
+        "logits within 0.016 of their range, 94% of greedy captions the same, "
+        "100% of beams captions the same (16 pictures)"
+    )
+    assert verdict(PartsParity(num_views=2, parts=parts)) == (
+        "logits within 0.016 of their range (2 pictures)"
+    )
+
+
+def test_all_of_a_blip2_is_what_holds_its_parts() -> None:
+    assert [one.name for one in all_in_parts()] == ["onnx"]
+    assert [one.name for one in all_in_parts("int4")] == ["onnx-int4"]
+    assert all_in_parts("bf16") == []

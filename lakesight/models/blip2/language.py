@@ -35,7 +35,7 @@ class Blip2Language(nn.Module):
 
     def prefix(self, seen: Tensor) -> Tensor:
         """Map features to what stands for the picture in the language model, `(B, Q, D)`."""
-        queries = self.model.query_tokens.expand(len(seen), -1, -1)
+        queries = self.model.query_tokens.expand(seen.shape[0], -1, -1)
         states = self.model.qformer(query_embeds=queries, encoder_hidden_states=seen)
         projection = self.model.language_projection
         prefix: Tensor = projection(states.last_hidden_state.to(projection.weight.dtype))

@@ -125,7 +125,7 @@ class Blip2ForPretraining(nn.Module):
 
     def query(self, seen: Tensor) -> Tensor:
         """Map features to the states of the queries, `(B, Q, D)`, without any text."""
-        return self._run(self._queries(len(seen)), seen=seen)
+        return self._run(self._queries(seen.shape[0]), seen=seen)
 
     def read(self, ids: Tensor, mask: Tensor) -> Tensor:
         """Map tokens and their mask `(T, S)` to their states `(T, S, D)`, without any picture."""
@@ -152,9 +152,9 @@ class Blip2ForPretraining(nn.Module):
 
         Queries and tokens see each other.
         """
-        both = torch.cat([self._queries(len(seen)), self._embed(ids)], dim=1)
+        both = torch.cat([self._queries(seen.shape[0]), self._embed(ids)], dim=1)
         num_queries = both.shape[1] - ids.shape[1]
-        whole = torch.cat([mask.new_ones(len(mask), num_queries), mask], dim=1)
+        whole = torch.cat([mask.new_ones(mask.shape[0], num_queries), mask], dim=1)
         states = self._run(both, seen=seen, mask=whole, num_queries=num_queries)
         return states[:, :num_queries]
 
@@ -168,7 +168,7 @@ class Blip2ForPretraining(nn.Module):
         Queries see queries, a token sees the queries and the tokens up to itself: so the states
         are those that `query` gives, and one pass serves both.
         """
-        both = torch.cat([self._queries(len(seen)), self._embed(ids)], dim=1)
+        both = torch.cat([self._queries(seen.shape[0]), self._embed(ids)], dim=1)
         num_queries = both.shape[1] - ids.shape[1]
         allowed = causal_mask(num_queries, mask)
         states = self._run(both, seen=seen, mask=allowed, num_queries=num_queries)
@@ -209,7 +209,7 @@ def causal_mask(num_queries: int, mask: Tensor) -> Tensor:
     size = num_queries + length
     allowed = torch.ones(size, size, dtype=torch.bool, device=mask.device).tril()
     allowed[:num_queries, :num_queries] = True
-    known = torch.cat([mask.new_ones(len(mask), num_queries), mask], dim=1).bool()
+    known = torch.cat([mask.new_ones(mask.shape[0], num_queries), mask], dim=1).bool()
     both = allowed[None, None] & known[:, None, None, :]
     # what is padded attends to itself: a row without anything to attend to is not a number
     return both | torch.eye(size, dtype=torch.bool, device=mask.device)

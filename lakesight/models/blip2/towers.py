@@ -22,7 +22,7 @@ class Blip2Towers:
         from transformers import Blip2ForImageTextRetrieval
 
         retrieval = load_weights(Blip2ForImageTextRetrieval, folder, options)
-        self._model = Blip2ForPretraining(retrieval).eval()
+        self.model = Blip2ForPretraining(retrieval).eval()
         config = retrieval.config
         self.words = Words(folder, config.qformer_config.max_position_embeddings, retrieval.device)
         self.dim = int(config.image_text_hidden_size)
@@ -31,23 +31,23 @@ class Blip2Towers:
 
     def images(self, pixels: Tensor) -> Encoded:
         """Encode pixels `(B, 3, H, W)`: the queries' states and vectors."""
-        seen = self._model.see(pixels)
-        states = self._model.query(seen)
-        return Encoded(states, self._model.image_projection(states), seen)
+        seen = self.model.see(pixels)
+        states = self.model.query(seen)
+        return Encoded(states, self.model.image_projection(states), seen)
 
     def texts(self, texts: Sequence[str]) -> Encoded:
         """Encode T texts: the vector is that of the first token, [CLS]."""
         ids, mask = self.words(texts)
-        states = self._model.read(ids, mask)
-        return Encoded(states, self._model.text_projection(states), mask)
+        states = self.model.read(ids, mask)
+        return Encoded(states, self.model.text_projection(states), mask)
 
     def fuse(self, seen: Tensor, texts: Sequence[str]) -> tuple[Tensor, None]:
         """Return the queries' states `(B, Q, H)` of pairs; all of them count."""
-        return self._model.fuse(seen, *self.words(texts)), None
+        return self.model.fuse(seen, *self.words(texts)), None
 
     def match(self, seen: Tensor, texts: Sequence[str]) -> Tensor:
         """Return the probability `(B,)` that each pair belongs together."""
-        return self._model.match(seen, *self.words(texts)).float().softmax(dim=1)[:, 1]
+        return self.model.match(seen, *self.words(texts)).float().softmax(dim=1)[:, 1]
 
 
 class BlipTowers:

@@ -23,7 +23,7 @@ from lakesight.exporting.options import ExportOptions
 from lakesight.exporting.run import export, open_exporter
 from lakesight.models import catalog
 from lakesight.models.artefact import sha256_of
-from lakesight.models.base import Model, RuntimeName
+from lakesight.models.base import Model, Parity, RuntimeName
 from lakesight.models.look import look
 from lakesight.models.yolo.architecture import Task
 from lakesight.scenes import generate
@@ -78,7 +78,7 @@ def test_a_copy_holds_the_export_and_the_original_stays(tiny: TinyFolder, tmp_pa
     (artefact,) = card.artefacts
     assert artefact == done.artefact
     assert artefact.files == {artefact.main: there[artefact.main]}
-    assert artefact.parity is not None
+    assert isinstance(artefact.parity, Parity)
     assert artefact.parity.num_views == 3
     assert artefact.parity.num_seen > 10
     assert artefact.parity.box_px == pytest.approx(0, abs=1e-3)
@@ -150,7 +150,7 @@ def test_what_is_not_as_good_leaves_nothing(
         with pytest.raises(ExportError, match=message):
             exporter.export(Wanted(BAD, precision))
         good = exporter.export(parse("torchscript"))
-    assert good.artefact.parity is not None
+    assert isinstance(good.artefact.parity, Parity)
     assert good.artefact.parity.map_before is not None
     assert good.artefact.parity.map_before > 0.5
     assert good.artefact.parity.map_before == good.artefact.parity.map_after

@@ -375,7 +375,7 @@ def test_a_picture_is_seen_once_for_vectors_and_features(
     specs = [catalog.spec(name, None, options, "auto", ["unknown"]) for options in given]
     models: list[Any] = catalog.build_all(specs)
     passes: list[int] = []
-    tower = models[0]._towers._model.retrieval.vision_model
+    tower = models[0]._towers.model.retrieval.vision_model
     tower.register_forward_hook(lambda *given: passes.append(len(given[2].last_hidden_state)))
     found = [model.predict(views, rows) for model in models]
     assert passes == [len(views)]
