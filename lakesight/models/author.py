@@ -10,7 +10,7 @@ from torch import Tensor
 from lakesight.models.base import Image
 from lakesight.models.preprocessor import read_preprocessor
 from lakesight.models.pretrained import Pixels, TorchOptions, read_config
-from lakesight.models.writers import load_writer
+from lakesight.models.writers import Writer, load_writer
 from lakesight.runtimes.shared import Last
 
 
@@ -20,10 +20,11 @@ class Author:
     So a picture that is captioned and asked about goes through the vision tower once.
     """
 
-    def __init__(self, folder: Path, options: TorchOptions) -> None:
+    def __init__(self, folder: Path, options: TorchOptions, writer: Writer | None = None) -> None:
+        """Open a checkpoint; `writer` has its weights, where they are in memory already."""
         preprocessor = read_preprocessor(folder, "captioner")
         self.view = preprocessor.view
-        self.writer = load_writer(read_config(folder)["model_type"], folder, options)
+        self.writer = writer or load_writer(read_config(folder)["model_type"], folder, options)
         self.lock = Lock()
         """Held while the weights work: models that share them have no other lock in common."""
         self._pixels = Pixels(preprocessor, options.torch_device(), options.torch_dtype())
