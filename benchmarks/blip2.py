@@ -11,19 +11,21 @@ from torch import nn
 from lakesight.errors import UserError
 from lakesight.models.pretrained import TorchOptions, load_tokenizer, load_weights
 
+OPT: dict[str, Any] = {
+    "vocab_size": 50304,
+    "hidden_size": 2560,
+    "word_embed_proj_dim": 2560,
+    "ffn_dim": 10240,
+    "num_hidden_layers": 32,
+    "num_attention_heads": 32,
+    "max_position_embeddings": 2048,
+}
 SHAPES: dict[str, dict[str, Any]] = {
-    "full": {
-        "vision_config": {},
-        "qformer_config": {},
-        "text_config": {
-            "vocab_size": 50304,
-            "hidden_size": 2560,
-            "word_embed_proj_dim": 2560,
-            "ffn_dim": 10240,
-            "num_hidden_layers": 32,
-            "num_attention_heads": 32,
-            "max_position_embeddings": 2048,
-        },
+    "full": {"vision_config": {}, "qformer_config": {}, "text_config": OPT},
+    "shallow": {
+        "vision_config": {"num_hidden_layers": 5},
+        "qformer_config": {"num_hidden_layers": 2},
+        "text_config": {**OPT, "num_hidden_layers": 4},
     },
     "small": {
         "vision_config": {
@@ -50,7 +52,8 @@ SHAPES: dict[str, dict[str, Any]] = {
         },
     },
 }
-"""What differs from the defaults of transformers' configs, which are BLIP-2 OPT-2.7B's."""
+"""What differs from the defaults of transformers' configs, which are those of BLIP-2 OPT-2.7B but
+for the language model. The shallow one has its widths, and an eighth of its layers."""
 SPECIAL = ("<s>", "<pad>", "</s>", "<unk>", "<image>")
 SPREAD = 0.02
 """Standard deviation of random weights."""

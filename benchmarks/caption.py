@@ -1,7 +1,7 @@
 """Captions/s of BLIP-2, beside transformers' `generate` as its documentation shows it.
 
-    python -m benchmarks.caption [--shape full|small] [--model FOLDER] [--batch 4] [--tokens 30]
-        [--prompts 1] [--dtype bfloat16] [--rounds 3] [--threads N]
+    python -m benchmarks.caption [--shape full|shallow|small] [--model FOLDER] [--batch 4]
+        [--tokens 30] [--prompts 1] [--dtype bfloat16] [--rounds 3] [--threads N]
 
 Both write, greedily, about the same pictures with the same weights, which are in memory once:
 *ours* is `lakesight.load(…)`'s captioner, *documented* is `Blip2Processor`, then
@@ -14,18 +14,21 @@ bfloat16, 16 in float32.
 import argparse
 import json
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from benchmarks.blip2 import SHAPES, Checkpoint, opened, rand
+from benchmarks.blip2 import SHAPES, Checkpoint, opened
+from benchmarks.peak import device_name, shares
+from lakesight.errors import UserError
 from lakesight.models.author import Author
 from lakesight.models.base import FolderSource, Licences, ModelCard
 from lakesight.models.captioner import Captioner, CaptionerOptions
@@ -36,20 +39,15 @@ from lakesight.models.writers import Blip2Writer
 from lakesight.scenes import generate
 
 PROMPTS = (None, "a photo of", "this is a detailed picture of", "what the scene shows is")
-SIDE, ROWS, PRODUCTS = 4096, 4096, 8
-"""Of the product that stands for the fastest that a machine multiplies."""
-PEAKS = {
-    "H200": 989.5,
-    "H100 PCIe": 756.0,
-    "H100": 989.5,
-    "A100": 312.0,
-    "L40S": 362.0,
-    "L4": 121.0,
-}
-"""TFLOP/s in bfloat16, dense, by NVIDIA's data sheets; the first name that a card's contains."""
-
 Texts = list[list[str]]
 """A list of captions for each prompt."""
+
+
+class Took(NamedTuple):
+    """What a run took: by the clock, and of all CPUs, which what else runs disturbs less."""
+
+    seconds: float
+    cpu_seconds: float
 
 
 def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
@@ -68,18 +66,25 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
             "documented": lambda: documented(checkpoint, pictures, prompts, options.tokens),
         }
         flops = {name: num_flops(checkpoint.model, run) for name, run in runs.items()}
-        seconds, texts, packing = rounds(checkpoint.model, runs, options.rounds)
+        taken, texts, packing = rounds(checkpoint.model, runs, options.rounds)
     captions = options.batch * len(prompts)
-    median = {name: statistics.median(found) for name, found in seconds.items()}
-    rates = {name: flops[name] / took for name, took in median.items()}
+    median = {
+        name: Took(*(statistics.median(one) for one in zip(*found, strict=True)))
+        for name, found in taken.items()
+    }
+    rates = {name: flops[name] / took.seconds for name, took in median.items()}
     figures = {
         "device": device_name(checkpoint.model.device),
         "threads": torch.get_num_threads(),
         "million_parameters": round(sum(p.numel() for p in checkpoint.model.parameters()) / 1e6),
-        "seconds": {name: [round(one, 3) for one in found] for name, found in seconds.items()},
+        "seconds": {
+            name: [round(one.seconds, 3) for one in found] for name, found in taken.items()
+        },
+        "cpu_seconds": {name: round(took.cpu_seconds, 3) for name, took in median.items()},
         "seconds_to_pack_once": round(packing, 2),
-        "captions_s": {name: round(captions / took, 3) for name, took in median.items()},
-        "times_faster": round(median["documented"] / median["ours"], 2),
+        "captions_s": {name: round(captions / took.seconds, 3) for name, took in median.items()},
+        "times_faster": round(median["documented"].seconds / median["ours"].seconds, 2),
+        "times_less_cpu": round(median["documented"].cpu_seconds / median["ours"].cpu_seconds, 2),
         "equal_words": round(share_of_equal_words(*texts), 4),
         "distinct_captions": len({text for one in texts[1] for text in one}),
         "tflop_a_caption": {name: round(n / captions / 1e12, 4) for name, n in flops.items()},
@@ -157,12 +162,12 @@ def documented(
 
 def rounds(
     model: Any, runs: dict[str, Callable[[], Texts]], count: int
-) -> tuple[dict[str, list[float]], list[Texts], float]:
-    """Return the seconds of each run, the last texts of both, and the seconds that packing took.
+) -> tuple[dict[str, list[Took]], list[Texts], float]:
+    """Return what each run took, the last texts of both, and the seconds that packing took.
 
     Ours has its weights packed, as `lakesight.load` packs them once; the other as they were loaded.
     """
-    seconds: dict[str, list[float]] = {name: [] for name in runs}
+    taken: dict[str, list[Took]] = {name: [] for name in runs}
     texts: list[Texts] = []
     packing = 0.0
     for number in range(count):
@@ -171,14 +176,14 @@ def rounds(
         packing = time.perf_counter() - began
         texts = []
         for name, run in runs.items():
-            began = time.perf_counter()
+            began, cpu = time.perf_counter(), time.process_time()
             texts.append(run())
-            seconds[name].append(time.perf_counter() - began)
+            taken[name].append(Took(time.perf_counter() - began, time.process_time() - cpu))
             unpack(model)
-        took = ", ".join(f"{name} {found[-1]:.2f} s" for name, found in seconds.items())
+        took = ", ".join(f"{name} {found[-1].seconds:.2f} s" for name, found in taken.items())
         same = share_of_equal_words(*texts)
         print(f"round {number + 1}: {took}; equal words {same:.4f}", flush=True)
-    return seconds, texts, packing
+    return taken, texts, packing
 
 
 def unpack(model: Any) -> None:
@@ -224,39 +229,8 @@ def num_flops(model: nn.Module, run: Callable[[], Texts]) -> int:
     return sum(counts)
 
 
-def shares(rates: dict[str, float], model: Any) -> dict[str, Any]:
-    """Return the operations a second, and their share of what the device can do."""
-    product = product_rate(model)
-    found: dict[str, Any] = {
-        "tflop_s": {name: round(rate / 1e12, 3) for name, rate in rates.items()},
-        "tflop_s_of_a_large_product": round(product / 1e12, 3),
-        "share_of_that": {name: round(rate / product, 3) for name, rate in rates.items()},
-    }
-    peak = next((peak for card, peak in PEAKS.items() if card in device_name(model.device)), None)
-    if peak is not None and model.dtype == torch.bfloat16:
-        found["share_of_peak"] = {name: round(r / 1e12 / peak, 4) for name, r in rates.items()}
-    return found
-
-
-@torch.inference_mode()
-def product_rate(model: Any) -> float:
-    """Return the operations a second of a large layer, on the model's device and in its dtype."""
-    with torch.device("meta"):
-        layer = nn.Sequential(nn.Linear(SIDE, SIDE, bias=False, dtype=model.dtype))
-    layer = pack(rand(layer, model.device))
-    given = torch.ones(ROWS, SIDE, device=model.device, dtype=model.dtype)
-    best = float("inf")
-    for _ in range(PRODUCTS):
-        began = time.perf_counter()
-        layer(given)[0, 0].item()  # waits for the GPU
-        best = min(best, time.perf_counter() - began)
-    return 2 * ROWS * SIDE**2 / best
-
-
-def device_name(device: torch.device) -> str:
-    """Return what the GPU is called, or that it is none."""
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
-
-
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except UserError as error:
+        sys.exit(str(error))
