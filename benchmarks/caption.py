@@ -39,6 +39,8 @@ from lakesight.models.writers import Blip2Writer
 from lakesight.scenes import generate
 
 PROMPTS = (None, "a photo of", "this is a detailed picture of", "what the scene shows is")
+SMALLEST = 64
+"""Side of a scene in px, at least."""
 Texts = list[list[str]]
 """A list of captions for each prompt."""
 
@@ -59,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as name:
         checkpoint = opened(Path(name), options.shape, options.model, options.dtype)
         side = checkpoint.model.config.vision_config.image_size
-        pictures = [Image.fromarray(generate(1, n, side).pixels) for n in range(options.batch)]
+        pictures = [picture(number, side) for number in range(options.batch)]
         captioner = captioner_of(checkpoint, options)
         runs: dict[str, Callable[[], Texts]] = {
             "ours": lambda: ours(captioner, pictures, prompts),
@@ -90,7 +92,8 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
         "tflop_a_caption": {name: round(n / captions / 1e12, 4) for name, n in flops.items()},
         **shares(rates, checkpoint.model),
     }
-    print(json.dumps(vars(options) | figures))
+    shape = options.shape if options.model is None else None
+    print(json.dumps(vars(options) | {"shape": shape} | figures))
     return figures
 
 
@@ -108,6 +111,11 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, help="of the CPU; torch's own choice unless given")
     return parser.parse_args(arguments)
+
+
+def picture(number: int, side: int) -> Image.Image:
+    """Return a generated scene, cut to the pixels that the model wants, so that none is resized."""
+    return Image.fromarray(generate(1, number, max(side, SMALLEST)).pixels[:side, :side])
 
 
 def captioner_of(checkpoint: Checkpoint, options: argparse.Namespace) -> Captioner:
@@ -153,8 +161,9 @@ def documented(
         inputs = processor(images=[*pictures], text=text, return_tensors="pt")
         inputs = inputs.to(model.device, model.dtype)
         ids = model.generate(**inputs, max_new_tokens=tokens)
-        given = 1 if text is None else inputs["input_ids"].shape[1] - processor.num_query_tokens
-        new = ids[:, processor.num_query_tokens + given :]
+        given = processor.num_query_tokens + 1 if text is None else inputs["input_ids"].shape[1]
+        continues = model.config.use_decoder_only_language_model
+        new = ids[:, given if continues else 0 :]
         written = processor.batch_decode(new, skip_special_tokens=True)
         texts.append([one.strip() for one in written])
     return texts

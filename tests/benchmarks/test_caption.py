@@ -1,10 +1,13 @@
 """The caption benchmark: both write the same. No test looks at the time."""
 
+from pathlib import Path
+
 import pytest
 import torch
 
 from benchmarks.caption import main
 from benchmarks.peak import peak_of
+from tests.lakesight.models import tiny
 
 on_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no GPU")
 
@@ -20,6 +23,15 @@ def test_ours_writes_what_transformers_writes(
     assert 8 <= figures["million_parameters"] <= 12
     assert figures["tflop_a_caption"]["ours"] < figures["tflop_a_caption"]["documented"]
     assert '"times_faster"' in capsys.readouterr().out.splitlines()[-1]
+
+
+@pytest.mark.parametrize("name", ["blip2-opt", "blip2-t5"])
+def test_a_folder_is_measured_as_it_is(name: str, tmp_path: Path) -> None:
+    folder = tiny.write(name, tmp_path / name)
+    words = ["--model", str(folder), "--batch", "2", "--tokens", "6", "--prompts", "2"]
+    figures = main([*words, "--dtype", "float32", "--rounds", "1"])
+    assert figures["equal_words"] == 1
+    assert figures["distinct_captions"] > 1
 
 
 @pytest.mark.parametrize(
