@@ -1,9 +1,9 @@
 """Linear layers whose weights lie in the order in which an x86 CPU multiplies them (oneDNN's).
 
 torch keeps weights row by row. In bfloat16 it has oneDNN reorder them at every call, which at a
-step of one token takes as long as the product; in float32 it asks MKL, which leaves AVX-512 alone
-on CPUs that are not Intel's. Reordered once, bfloat16 gives the same bits as before, and float32
-sums in another order, so its last digits differ. Figures: benchmarks/README.md.
+step of one token takes about as long as the product; in float32 it asks MKL, which on an AMD EPYC
+does less than half of what oneDNN does. Reordered once, bfloat16 gives the same bits as before, and
+float32 sums in another order, so its last digits differ. Figures: benchmarks/README.md.
 """
 
 import platform
