@@ -7,8 +7,8 @@ Both write, greedily, about the same pictures with the same weights, which are i
 *ours* is `lakesight.load(…)`'s captioner, *documented* is `Blip2Processor`, then
 `Blip2ForConditionalGeneration.generate` on the batch, then `batch_decode`, once a prompt.
 Contenders take turns; figures are medians. Weights are random and every caption has `--tokens`
-tokens, unless a `--model` is given. The full shape is BLIP-2 OPT-2.7B's; it needs 8 GiB in
-bfloat16, 16 in float32.
+tokens, unless a `--model` is given. The full shape is BLIP-2 OPT-2.7B's; it needs 10 GiB in
+bfloat16, 19 in float32.
 """
 
 import argparse
