@@ -15,6 +15,7 @@ from lakesight.errors import UserError
 from lakesight.models.base import Frozen
 from lakesight.models.blip2.language import Blip2Language
 from lakesight.models.checkpoints import Graphs
+from lakesight.models.packed import pack
 from lakesight.models.pretrained import TorchOptions, load_tokenizer, load_weights
 
 MAX_PADDING = 0.2
@@ -73,7 +74,7 @@ class BlipWriter:
     def __init__(self, folder: Path, options: TorchOptions) -> None:
         from transformers import BlipForConditionalGeneration
 
-        self._model = load_weights(BlipForConditionalGeneration, folder, options)
+        self._model = pack(load_weights(BlipForConditionalGeneration, folder, options))
         self._tokenizer = load_tokenizer(folder)
         config = self._model.config.text_config
         self._start_id: int = config.bos_token_id
@@ -144,10 +145,10 @@ class Blip2Writer:
 
     @classmethod
     def load(cls, folder: Path, options: TorchOptions) -> Self:
-        """Load a checkpoint; UserError where it is not whole."""
+        """Load a checkpoint to infer with; UserError where it is not whole."""
         from transformers import Blip2ForConditionalGeneration
 
-        model = load_weights(Blip2ForConditionalGeneration, folder, options)
+        model = pack(load_weights(Blip2ForConditionalGeneration, folder, options))
         return cls(model, load_tokenizer(folder), folder.name)
 
     def room(self, max_new_tokens: int) -> int:
