@@ -10,13 +10,11 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
-from lakesight.errors import UserError
-from lakesight.media.decode import Decoded, MediaError, decode
-from lakesight.media.limits import Limits
 from lakesight.media.view import ImageView
 from lakesight.models.base import Image
 from lakesight.training.blip2.regions import Grid, Labels, patch_labels
 from lakesight.training.blip2.texts import Told
+from lakesight.training.blip2.views import Seen, Views
 from lakesight.training.sampling import Key, Shuffled
 
 Tokenise = Callable[[str], list[int]]
@@ -31,7 +29,7 @@ class Pair(NamedTuple):
     text: int
     """The same number for the same text, whatever process it is in."""
     regions: Labels
-    """`(N, V)`: which words are true of which patch; V is 0 where nobody learns them."""
+    """`(N, 2 V)`, see `regions.patch_labels`; V is 0 where nobody learns them."""
 
 
 class PairBatch(NamedTuple):
@@ -46,7 +44,7 @@ class PairBatch(NamedTuple):
     texts: Tensor
     """`(B,)` int64: equal where texts are equal."""
     regions: Tensor
-    """`(B, N, V)` bool: which words are true of which patch."""
+    """`(B, N, 2 V)` bool, see `regions.patch_labels`."""
 
     def to(self, device: torch.device) -> "PairBatch":
         """Return the batch with its texts and regions on a device; its views stay."""
@@ -59,9 +57,9 @@ class RegionLabels(NamedTuple):
     grid: Grid
     words: tuple[str, ...]
 
-    def of(self, one: Told, view: ImageView, decoded: Decoded) -> Labels:
-        """Return which words are true of which patch of a picture, `(N, V)`."""
-        placement = view.place(decoded.width, decoded.height)
+    def of(self, one: Told, view: ImageView, seen: Seen) -> Labels:
+        """Return what is true of the patches of a picture, `(N, 2 V)`: see `patch_labels`."""
+        placement = view.place(seen.width, seen.height)
         return patch_labels(one.regions, placement, self.grid, self.words)
 
 
@@ -71,34 +69,21 @@ class PairDataset(TorchDataset[Pair]):
     def __init__(
         self,
         told: Sequence[Told],
-        view: ImageView,
+        views: Views,
         tokenise: Tokenise,
         labels: RegionLabels,
         seed: int,
     ):
-        self.told, self.view, self.tokenise, self.labels = told, view, tokenise, labels
+        self.told, self.views, self.tokenise, self.labels = told, views, tokenise, labels
         self.seed = seed
 
     def __getitem__(self, key: Key) -> Pair:
         one = self.told[key.number]
         rng = np.random.default_rng([self.seed, key.epoch, key.number])
         text = one.captions[int(rng.integers(len(one.captions)))]
-        decoded = looked_at(one, self.view)
-        regions = self.labels.of(one, self.view, decoded)
-        return Pair(decoded.views[0], self.tokenise(text), number_of(text), regions)
-
-
-def drawn(one: Told, view: ImageView) -> Image:
-    """Return a picture as the model wants it; UserError where it cannot be read."""
-    return looked_at(one, view).views[0]
-
-
-def looked_at(one: Told, view: ImageView) -> Decoded:
-    """Return a picture with its size; UserError where it cannot be read."""
-    try:
-        return decode(one.path.read_bytes(), [view], Limits())
-    except (OSError, MediaError) as error:
-        raise UserError(f"cannot read the training picture {one.path}: {error}") from error
+        seen = self.views[one]
+        regions = self.labels.of(one, self.views.view, seen)
+        return Pair(seen.pixels, self.tokenise(text), number_of(text), regions)
 
 
 def number_of(text: str) -> int:

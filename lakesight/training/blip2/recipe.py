@@ -19,13 +19,13 @@ from lakesight.training.blip2.pairs import (
     PairDataset,
     RegionLabels,
     Tokenise,
-    looked_at,
     padded,
     pair_loader,
 )
 from lakesight.training.blip2.regions import Grid, WordF1, region_words, regions_loss
 from lakesight.training.blip2.settings import FirstStageSettings
 from lakesight.training.blip2.texts import Told
+from lakesight.training.blip2.views import Views
 from lakesight.training.loop import Batches, Losses
 from lakesight.training.sampling import Shuffled
 
@@ -60,7 +60,7 @@ class FirstStage(nn.Module):
         super().__init__()
         self.model, self.start_id, self.weights = model, start_id, weights
         width = model.retrieval.config.vision_config.hidden_size
-        self.labeller = nn.Linear(width, num_words) if num_words else None
+        self.labeller = nn.Linear(width, 2 * num_words) if num_words else None
 
     def forward(self, pixels: Tensor, batch: PairBatch) -> dict[str, Tensor]:
         """Return the losses of pictures `(B, 3, H, W)` with their texts."""
@@ -75,7 +75,7 @@ class FirstStage(nn.Module):
         return losses
 
     def label(self, seen: Tensor) -> Tensor:
-        """Map what the tower gives, `(B, 1 + N, D)`, to logits of words of patches `(B, N, V)`."""
+        """Map what the tower gives, `(B, 1 + N, D)`, to logits of patches `(B, N, 2 V)`."""
         assert self.labeller is not None
         logits: Tensor = self.labeller(seen[:, 1:])
         return logits
@@ -103,7 +103,8 @@ class FirstStageRecipe:
         self.stage = stage.to(self.device)
         self.network: nn.Module = self.stage
         self.regions = RegionLabels(grid_of(model), self.labels)
-        self.dataset = PairDataset(train, look.view, words.tokenise, self.regions, settings.seed)
+        self.views = Views([*train, *self.val], look.view, keep=settings.keep_views)
+        self.dataset = PairDataset(train, self.views, words.tokenise, self.regions, settings.seed)
         self.num_examples = len(train)
         if settings.freeze_vision:
             model.freeze_vision()
@@ -161,7 +162,7 @@ class FirstStageRecipe:
         """
         captions = [text for one in self.val for text in one.captions]
         owners = [row for row, one in enumerate(self.val) for _ in one.captions]
-        f1 = WordF1(len(self.labels))
+        f1 = WordF1(2 * len(self.labels))
         images = torch.cat([self._images(part, f1) for part in _parts(self.val)])
         texts = torch.cat([self._texts(part) for part in _parts(captions)])
         cosines = [
@@ -173,12 +174,11 @@ class FirstStageRecipe:
         return found.result(), f1.value() if self.labels else None
 
     def _images(self, told: Sequence[Told], f1: WordF1) -> Tensor:
-        view = self.look.view
-        decoded = [looked_at(one, view) for one in told]
-        seen = self.model.see(self.look.pixels([one.views[0] for one in decoded]))
+        views = [self.views[one] for one in told]
+        seen = self.model.see(self.look.pixels([one.pixels for one in views]))
         if self.labels:
-            pairs = zip(told, decoded, strict=True)
-            labels = np.stack([self.regions.of(one, view, size) for one, size in pairs])
+            pairs = zip(told, views, strict=True)
+            labels = np.stack([self.regions.of(one, self.look.view, size) for one, size in pairs])
             f1.update(self.stage.label(seen).cpu(), torch.from_numpy(labels))
         return self.model.image_vectors(self.model.query(seen))
 

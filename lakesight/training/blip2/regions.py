@@ -2,9 +2,11 @@
 
 Captions alone teach a new tower slowly: they say what is in a picture, not where. Where regions of
 a picture are described, every patch can learn the words of the regions that it lies in (token
-labelling, https://arxiv.org/abs/2104.10858, with words for classes).
+labelling, https://arxiv.org/abs/2104.10858, with words for classes), and the words of those whose
+middle it holds (as detectors without anchors do, https://arxiv.org/abs/1904.07850): the former tell
+what is there, the latter how many there are.
 
-Shapes: B pictures, N patches, V words.
+Shapes: B pictures, N patches, V words; labels come twice for a word, see `patch_labels`.
 """
 
 from collections import Counter
@@ -52,16 +54,20 @@ def words_in(phrase: str) -> list[str]:
 def patch_labels(
     regions: Sequence[Region], placement: Placement, grid: Grid, words: Sequence[str]
 ) -> Labels:
-    """Return which words are true of which patch, `(N, V)`."""
-    labels = np.zeros((grid.rows * grid.columns, len(words)), bool)
-    if not regions:
-        return labels
-    number = {word: place for place, word in enumerate(words)}
-    boxes = placement.to_view(np.array([region.box_xyxy for region in regions]))
-    for region, inside in zip(regions, _inside(boxes, grid), strict=True):
-        known = [number[word] for word in words_in(region.phrase) if word in number]
-        labels[np.ix_(inside.ravel(), known)] = True
-    return labels
+    """Return what is true of which patch, `(N, 2 V)`.
+
+    First the words of the regions that it lies in, then those of the regions whose middle it holds.
+    """
+    labels = np.zeros((2, grid.rows * grid.columns, len(words)), bool)
+    if regions:
+        number = {word: place for place, word in enumerate(words)}
+        boxes = placement.to_view(np.array([region.box_xyxy for region in regions]))
+        both = zip(regions, _inside(boxes, grid), _middles(boxes, grid), strict=True)
+        for region, inside, middle in both:
+            known = [number[word] for word in words_in(region.phrase) if word in number]
+            labels[0][np.ix_(inside.ravel(), known)] = True
+            labels[1][middle, known] = True
+    return np.concatenate([labels[0], labels[1]], axis=1)
 
 
 def _inside(boxes_xyxy: npt.NDArray[np.float64], grid: Grid) -> Labels:
@@ -72,6 +78,14 @@ def _inside(boxes_xyxy: npt.NDArray[np.float64], grid: Grid) -> Labels:
     smaller = np.minimum(areas, grid.patch**2)[:, None, None]
     inside: Labels = down[:, :, None] * across[:, None, :] >= OVERLAP * smaller
     return inside
+
+
+def _middles(boxes_xyxy: npt.NDArray[np.float64], grid: Grid) -> npt.NDArray[np.int64]:
+    """Return the number of the patch that holds the middle of each box; the nearest one."""
+    middles = (boxes_xyxy[:, :2] + boxes_xyxy[:, 2:]) / 2
+    places = (middles // grid.patch).clip(0, [grid.columns - 1, grid.rows - 1]).astype(np.int64)
+    numbers: npt.NDArray[np.int64] = places[:, 1] * grid.columns + places[:, 0]
+    return numbers
 
 
 def _shared(
@@ -86,7 +100,7 @@ def _shared(
 
 
 def regions_loss(logits: Tensor, labels: Tensor) -> Tensor:
-    """Return the loss of words `(B, N, V)` given labels: summed over words, the mean of patches."""
+    """Return the loss of `(B, N, 2 V)` given labels: summed over words, the mean of patches."""
     each = binary_cross_entropy_with_logits(logits.float(), labels.float(), reduction="none")
     return each.sum(dim=-1).mean()
 

@@ -23,6 +23,9 @@ class Blip2Settings(LoopSettings):
     it: what is near the pixels moves least."""
     max_tokens: int = Field(default=32, ge=4)
     """Longer texts are cut."""
+    keep_views: bool = False
+    """Read every picture once, not in every epoch: as the model sees it, it is kept in a temporary
+    file of a worker, height x width x 3 bytes each."""
 
 
 class FirstStageSettings(Blip2Settings):
@@ -88,6 +91,9 @@ class SecondStageSettings(Blip2Settings):
     """Captions, their share and weight."""
     questions: QuestionPart = QuestionPart()
     """Questions and answers, their share and weight."""
+    texts_per_picture: int = Field(default=1, ge=1)
+    """So many different texts are learned about a picture at a time, which is looked at once for
+    all of them; fewer where there are fewer."""
     judged: int = Field(default=500, ge=1)
     """At most so many pictures of those to validate on are written about after an epoch."""
 

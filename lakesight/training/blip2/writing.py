@@ -11,16 +11,15 @@ from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
 from lakesight.errors import UserError
-from lakesight.media.view import ImageView
 from lakesight.metrics import AnswerEvaluator, CaptionEvaluator, LanguageResult
 from lakesight.models.base import Image
 from lakesight.models.blip2.language import IGNORED, Blip2Language
 from lakesight.models.writers import Blip2Writer, Prompt
 from lakesight.training.blip2.lora import add_lora
-from lakesight.training.blip2.pairs import drawn
 from lakesight.training.blip2.recipe import Look, drawn_by, layer_scales
 from lakesight.training.blip2.settings import SecondStageSettings
-from lakesight.training.blip2.texts import Told
+from lakesight.training.blip2.texts import Question, Told
+from lakesight.training.blip2.views import Views
 from lakesight.training.loop import Batches, Losses
 from lakesight.training.sampling import Key, Shuffled
 
@@ -30,13 +29,19 @@ AT_ONCE = 32
 """PartTexts that are written together in validation."""
 
 
+class Text(NamedTuple):
+    """What is to be written, and after what."""
+
+    prompt: str | None
+    answer: str
+
+
 class Example(NamedTuple):
     """What is to be written about a picture."""
 
     view: Image
     part: PartName
-    prompt: str | None
-    answer: str
+    texts: Sequence[Text]
 
 
 class PartTexts(NamedTuple):
@@ -47,10 +52,10 @@ class PartTexts(NamedTuple):
 
 
 class ExampleDataset(TorchDataset[Example]):
-    """Each picture with one of its texts, another one in every epoch; kinds by their shares."""
+    """Each picture with some of its texts, others in every epoch; kinds by their shares."""
 
-    def __init__(self, texts: PartTexts, view: ImageView, settings: SecondStageSettings) -> None:
-        self.texts, self.view, self.settings = texts, view, settings
+    def __init__(self, texts: PartTexts, views: Views, settings: SecondStageSettings) -> None:
+        self.texts, self.views, self.settings = texts, views, settings
         shares = np.array([getattr(settings, name).share for name in PARTS])
         self.chances = shares / shares.sum()
 
@@ -62,13 +67,16 @@ class ExampleDataset(TorchDataset[Example]):
         part = PARTS[int(rng.choice(len(PARTS), p=self.chances))]
         told: Sequence[Told] = getattr(self.texts, part)
         one = told[key.number % len(told)]
-        view = drawn(one, self.view)
-        if part == "captions":
-            text = one.captions[int(rng.integers(len(one.captions)))]
-            return Example(view, part, self.settings.captions.prompt, text)
-        question = one.questions[int(rng.integers(len(one.questions)))]
-        answer = question.answers[int(rng.integers(len(question.answers)))]
-        return Example(view, part, asked(self.settings, question.text), answer)
+        said = one.captions if part == "captions" else one.questions
+        order = rng.permutation(len(said))[: self.settings.texts_per_picture]
+        texts = [self._text(said[int(number)], rng) for number in order]
+        return Example(self.views[one].pixels, part, texts)
+
+    def _text(self, said: str | Question, rng: np.random.Generator) -> Text:
+        if isinstance(said, str):
+            return Text(self.settings.captions.prompt, said)
+        answer = said.answers[int(rng.integers(len(said.answers)))]
+        return Text(asked(self.settings, said.text), answer)
 
 
 def asked(settings: SecondStageSettings, question: str) -> str:
@@ -84,14 +92,20 @@ class SecondStage(nn.Module):
         self.language, self.settings = language, settings
 
     def forward(
-        self, pixels: Tensor, ids: Tensor, mask: Tensor, answers: Tensor, parts: Tensor
+        self,
+        pixels: Tensor,
+        rows: Tensor,
+        ids: Tensor,
+        mask: Tensor,
+        answers: Tensor,
+        parts: Tensor,
     ) -> dict[str, Tensor]:
         """Return the loss of each part, as a share of the mean over all tokens.
 
-        Pictures `(B, 3, H, W)`, prompts `(B, S)` and their mask, answers `(B, A)`; `parts` `(B,)`
-        are numbers in `PARTS`.
+        Pictures `(B, 3, H, W)`; of T texts the row `(T,)` of each one's picture, prompts `(T, S)`
+        and their mask, answers `(T, A)`, and `parts` `(T,)`, which are numbers in `PARTS`.
         """
-        prefix = self.language.prefix(self.language.see(pixels))
+        prefix = self.language.prefix(self.language.see(pixels))[rows]
         losses = self.language.token_losses(prefix, ids, mask, answers).sum(1)
         count = (answers != IGNORED).sum()
         return {
@@ -135,7 +149,9 @@ class SecondStageRecipe:
         self.network: nn.Module = SecondStage(writer.language, settings).to(self.device)
         train, self.val = data
         self._check_prompts(data)
-        self.dataset = ExampleDataset(train, look.view, settings)
+        told = [one for each in (*train, *self.val) for one in each]
+        self.views = Views(told, look.view, keep=settings.keep_views)
+        self.dataset = ExampleDataset(train, self.views, settings)
         self.num_examples = len(self.dataset)
 
     def _check_prompts(self, data: Sequence[PartTexts]) -> None:
@@ -178,19 +194,22 @@ class SecondStageRecipe:
     def losses(self, model: nn.Module, batch: Sequence[Example], step: int) -> Losses:
         """Return the loss of each kind of text."""
         pixels = self.look.pixels([one.view for one in batch])
-        ids, mask = self.writer.padded([self._prompt(one.prompt) for one in batch])
+        texts = [text for one in batch for text in one.texts]
+        ids, mask = self.writer.padded([self._prompt(text.prompt) for text in texts])
         answers = [
-            torch.tensor(self.writer.answer(one.answer)[: self.settings.max_tokens])
-            for one in batch
+            torch.tensor(self.writer.answer(text.answer)[: self.settings.max_tokens])
+            for text in texts
         ]
         labels = pad_sequence(answers, batch_first=True, padding_value=IGNORED).to(self.device)
-        parts = torch.tensor([PARTS.index(one.part) for one in batch], device=self.device)
+        counts = torch.tensor([len(one.texts) for one in batch], device=self.device)
+        rows = torch.arange(len(batch), device=self.device).repeat_interleave(counts)
+        each = torch.tensor([PARTS.index(one.part) for one in batch], device=self.device)
         enabled = self.settings.precision == "bf16"
         with (
             drawn_by(self.settings.seed * 2**20 + step, self.device),
             torch.autocast(self.device.type, torch.bfloat16, enabled=enabled),
         ):
-            found = model(pixels, ids, mask, labels, parts)
+            found = model(pixels, rows, ids, mask, labels, each[rows])
         return Losses(found, len(batch))
 
     def _prompt(self, text: str | None) -> Prompt:
@@ -240,7 +259,7 @@ class SecondStageRecipe:
         for start in range(0, len(wanted), AT_ONCE):
             part = wanted[start : start + AT_ONCE]
             numbers = sorted({number for number, _ in part})
-            views = [drawn(told[number], self.look.view) for number in numbers]
+            views = [self.views[told[number]].pixels for number in numbers]
             seen = self.writer.see(self.look.pixels(views))
             rows = [numbers.index(number) for number, _ in part]
             ids, mask = self.writer.padded([self._prompt(text) for _, text in part])

@@ -1,5 +1,6 @@
 """A real, tiny BLIP-2 on a few generated scenes: it learns, and a kill changes nothing."""
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from lakesight.training.blip2.first_stage import FirstStageWeights
 from lakesight.training.blip2.recipe import FirstStageRecipe, Look, Words
 from lakesight.training.blip2.settings import FirstStageSettings
 from lakesight.training.blip2.texts import Told, open_texts
+from lakesight.training.blip2.views import looked_at
 from lakesight.training.loop import BEST, Callback, Progress, Trainer
 from lakesight.training.optimizing import set_rates
 from workflows.scenes import Scenes
@@ -116,6 +118,42 @@ def test_a_frozen_tower_is_not_written_again(tmp_path: Path, told: list[Told]) -
     best = torch.load(tmp_path / BEST, weights_only=True)["network"]
     assert best
     assert not [name for name in best if "vision_model" in name]
+
+
+def test_views_that_are_kept_are_read_once(tmp_path: Path, told: list[Told]) -> None:
+    class Remove(Callback):
+        def on_epoch(self, progress: Progress) -> None:
+            for one in copies:
+                one.path.unlink(missing_ok=True)
+
+    (tmp_path / "pictures").mkdir()
+    copies = [replace(one, path=Path(shutil.copy(one.path, tmp_path / "pictures"))) for one in told]
+    (tmp_path / "read").mkdir()
+    loss = {"regions": 1.0}
+    read = trainer(tmp_path / "read", told, 3, loss=loss).fit().history
+    (tmp_path / "kept").mkdir()
+    kept = trainer(tmp_path / "kept", copies, 3, Remove(), loss=loss, keep_views=True).fit().history
+    assert kept == read
+    with pytest.raises(UserError, match="cannot read the training picture"):
+        trainer(tmp_path, copies, 3, loss=loss).fit()
+
+
+@pytest.mark.parametrize("num_readers", [1, 2])
+def test_readers_share_the_views_that_are_kept(
+    tmp_path: Path, told: list[Told], num_readers: int
+) -> None:
+    made = trainer(tmp_path, told, 1, keep_views=True, num_readers=num_readers)
+    assert isinstance(made.recipe, FirstStageRecipe)
+    kept = made.recipe.views.kept
+    assert kept is not None
+    assert not kept.sizes_wh.any()
+    for _ in made.batches:
+        pass
+    assert (kept.sizes_wh == SIDE).all()
+    for one in told:
+        seen = kept.get(one)
+        assert seen is not None
+        assert (seen.pixels == looked_at(one, VIEW).views[0]).all()
 
 
 def test_a_picture_that_cannot_be_read_ends_it(tmp_path: Path, told: list[Told]) -> None:

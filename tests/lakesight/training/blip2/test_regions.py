@@ -23,9 +23,10 @@ WHOLE = ImageView(width=32, height=32, fit="squash").place(64, 32)
 """Of pictures twice as wide as high: x is halved."""
 
 
-def labelled(*regions: Region) -> dict[str, set[tuple[int, int]]]:
-    """Return the rows and columns at which each word is true."""
-    found = patch_labels(regions, WHOLE, GRID, WORDS).reshape(4, 4, len(WORDS))
+def labelled(*regions: Region, middles: bool = False) -> dict[str, set[tuple[int, int]]]:
+    """Return the rows and columns at which each word is true: of regions, or of their middles."""
+    both = patch_labels(regions, WHOLE, GRID, WORDS).reshape(4, 4, 2, len(WORDS))
+    found = both[:, :, int(middles)]
     return {
         word: {(int(row), int(column)) for row, column in np.argwhere(found[..., number])}
         for number, word in enumerate(WORDS)
@@ -49,8 +50,17 @@ def test_regions_that_overlap_give_both_their_words() -> None:
     assert found == {"red": set(), "cup": {(0, 0)}, "dog": {(0, 0)}}
 
 
+def test_the_patch_of_the_middle_learns_its_words_too() -> None:
+    # middles in the view: (14, 6) and (31, 31); what reaches beyond the picture ends at its edge
+    cup, dog = Region((14, 0, 42, 12), "red cup"), Region((60, 30, 68, 34), "dog")
+    found = labelled(cup, dog, middles=True)
+    assert found == {"red": {(0, 1)}, "cup": {(0, 1)}, "dog": {(3, 3)}}
+    two = labelled(Region((0, 0, 16, 8), "cup"), Region((32, 0, 48, 8), "cup"), middles=True)
+    assert two["cup"] == {(0, 0), (0, 2)}
+
+
 def test_no_regions_are_no_words() -> None:
-    assert patch_labels((), WHOLE, GRID, WORDS).shape == (16, 3)
+    assert patch_labels((), WHOLE, GRID, WORDS).shape == (16, 6)
     assert not patch_labels((), WHOLE, GRID, WORDS).any()
 
 

@@ -142,12 +142,13 @@ def test_gradients_reach_the_q_former_only(scenes: Path, first: Path) -> None:
     assert not recipe.writer.language.model.language_model.training
 
 
-@pytest.mark.parametrize("weights", [(1.0, 1.0), (2.0, 0.5)])
+@pytest.mark.parametrize(("weights", "num_texts"), [((1.0, 1.0), 1), ((2.0, 0.5), 1), ((1, 2), 5)])
 def test_losses_are_those_of_one_text_at_a_time(
-    scenes: Path, first: Path, weights: tuple[float, float]
+    scenes: Path, first: Path, weights: tuple[float, float], num_texts: int
 ) -> None:
     parts = dict(zip(("captions", "questions"), weights, strict=True))
-    given = {name: {"weight": weight} for name, weight in parts.items()}
+    given: dict[str, Any] = {name: {"weight": weight} for name, weight in parts.items()}
+    given["texts_per_picture"] = num_texts
     training = SecondStageTraining(job(scenes, first, batch_size=8, **given))
     recipe = training.recipe(training.begin())
     recipe.network.eval()
@@ -156,9 +157,12 @@ def test_losses_are_those_of_one_text_at_a_time(
     assert {one.part for one in batch} == set(parts)
     found = recipe.losses(recipe.network, batch, 0).parts
     expected, count = dict.fromkeys(parts, 0.0), 0
-    for one in batch:
-        ids, mask = recipe.writer.padded([recipe.writer.prompt(one.prompt, recipe.room)])
-        answer = torch.tensor([recipe.writer.answer(one.answer)[:20]])
+    texts = [(one, text) for one in batch for text in one.texts]
+    assert len(texts) == 8 if num_texts == 1 else len(texts) > 24
+    assert all(len(set(one.texts)) == len(one.texts) for one in batch)
+    for one, text in texts:
+        ids, mask = recipe.writer.padded([recipe.writer.prompt(text.prompt, recipe.room)])
+        answer = torch.tensor([recipe.writer.answer(text.answer)[:20]])
         prefix = recipe.writer.see(recipe.look.pixels([one.view]))
         tokens = (answer != IGNORED).sum().item()
         loss = recipe.writer.language.loss(prefix, ids, mask, answer).item()
