@@ -10,11 +10,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
-from lakesight.media.view import ImageView
-from lakesight.models.base import Image
 from lakesight.training.blip2.regions import Grid, Labels, patch_labels
 from lakesight.training.blip2.texts import Told
-from lakesight.training.blip2.views import Seen, Views
+from lakesight.training.blip2.views import Array, Inputs, Views
 from lakesight.training.sampling import Key, Shuffled
 
 Tokenise = Callable[[str], list[int]]
@@ -24,7 +22,8 @@ Tokenise = Callable[[str], list[int]]
 class Pair(NamedTuple):
     """A picture and a text about it."""
 
-    view: Image
+    picture: Array
+    """What the network takes of it: see `views.Inputs`."""
     ids: list[int]
     text: int
     """The same number for the same text, whatever process it is in."""
@@ -35,8 +34,8 @@ class Pair(NamedTuple):
 class PairBatch(NamedTuple):
     """B pictures with a text each."""
 
-    views: Tensor
-    """`(B, H, W, 3)` uint8 RGB."""
+    pictures: Sequence[Array]
+    """What the network takes of each."""
     ids: Tensor
     """`(B, S)` int64, padded on the right."""
     mask: Tensor
@@ -47,8 +46,8 @@ class PairBatch(NamedTuple):
     """`(B, N, 2 V)` bool, see `regions.patch_labels`."""
 
     def to(self, device: torch.device) -> "PairBatch":
-        """Return the batch with its texts and regions on a device; its views stay."""
-        return PairBatch(self.views, *(one.to(device) for one in self[1:]))
+        """Return the batch with its texts and regions on a device; its pictures stay."""
+        return PairBatch(self.pictures, *(one.to(device) for one in self[1:]))
 
 
 class RegionLabels(NamedTuple):
@@ -57,9 +56,12 @@ class RegionLabels(NamedTuple):
     grid: Grid
     words: tuple[str, ...]
 
-    def of(self, one: Told, view: ImageView, seen: Seen) -> Labels:
+    def of(self, one: Told, views: Views) -> Labels:
         """Return what is true of the patches of a picture, `(N, 2 V)`: see `patch_labels`."""
-        placement = view.place(seen.width, seen.height)
+        if not self.words:
+            return np.zeros((self.grid.rows * self.grid.columns, 0), bool)
+        seen = views[one]
+        placement = views.view.place(seen.width, seen.height)
         return patch_labels(one.regions, placement, self.grid, self.words)
 
 
@@ -69,21 +71,20 @@ class PairDataset(TorchDataset[Pair]):
     def __init__(
         self,
         told: Sequence[Told],
-        views: Views,
+        inputs: Inputs,
         tokenise: Tokenise,
         labels: RegionLabels,
         seed: int,
     ):
-        self.told, self.views, self.tokenise, self.labels = told, views, tokenise, labels
+        self.told, self.inputs, self.tokenise, self.labels = told, inputs, tokenise, labels
         self.seed = seed
 
     def __getitem__(self, key: Key) -> Pair:
         one = self.told[key.number]
         rng = np.random.default_rng([self.seed, key.epoch, key.number])
         text = one.captions[int(rng.integers(len(one.captions)))]
-        seen = self.views[one]
-        regions = self.labels.of(one, self.views.view, seen)
-        return Pair(seen.pixels, self.tokenise(text), number_of(text), regions)
+        regions = self.labels.of(one, self.inputs.views)
+        return Pair(self.inputs[one], self.tokenise(text), number_of(text), regions)
 
 
 def number_of(text: str) -> int:
@@ -112,10 +113,9 @@ class Collate:
     def __call__(self, pairs: Sequence[Pair]) -> PairBatch:
         """Return the pairs together."""
         ids, mask = padded([pair.ids for pair in pairs], self.pad_id, self.length)
-        views = torch.from_numpy(np.stack([pair.view for pair in pairs]))
         texts = torch.tensor([pair.text for pair in pairs])
         regions = torch.from_numpy(np.stack([pair.regions for pair in pairs]))
-        return PairBatch(views, ids, mask, texts, regions)
+        return PairBatch([pair.picture for pair in pairs], ids, mask, texts, regions)
 
 
 def pair_loader(

@@ -1,17 +1,15 @@
 """BLIP-2's first stage as a part of a training: pairs in, the Q-Former's three losses out."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from lakesight.media.view import ImageView
 from lakesight.metrics import LanguageResult, RetrievalEvaluator
 from lakesight.models.blip2.pretraining import Blip2ForPretraining
-from lakesight.models.pretrained import Pixels
 from lakesight.training.blip2.first_stage import FirstStageWeights, Pairs, first_stage_losses
 from lakesight.training.blip2.pairs import (
     Collate,
@@ -23,9 +21,9 @@ from lakesight.training.blip2.pairs import (
     pair_loader,
 )
 from lakesight.training.blip2.regions import Grid, WordF1, region_words, regions_loss
-from lakesight.training.blip2.settings import FirstStageSettings
+from lakesight.training.blip2.settings import Blip2Settings, FirstStageSettings
 from lakesight.training.blip2.texts import Told
-from lakesight.training.blip2.views import Views
+from lakesight.training.blip2.views import Inputs, Look
 from lakesight.training.loop import Batches, Losses
 from lakesight.training.sampling import Shuffled
 
@@ -43,13 +41,6 @@ class Words(NamedTuple):
     """What a text begins with where it is written."""
 
 
-class Look(NamedTuple):
-    """How the vision tower sees."""
-
-    view: ImageView
-    pixels: Pixels
-
-
 class FirstStage(nn.Module):
     """The network with its losses in one forward pass, as what shares gradients wants it."""
 
@@ -62,9 +53,12 @@ class FirstStage(nn.Module):
         width = model.retrieval.config.vision_config.hidden_size
         self.labeller = nn.Linear(width, 2 * num_words) if num_words else None
 
-    def forward(self, pixels: Tensor, batch: PairBatch) -> dict[str, Tensor]:
-        """Return the losses of pictures `(B, 3, H, W)` with their texts."""
-        seen = self.model.see(pixels)
+    def forward(self, pictures: Tensor, batch: PairBatch) -> dict[str, Tensor]:
+        """Return the losses of pictures with their texts.
+
+        Pictures are pixels `(B, 3, H, W)`, or what the vision tower saw of them, `(B, N, D)`.
+        """
+        seen = pictures if pictures.ndim == 3 else self.model.see(pictures)
         losses: dict[str, Tensor] = {}
         if self.weights.text:
             pairs = Pairs(seen, batch.ids, batch.mask, batch.texts, self.start_id)
@@ -96,15 +90,15 @@ class FirstStageRecipe:
         """Take what to train on and what to validate on as `data`."""
         self.device = device or torch.device("cpu")
         self.model = model
-        self.words, self.look, self.settings = words, look, settings
+        self.words, self.settings = words, settings
         train, self.val = data
         self.labels = region_words(train) if settings.loss.regions else ()
         stage = FirstStage(model, words.start_id, settings.loss, len(self.labels))
         self.stage = stage.to(self.device)
         self.network: nn.Module = self.stage
         self.regions = RegionLabels(grid_of(model), self.labels)
-        self.views = Views([*train, *self.val], look.view, keep=settings.keep_views)
-        self.dataset = PairDataset(train, self.views, words.tokenise, self.regions, settings.seed)
+        self.inputs = Inputs([*train, *self.val], look, settings.keep, self._see)
+        self.dataset = PairDataset(train, self.inputs, words.tokenise, self.regions, settings.seed)
         self.num_examples = len(train)
         if settings.freeze_vision:
             model.freeze_vision()
@@ -133,14 +127,18 @@ class FirstStageRecipe:
 
     def losses(self, model: nn.Module, batch: PairBatch, step: int) -> Losses:
         """Return ITC, ITM and ITG of the batch."""
-        pixels = self.look.pixels(list(batch.views.numpy()))
-        enabled = self.settings.precision == "bf16"
-        with (
-            drawn_by(self.settings.seed * 2**20 + step, self.device),
-            torch.autocast(self.device.type, torch.bfloat16, enabled=enabled),
-        ):
-            parts = model(pixels, batch.to(self.device))
-        return Losses(parts, len(pixels))
+        pictures = self.inputs.batch(batch.pictures)
+        with drawn_by(self.settings.seed * 2**20 + step, self.device), self._precision():
+            parts = model(pictures, batch.to(self.device))
+        return Losses(parts, len(pictures))
+
+    def _precision(self) -> AbstractContextManager[Any]:
+        return precision_of(self.settings, self.device)
+
+    @torch.no_grad()
+    def _see(self, pixels: Tensor) -> Tensor:
+        with self._precision():
+            return self.model.see(pixels)
 
     def evaluate(self) -> Mapping[str, float]:
         """Judge the network as it is: the mean of both ways' Recall@1 is its fitness.
@@ -174,11 +172,10 @@ class FirstStageRecipe:
         return found.result(), f1.value() if self.labels else None
 
     def _images(self, told: Sequence[Told], f1: WordF1) -> Tensor:
-        views = [self.views[one] for one in told]
-        seen = self.model.see(self.look.pixels([one.pixels for one in views]))
+        pictures = self.inputs.batch([self.inputs[one] for one in told])
+        seen = pictures if pictures.ndim == 3 else self.model.see(pictures)
         if self.labels:
-            pairs = zip(told, views, strict=True)
-            labels = np.stack([self.regions.of(one, self.look.view, size) for one, size in pairs])
+            labels = np.stack([self.regions.of(one, self.inputs.views) for one in told])
             f1.update(self.stage.label(seen).cpu(), torch.from_numpy(labels))
         return self.model.image_vectors(self.model.query(seen))
 
@@ -207,6 +204,11 @@ def layer_scales(tower: Any, decay: float) -> dict[nn.Parameter, float]:
     }
     depth |= dict.fromkeys(tower.embeddings.parameters(), len(layers))
     return {weight: decay**steps for weight, steps in depth.items()}
+
+
+def precision_of(settings: Blip2Settings, device: torch.device) -> AbstractContextManager[Any]:
+    """Return the arithmetic that a forward pass is asked for, as a context."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=settings.precision == "bf16")
 
 
 @contextmanager

@@ -6,6 +6,7 @@ from pydantic import Field, field_validator, model_validator
 
 from lakesight.models.base import Frozen
 from lakesight.training.blip2.first_stage import FirstStageWeights
+from lakesight.training.blip2.views import Keep
 from lakesight.training.settings import LoopSettings
 
 
@@ -23,9 +24,16 @@ class Blip2Settings(LoopSettings):
     it: what is near the pixels moves least."""
     max_tokens: int = Field(default=32, ge=4)
     """Longer texts are cut."""
-    keep_views: bool = False
-    """Read every picture once, not in every epoch: as the model sees it, it is kept in a temporary
-    file of a worker, height x width x 3 bytes each."""
+    keep: Keep = "nothing"
+    """What to keep of every picture in a temporary file of a worker, so that it is not read again
+    in every epoch. views: the pixels that the model sees, height x width x 3 bytes. features: what
+    a frozen vision tower sees, so that it does not look again either, patches x width x 2 bytes."""
+
+    @model_validator(mode="after")
+    def _kept_features_stay(self) -> Self:
+        if self.keep == "features" and not self.freeze_vision:
+            raise ValueError("keep=features is for a frozen vision tower: keep views instead")
+        return self
 
 
 class FirstStageSettings(Blip2Settings):

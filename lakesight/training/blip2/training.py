@@ -26,9 +26,10 @@ from lakesight.training.binding import model_name
 from lakesight.training.blip2.beginning import Start, start
 from lakesight.training.blip2.job import FirstStageJob, SecondStageJob
 from lakesight.training.blip2.lora import merge_lora
-from lakesight.training.blip2.recipe import FirstStageRecipe, Look, Words
+from lakesight.training.blip2.recipe import FirstStageRecipe, Words
 from lakesight.training.blip2.second_beginning import SecondStart, second_start
 from lakesight.training.blip2.texts import Told, Wanted, open_texts
+from lakesight.training.blip2.views import Look
 from lakesight.training.blip2.writing import PARTS, PartTexts, SecondStageRecipe
 from lakesight.training.callbacks import CsvLog, Curves
 from lakesight.training.loop import BEST, SETTINGS, STATE, Callback, Progress, Recipe, Trainer

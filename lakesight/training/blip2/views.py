@@ -1,18 +1,37 @@
-"""Pictures as a model sees them: drawn at every look, or kept after the first."""
+"""Pictures as a network takes them: pixels, or what its frozen tower saw of them.
+
+Shapes: B pictures, N patches, D units of the vision tower.
+"""
 
 import tempfile
-from collections.abc import Iterable
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+import torch
+from torch import Tensor
 
 from lakesight.errors import UserError
 from lakesight.media.decode import Decoded, MediaError, decode
 from lakesight.media.limits import Limits
 from lakesight.media.view import ImageView
 from lakesight.models.base import Image
+from lakesight.models.pretrained import Pixels
 from lakesight.training.blip2.texts import Told
+
+Keep = Literal["nothing", "views", "features"]
+Array = npt.NDArray[Any]
+AT_ONCE = 64
+"""Pictures that a tower looks at together, ahead of a training."""
+
+
+class Look(NamedTuple):
+    """How the vision tower sees."""
+
+    view: ImageView
+    pixels: Pixels
 
 
 class Seen(NamedTuple):
@@ -24,51 +43,79 @@ class Seen(NamedTuple):
     height: int
 
 
-class Kept:
-    """Views in a temporary file without a name.
-
-    It is shared with the processes that are forked from this one, and gone with the last of them.
-    """
-
-    def __init__(self, told: Iterable[Told], view: ImageView) -> None:
-        self.numbers = {path: number for number, path in enumerate({one.path: 0 for one in told})}
-        count = len(self.numbers)
-        self.pixels = _shared(np.uint8, (count, view.height, view.width, 3))
-        self.sizes_wh = _shared(np.int32, (count, 2))
-        """0 x 0 where nothing is kept yet."""
-
-    def get(self, one: Told) -> Seen | None:
-        """Return what is kept of a picture."""
-        number = self.numbers[one.path]
-        width, height = self.sizes_wh[number].tolist()
-        return Seen(self.pixels[number], width, height) if width else None
-
-    def put(self, one: Told, seen: Seen) -> None:
-        """Keep a picture; its size, which says that it is there, last."""
-        number = self.numbers[one.path]
-        self.pixels[number] = seen.pixels
-        self.sizes_wh[number] = seen.width, seen.height
-
-
 class Views:
-    """The pictures of a training, by what is told of them.
+    """The pictures of a training as the model sees them, by what is told of them.
 
     With `keep`, every picture is read and drawn once, and `height x width x 3` bytes of it kept.
     """
 
     def __init__(self, told: Iterable[Told], view: ImageView, *, keep: bool = False) -> None:
         self.view = view
-        self.kept = Kept(told, view) if keep else None
+        self._numbers = numbered(told) if keep else {}
+        count = len(self._numbers)
+        self._pixels = temporary(np.uint8, (count, view.height, view.width, 3))
+        self._sizes_wh = temporary(np.int32, (count, 2))  # 0 x 0 where nothing is kept yet
 
     def __getitem__(self, one: Told) -> Seen:
         """Return a picture; UserError where it cannot be read."""
-        if self.kept and (known := self.kept.get(one)):
-            return known
+        number = self._numbers.get(one.path)
+        if number is None:
+            return self._read(one)
+        if not self._sizes_wh[number].all():
+            read = self._read(one)
+            self._pixels[number] = read.pixels
+            self._sizes_wh[number] = read.width, read.height  # last: they say that it is there
+        return Seen(self._pixels[number], *self._sizes_wh[number].tolist())
+
+    def num_kept(self) -> int:
+        """Return how many pictures are kept by now, by any of the processes that share this."""
+        return int(self._sizes_wh.all(axis=1).sum())
+
+    def _read(self, one: Told) -> Seen:
         decoded = looked_at(one, self.view)
-        seen = Seen(decoded.views[0], decoded.width, decoded.height)
-        if self.kept:
-            self.kept.put(one, seen)
-        return seen
+        return Seen(decoded.views[0], decoded.width, decoded.height)
+
+
+class Inputs:
+    """What a network takes of each picture: pixels `(H, W, 3)`, or its tower's features `(N, D)`.
+
+    With `keep="features"` the tower, which must be frozen, looks at every picture at once, before
+    anything is learned: `see` maps pixels `(B, 3, H, W)` to features `(B, N, D)`, which are kept as
+    float16.
+    """
+
+    def __init__(
+        self, told: Sequence[Told], look: Look, keep: Keep, see: Callable[[Tensor], Tensor]
+    ) -> None:
+        self.look = look
+        self.views = Views(told, look.view, keep=keep == "views")
+        self._numbers = numbered(told) if keep == "features" else {}
+        self._features = self._seen(told, see) if self._numbers else None
+
+    def __getitem__(self, one: Told) -> Array:
+        """Return what the network takes of a picture; UserError where it cannot be read."""
+        if self._features is None:
+            return self.views[one].pixels
+        features: Array = self._features[self._numbers[one.path]]
+        return features
+
+    def batch(self, inputs: Sequence[Array]) -> Tensor:
+        """Return pixels `(B, 3, H, W)`, or features `(B, N, D)`, on the device."""
+        if self._features is None:
+            return self.look.pixels(inputs)
+        return torch.from_numpy(np.stack(inputs)).to(self.look.pixels.device).float()
+
+    def _seen(self, told: Sequence[Told], see: Callable[[Tensor], Tensor]) -> Array:
+        first = {one.path: one for one in reversed(told)}
+        ones = [first[path] for path in self._numbers]
+        features = temporary(np.float16, (0,))
+        for start in range(0, len(ones), AT_ONCE):
+            views = [self.views[one].pixels for one in ones[start : start + AT_ONCE]]
+            found = see(self.look.pixels(views)).half().cpu().numpy()
+            if not start:
+                features = temporary(np.float16, (len(ones), *found.shape[1:]))
+            features[start : start + len(found)] = found
+        return features
 
 
 def looked_at(one: Told, view: ImageView) -> Decoded:
@@ -79,6 +126,17 @@ def looked_at(one: Told, view: ImageView) -> Decoded:
         raise UserError(f"cannot read the training picture {one.path}: {error}") from error
 
 
-def _shared(kind: npt.DTypeLike, shape: tuple[int, ...]) -> npt.NDArray[np.generic]:
-    with tempfile.TemporaryFile(prefix="lakesight-views-") as file:
+def numbered(told: Iterable[Told]) -> dict[Path, int]:
+    """Return a number for each picture."""
+    return {path: number for number, path in enumerate({one.path: None for one in told})}
+
+
+def temporary(kind: npt.DTypeLike, shape: tuple[int, ...]) -> Array:
+    """Return an array of noughts in a temporary file without a name.
+
+    The processes that are forked from this one share it, and it is gone with the last of them.
+    """
+    if 0 in shape:
+        return np.zeros(shape, kind)
+    with tempfile.TemporaryFile(prefix="lakesight-") as file:
         return np.memmap(file, kind, "w+", shape=shape)

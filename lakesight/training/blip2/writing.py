@@ -1,6 +1,7 @@
 """BLIP-2's second stage as a part of a training: pictures and prompts in, what is written out."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -12,14 +13,13 @@ from torch.utils.data import Dataset as TorchDataset
 
 from lakesight.errors import UserError
 from lakesight.metrics import AnswerEvaluator, CaptionEvaluator, LanguageResult
-from lakesight.models.base import Image
 from lakesight.models.blip2.language import IGNORED, Blip2Language
 from lakesight.models.writers import Blip2Writer, Prompt
 from lakesight.training.blip2.lora import add_lora
-from lakesight.training.blip2.recipe import Look, drawn_by, layer_scales
+from lakesight.training.blip2.recipe import drawn_by, layer_scales, precision_of
 from lakesight.training.blip2.settings import SecondStageSettings
 from lakesight.training.blip2.texts import Question, Told
-from lakesight.training.blip2.views import Views
+from lakesight.training.blip2.views import Array, Inputs, Look
 from lakesight.training.loop import Batches, Losses
 from lakesight.training.sampling import Key, Shuffled
 
@@ -39,7 +39,8 @@ class Text(NamedTuple):
 class Example(NamedTuple):
     """What is to be written about a picture."""
 
-    view: Image
+    picture: Array
+    """What the network takes of it: see `views.Inputs`."""
     part: PartName
     texts: Sequence[Text]
 
@@ -54,8 +55,8 @@ class PartTexts(NamedTuple):
 class ExampleDataset(TorchDataset[Example]):
     """Each picture with some of its texts, others in every epoch; kinds by their shares."""
 
-    def __init__(self, texts: PartTexts, views: Views, settings: SecondStageSettings) -> None:
-        self.texts, self.views, self.settings = texts, views, settings
+    def __init__(self, texts: PartTexts, inputs: Inputs, settings: SecondStageSettings) -> None:
+        self.texts, self.inputs, self.settings = texts, inputs, settings
         shares = np.array([getattr(settings, name).share for name in PARTS])
         self.chances = shares / shares.sum()
 
@@ -70,7 +71,7 @@ class ExampleDataset(TorchDataset[Example]):
         said = one.captions if part == "captions" else one.questions
         order = rng.permutation(len(said))[: self.settings.texts_per_picture]
         texts = [self._text(said[int(number)], rng) for number in order]
-        return Example(self.views[one].pixels, part, texts)
+        return Example(self.inputs[one], part, texts)
 
     def _text(self, said: str | Question, rng: np.random.Generator) -> Text:
         if isinstance(said, str):
@@ -93,7 +94,7 @@ class SecondStage(nn.Module):
 
     def forward(
         self,
-        pixels: Tensor,
+        pictures: Tensor,
         rows: Tensor,
         ids: Tensor,
         mask: Tensor,
@@ -102,10 +103,11 @@ class SecondStage(nn.Module):
     ) -> dict[str, Tensor]:
         """Return the loss of each part, as a share of the mean over all tokens.
 
-        Pictures `(B, 3, H, W)`; of T texts the row `(T,)` of each one's picture, prompts `(T, S)`
-        and their mask, answers `(T, A)`, and `parts` `(T,)`, which are numbers in `PARTS`.
+        Pictures are pixels `(B, 3, H, W)`, or what the vision tower saw of them, `(B, N, D)`; of T
+        texts the row `(T,)` of each one's picture, prompts `(T, S)` and their mask, answers
+        `(T, A)`, and `parts` `(T,)`, which are numbers in `PARTS`.
         """
-        prefix = self.language.prefix(self.language.see(pixels))[rows]
+        prefix = self.prefix(pictures)[rows]
         losses = self.language.token_losses(prefix, ids, mask, answers).sum(1)
         count = (answers != IGNORED).sum()
         return {
@@ -113,6 +115,11 @@ class SecondStage(nn.Module):
             for number, name in enumerate(PARTS)
             if getattr(self.settings, name).share
         }
+
+    def prefix(self, pictures: Tensor) -> Tensor:
+        """Map pictures to what stands for them in the language model, `(B, Q, D)`."""
+        seen = pictures if pictures.ndim == 3 else self.language.see(pictures)
+        return self.language.prefix(seen)
 
 
 class SecondStageRecipe:
@@ -130,7 +137,7 @@ class SecondStageRecipe:
     ) -> None:
         """Take what to train on and what to validate on as `data`."""
         self.device = device or torch.device("cpu")
-        self.writer, self.look, self.settings = writer, look, settings
+        self.writer, self.settings = writer, settings
         self.room = writer.room(settings.max_tokens)
         model = writer.language.model
         self._frozen = [
@@ -146,12 +153,13 @@ class SecondStageRecipe:
         if settings.lora:
             add_lora(model.language_model, settings.lora)
             model.language_model.to(self.device)
-        self.network: nn.Module = SecondStage(writer.language, settings).to(self.device)
+        self.stage = SecondStage(writer.language, settings).to(self.device)
+        self.network: nn.Module = self.stage
         train, self.val = data
         self._check_prompts(data)
         told = [one for each in (*train, *self.val) for one in each]
-        self.views = Views(told, look.view, keep=settings.keep_views)
-        self.dataset = ExampleDataset(train, self.views, settings)
+        self.inputs = Inputs(told, look, settings.keep, self._see)
+        self.dataset = ExampleDataset(train, self.inputs, settings)
         self.num_examples = len(self.dataset)
 
     def _check_prompts(self, data: Sequence[PartTexts]) -> None:
@@ -193,7 +201,7 @@ class SecondStageRecipe:
 
     def losses(self, model: nn.Module, batch: Sequence[Example], step: int) -> Losses:
         """Return the loss of each kind of text."""
-        pixels = self.look.pixels([one.view for one in batch])
+        pictures = self.inputs.batch([one.picture for one in batch])
         texts = [text for one in batch for text in one.texts]
         ids, mask = self.writer.padded([self._prompt(text.prompt) for text in texts])
         answers = [
@@ -204,13 +212,17 @@ class SecondStageRecipe:
         counts = torch.tensor([len(one.texts) for one in batch], device=self.device)
         rows = torch.arange(len(batch), device=self.device).repeat_interleave(counts)
         each = torch.tensor([PARTS.index(one.part) for one in batch], device=self.device)
-        enabled = self.settings.precision == "bf16"
-        with (
-            drawn_by(self.settings.seed * 2**20 + step, self.device),
-            torch.autocast(self.device.type, torch.bfloat16, enabled=enabled),
-        ):
-            found = model(pixels, rows, ids, mask, labels, each[rows])
+        with drawn_by(self.settings.seed * 2**20 + step, self.device), self._precision():
+            found = model(pictures, rows, ids, mask, labels, each[rows])
         return Losses(found, len(batch))
+
+    def _precision(self) -> AbstractContextManager[Any]:
+        return precision_of(self.settings, self.device)
+
+    @torch.no_grad()
+    def _see(self, pixels: Tensor) -> Tensor:
+        with self._precision():
+            return self.writer.language.see(pixels)
 
     def _prompt(self, text: str | None) -> Prompt:
         try:
@@ -259,8 +271,8 @@ class SecondStageRecipe:
         for start in range(0, len(wanted), AT_ONCE):
             part = wanted[start : start + AT_ONCE]
             numbers = sorted({number for number, _ in part})
-            views = [self.views[told[number]].pixels for number in numbers]
-            seen = self.writer.see(self.look.pixels(views))
+            pictures = self.inputs.batch([self.inputs[told[number]] for number in numbers])
+            seen = self.stage.prefix(pictures)
             rows = [numbers.index(number) for number, _ in part]
             ids, mask = self.writer.padded([self._prompt(text) for _, text in part])
             out = self.writer.generate(

@@ -15,10 +15,10 @@ from lakesight.models.blip2.pretraining import Blip2ForPretraining
 from lakesight.models.preprocessor import Preprocessor
 from lakesight.models.pretrained import Pixels
 from lakesight.training.blip2.first_stage import FirstStageWeights
-from lakesight.training.blip2.recipe import FirstStageRecipe, Look, Words
+from lakesight.training.blip2.recipe import FirstStageRecipe, Words
 from lakesight.training.blip2.settings import FirstStageSettings
 from lakesight.training.blip2.texts import Told, open_texts
-from lakesight.training.blip2.views import looked_at
+from lakesight.training.blip2.views import Look, looked_at
 from lakesight.training.loop import BEST, Callback, Progress, Trainer
 from lakesight.training.optimizing import set_rates
 from workflows.scenes import Scenes
@@ -132,7 +132,7 @@ def test_views_that_are_kept_are_read_once(tmp_path: Path, told: list[Told]) -> 
     loss = {"regions": 1.0}
     read = trainer(tmp_path / "read", told, 3, loss=loss).fit().history
     (tmp_path / "kept").mkdir()
-    kept = trainer(tmp_path / "kept", copies, 3, Remove(), loss=loss, keep_views=True).fit().history
+    kept = trainer(tmp_path / "kept", copies, 3, Remove(), loss=loss, keep="views").fit().history
     assert kept == read
     with pytest.raises(UserError, match="cannot read the training picture"):
         trainer(tmp_path, copies, 3, loss=loss).fit()
@@ -142,18 +142,32 @@ def test_views_that_are_kept_are_read_once(tmp_path: Path, told: list[Told]) -> 
 def test_readers_share_the_views_that_are_kept(
     tmp_path: Path, told: list[Told], num_readers: int
 ) -> None:
-    made = trainer(tmp_path, told, 1, keep_views=True, num_readers=num_readers)
+    made = trainer(tmp_path, told, 1, keep="views", num_readers=num_readers)
     assert isinstance(made.recipe, FirstStageRecipe)
-    kept = made.recipe.views.kept
-    assert kept is not None
-    assert not kept.sizes_wh.any()
+    views = made.recipe.inputs.views
+    assert views.num_kept() == 0
     for _ in made.batches:
         pass
-    assert (kept.sizes_wh == SIDE).all()
+    assert views.num_kept() == len(told)
     for one in told:
-        seen = kept.get(one)
-        assert seen is not None
-        assert (seen.pixels == looked_at(one, VIEW).views[0]).all()
+        assert (views[one].pixels == looked_at(one, VIEW).views[0]).all()
+
+
+def test_what_a_frozen_tower_saw_is_kept(tmp_path: Path, told: list[Told]) -> None:
+    """Half precision is close to what it sees, and the pictures are not needed any more."""
+    (tmp_path / "pictures").mkdir()
+    copies = [replace(one, path=Path(shutil.copy(one.path, tmp_path / "pictures"))) for one in told]
+    given = {"freeze_vision": True}
+    (tmp_path / "seen").mkdir()
+    seen = trainer(tmp_path / "seen", told, 2, **given).fit().history
+    kept = trainer(tmp_path, copies, 2, keep="features", **given)
+    for one in copies:
+        one.path.unlink()
+    history = kept.fit().history
+    for name in ("loss/contrast", "loss/match", "loss/write"):
+        assert history[-1][name] == pytest.approx(seen[-1][name], rel=2e-3)
+    with pytest.raises(ValueError, match="keep=features is for a frozen vision tower"):
+        FirstStageSettings(keep="features", freeze_vision=False)
 
 
 def test_a_picture_that_cannot_be_read_ends_it(tmp_path: Path, told: list[Told]) -> None:

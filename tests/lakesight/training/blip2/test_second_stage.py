@@ -163,13 +163,26 @@ def test_losses_are_those_of_one_text_at_a_time(
     for one, text in texts:
         ids, mask = recipe.writer.padded([recipe.writer.prompt(text.prompt, recipe.room)])
         answer = torch.tensor([recipe.writer.answer(text.answer)[:20]])
-        prefix = recipe.writer.see(recipe.look.pixels([one.view]))
+        prefix = recipe.stage.prefix(recipe.inputs.batch([one.picture]))
         tokens = (answer != IGNORED).sum().item()
         loss = recipe.writer.language.loss(prefix, ids, mask, answer).item()
         expected[one.part] += parts[one.part] * loss * tokens
         count += int(tokens)
     for name, value in expected.items():
         assert found[name].item() == pytest.approx(value / count, rel=1e-4)
+
+
+def test_kept_features_give_the_same_losses(scenes: Path, first: Path) -> None:
+    found = []
+    for keep in ("nothing", "features"):
+        training = SecondStageTraining(job(scenes, first, keep=keep))
+        recipe = training.recipe(training.begin())
+        recipe.network.eval()
+        batches, _ = recipe.batches(0, 1)
+        found.append(recipe.losses(recipe.network, next(iter(batches)), 0).parts)
+    assert found[0].keys() == found[1].keys()
+    for name, loss in found[0].items():
+        assert found[1][name].item() == pytest.approx(loss.item(), rel=1e-3)
 
 
 def test_it_goes_on_from_a_second_stage(folder: Path, scenes: Path, tmp_path: Path) -> None:
@@ -225,7 +238,7 @@ def test_lora_learns_beside_a_language_model_and_is_merged_into_it(
     merged = job(scenes, first, **given | {"lora": 0})
     writer = Blip2Writer.load(tmp_path / "out", FLOAT32)
     recipe = training.recipe(training.begin())
-    again = SecondStageRecipe(writer, recipe.look, (training.train, training.val), merged)
+    again = SecondStageRecipe(writer, recipe.inputs.look, (training.train, training.val), merged)
     assert again.judged()["captions"].figures()["cider_d"] == pytest.approx(at_best, abs=1e-6)
     weights = load_file(tmp_path / "out" / "model.safetensors")
     before = training.begin().model.state_dict()
