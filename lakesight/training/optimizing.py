@@ -1,8 +1,9 @@
 """How weights move: which of them decay, how fast they learn when, and their running mean."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -11,26 +12,60 @@ from lakesight.training.settings import LoopSettings
 
 EMA_RAMP = 2000
 """Updates in which the running mean's decay rises to its value."""
-BIAS_WARMUP = {"sgd": 0.1, "adamw": 0.0}
+BIAS_WARMUP = {"sgd": 0.1, "adamw": 0.0, "muon": 0.0}
 """Where the learning rate of biases starts; a step of AdamW is the rate itself, whatever the
 gradient."""
+MUON_RATE = 3.0
+"""The learning rate of Muon's matrices beside that of what AdamW moves."""
 
 
-WEIGHTS, OTHERS, BIASES = range(3)
-"""Kinds of what learns: only the first decays."""
+WEIGHTS, OTHERS, BIASES, MATRICES = range(4)
+"""Kinds of what learns: only the first and the last decay."""
+
+
+class Together:
+    """Several optimizers, each of its own parameters, as one."""
+
+    def __init__(self, parts: Sequence[torch.optim.Optimizer]) -> None:
+        self.parts = parts
+
+    @property
+    def param_groups(self) -> list[dict[str, Any]]:
+        """Return the groups of all of them, to be changed in place."""
+        return [group for part in self.parts for group in part.param_groups]
+
+    def step(self) -> None:
+        """Move the weights."""
+        for part in self.parts:
+            part.step()
+
+    def zero_grad(self) -> None:
+        """Forget the gradients."""
+        for part in self.parts:
+            part.zero_grad()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the states by the optimizers' numbers."""
+        return {str(number): part.state_dict() for number, part in enumerate(self.parts)}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take what `state_dict` gave."""
+        for number, part in enumerate(self.parts):
+            part.load_state_dict(state[str(number)])
 
 
 def optimizer_of(
     network: nn.Module,
     settings: LoopSettings,
     scales: Mapping[nn.Parameter, float] | None = None,
-) -> torch.optim.Optimizer:
+) -> torch.optim.Optimizer | Together:
     """Return the optimizer: decay for weights only, and biases apart for their warm-up.
 
     `scales` are factors of the learning rate; 1 for what it does not name.
     """
     found: dict[tuple[float, int], list[nn.Parameter]] = {}
     known: set[nn.Parameter] = set()  # two modules may share one
+    matrices = _matrices(network) if settings.optimizer == "muon" else set()
     for module in network.modules():
         for name, parameter in module.named_parameters(recurse=False):
             if not parameter.requires_grad or parameter in known:
@@ -38,22 +73,44 @@ def optimizer_of(
             known.add(parameter)
             kind = BIASES if name == "bias" else OTHERS if parameter.ndim < 2 else WEIGHTS
             scale = (scales or {}).get(parameter, 1.0)
+            if parameter in matrices:
+                kind, scale = MATRICES, scale * MUON_RATE
             found.setdefault((scale, kind), []).append(parameter)
     groups = [
         {
             "params": found[scale, kind],
-            "weight_decay": settings.weight_decay if kind == WEIGHTS else 0.0,
+            "weight_decay": settings.weight_decay if kind in (WEIGHTS, MATRICES) else 0.0,
             "is_bias": kind == BIASES,
+            "is_matrix": kind == MATRICES,
             "scale": scale,
         }
-        for scale, kind in sorted(found, key=lambda one: (-one[0], one[1]))
+        for scale, kind in sorted(found, key=lambda one: (one[1] == MATRICES, -one[0], one[1]))
     ]
-    if settings.optimizer == "adamw":
-        return torch.optim.AdamW(groups, settings.learning_rate, (settings.momentum, 0.999))
-    return torch.optim.SGD(groups, settings.learning_rate, settings.momentum, nesterov=True)
+    rate, momentum = settings.learning_rate, settings.momentum
+    if settings.optimizer == "sgd":
+        return torch.optim.SGD(groups, rate, momentum, nesterov=True)
+    others = [group for group in groups if not group["is_matrix"]]
+    parts: list[torch.optim.Optimizer] = [torch.optim.AdamW(others, rate, (momentum, 0.999))]
+    if len(others) < len(groups):
+        kept = [group for group in groups if group["is_matrix"]]
+        parts.append(torch.optim.Muon(kept, rate, adjust_lr_fn="match_rms_adamw"))
+    return Together(parts) if len(parts) > 1 else parts[0]
 
 
-def set_rates(optimizer: torch.optim.Optimizer, settings: LoopSettings, epochs: float) -> None:
+def _matrices(network: nn.Module) -> set[nn.Parameter]:
+    """Return the weights of the linear maps inside a transformer's layers: what Muon is for."""
+    return {
+        module.weight
+        for layers in network.modules()
+        if isinstance(layers, nn.ModuleList)
+        for module in layers.modules()
+        if isinstance(module, nn.Linear)
+    }
+
+
+def set_rates(
+    optimizer: torch.optim.Optimizer | Together, settings: LoopSettings, epochs: float
+) -> None:
     """Set the learning rates that are right after so many epochs."""
     cosine = (1 + math.cos(math.pi * min(1.0, epochs / settings.epochs))) / 2
     rate = settings.learning_rate * (settings.final_factor + (1 - settings.final_factor) * cosine)

@@ -17,7 +17,8 @@ class LoopSettings(Frozen):
     """Pictures of one step of one worker."""
     nominal_batch: int = Field(default=64, ge=1)
     """Gradients of so many pictures are added up before the weights move."""
-    optimizer: Literal["sgd", "adamw"] = "sgd"
+    optimizer: Literal["sgd", "adamw", "muon"] = "sgd"
+    """muon: Muon for the matrices of a transformer's layers, AdamW for all else."""
     learning_rate: float = Field(default=0.01, gt=0)
     """At its height, after the warm-up."""
     final_factor: float = Field(default=0.01, gt=0, le=1)

@@ -35,6 +35,8 @@ class FirstStageWeights(Frozen):
     regions: float = Field(default=0.0, ge=0)
     """Every patch learns the words of the regions that it lies in, where regions are described: for
     a vision tower that starts from nothing."""
+    present: float = Field(default=4.0, gt=0)
+    """What a word that is true of a patch counts there, beside one that is not: few are."""
 
     @property
     def text(self) -> bool:

@@ -23,6 +23,7 @@ from lakesight.training.blip2.pairs import (
 from lakesight.training.blip2.regions import Grid, WordF1, region_words, regions_loss
 from lakesight.training.blip2.settings import Blip2Settings, FirstStageSettings
 from lakesight.training.blip2.texts import Told
+from lakesight.training.blip2.tower import quicken
 from lakesight.training.blip2.views import Inputs, Look
 from lakesight.training.loop import Batches, Losses
 from lakesight.training.sampling import Shuffled
@@ -64,7 +65,7 @@ class FirstStage(nn.Module):
             pairs = Pairs(seen, batch.ids, batch.mask, batch.texts, self.start_id)
             losses = first_stage_losses(self.model, pairs, self.weights)
         if self.labeller is not None:
-            loss = regions_loss(self.label(seen), batch.regions)
+            loss = regions_loss(self.label(seen), batch.regions, self.weights.present)
             losses["regions"] = self.weights.regions * loss
         return losses
 
@@ -102,6 +103,8 @@ class FirstStageRecipe:
         self.num_examples = len(train)
         if settings.freeze_vision:
             model.freeze_vision()
+        else:
+            quicken(model.retrieval.vision_model, self.device)
         if not settings.loss.text:
             model.freeze_all_but_vision()
         for name, weights in model.heads().items():

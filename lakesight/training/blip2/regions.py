@@ -99,9 +99,14 @@ def _shared(
     return shared
 
 
-def regions_loss(logits: Tensor, labels: Tensor) -> Tensor:
-    """Return the loss of `(B, N, 2 V)` given labels: summed over words, the mean of patches."""
-    each = binary_cross_entropy_with_logits(logits.float(), labels.float(), reduction="none")
+def regions_loss(logits: Tensor, labels: Tensor, present: float = 1.0) -> Tensor:
+    """Return the loss of `(B, N, 2 V)` given labels: summed over words, the mean of patches.
+
+    What is true counts `present` times as much as what is not.
+    """
+    each = binary_cross_entropy_with_logits(
+        logits.float(), labels.float(), reduction="none", pos_weight=logits.new_tensor(present)
+    )
     return each.sum(dim=-1).mean()
 
 

@@ -19,6 +19,7 @@ from lakesight.training.blip2.lora import add_lora
 from lakesight.training.blip2.recipe import drawn_by, layer_scales, precision_of
 from lakesight.training.blip2.settings import SecondStageSettings
 from lakesight.training.blip2.texts import Question, Told
+from lakesight.training.blip2.tower import quicken
 from lakesight.training.blip2.views import Array, Inputs, Look
 from lakesight.training.loop import Batches, Losses
 from lakesight.training.sampling import Key, Shuffled
@@ -150,6 +151,8 @@ class SecondStageRecipe:
         ]
         for part in self._frozen:
             part.requires_grad_(False)
+        if not settings.freeze_vision:
+            quicken(model.vision_model, self.device)
         if settings.lora:
             add_lora(model.language_model, settings.lora)
             model.language_model.to(self.device)
