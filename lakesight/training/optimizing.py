@@ -65,7 +65,7 @@ def optimizer_of(
     """
     found: dict[tuple[float, int], list[nn.Parameter]] = {}
     known: set[nn.Parameter] = set()  # two modules may share one
-    matrices = _matrices(network) if settings.optimizer == "muon" else set()
+    matrices: set[Tensor] = _matrices(network) if settings.optimizer == "muon" else set()
     for module in network.modules():
         for name, parameter in module.named_parameters(recurse=False):
             if not parameter.requires_grad or parameter in known:
@@ -97,7 +97,7 @@ def optimizer_of(
     return Together(parts) if len(parts) > 1 else parts[0]
 
 
-def _matrices(network: nn.Module) -> set[nn.Parameter]:
+def _matrices(network: nn.Module) -> set[Tensor]:
     """Return the weights of the linear maps inside a transformer's layers: what Muon is for."""
     return {
         module.weight

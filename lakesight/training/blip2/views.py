@@ -102,7 +102,8 @@ class Inputs:
     def batch(self, inputs: Sequence[Array]) -> Tensor:
         """Return pixels `(B, 3, H, W)`, or features `(B, N, D)`, on the device."""
         if self._features is None:
-            return self.look.pixels(inputs)
+            pixels: Tensor = self.look.pixels(inputs)
+            return pixels
         return torch.from_numpy(np.stack(inputs)).to(self.look.pixels.device).float()
 
     def _seen(self, told: Sequence[Told], see: Callable[[Tensor], Tensor]) -> Array:

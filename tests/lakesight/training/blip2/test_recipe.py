@@ -1,5 +1,6 @@
 """A real, tiny BLIP-2 on a few generated scenes: it learns, and a kill changes nothing."""
 
+import copy
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -18,9 +19,10 @@ from lakesight.training.blip2.first_stage import FirstStageWeights
 from lakesight.training.blip2.recipe import FirstStageRecipe, Words
 from lakesight.training.blip2.settings import FirstStageSettings
 from lakesight.training.blip2.texts import Told, open_texts
+from lakesight.training.blip2.tower import quicken
 from lakesight.training.blip2.views import Look, looked_at
 from lakesight.training.loop import BEST, Callback, Progress, Trainer
-from lakesight.training.optimizing import set_rates
+from lakesight.training.optimizing import Together, set_rates
 from workflows.scenes import Scenes
 
 hf: Any = transformers
@@ -109,6 +111,53 @@ def test_a_resumed_training_has_the_same_curve(tmp_path: Path, told: list[Told])
     assert again.fit().history == whole
 
 
+def test_muon_moves_the_matrices_of_layers_and_goes_on_after_a_kill(
+    tmp_path: Path, told: list[Told]
+) -> None:
+    given: dict[str, Any] = {"optimizer": "muon", "weight_decay": 0.0}
+    (tmp_path / "whole").mkdir()
+    made = trainer(tmp_path / "whole", told, 4, **given)
+    assert isinstance(made.optimizer, Together)
+    adamw, muon = made.optimizer.parts
+    assert (type(adamw), type(muon)) == (torch.optim.AdamW, torch.optim.Muon)
+    moved = {weight for group in muon.param_groups for weight in group["params"]}
+    names = {name for name, weight in made.network.named_parameters() if weight in moved}
+    assert "model.retrieval.vision_model.encoder.layers.0.mlp.fc1.weight" in names
+    assert all(".encoder.layer" in name for name in names)
+    assert len(moved) < len(list(made.network.parameters()))
+    whole = made.fit().history
+    with pytest.raises(KeyboardInterrupt):
+        trainer(tmp_path, told, 4, Kill(), **given).fit()
+    again = trainer(tmp_path, told, 4, **given)
+    assert again.resume()
+    assert again.fit().history == whole
+
+
+def test_a_quick_tower_computes_the_same(tmp_path: Path) -> None:
+    """As transformers' own, with its fused attention and its convolution: values and gradients."""
+    config = hf.Blip2VisionConfig(**LAYER, image_size=SIDE, patch_size=16)
+    torch.manual_seed(0)
+    plain = hf.models.blip_2.modeling_blip_2.Blip2VisionModel(config)
+    quick = copy.deepcopy(plain)
+    quicken(quick, torch.device("cpu"))
+    assert plain.config._attn_implementation == "sdpa"
+    pixels = torch.randn(3, 3, SIDE, SIDE)
+    for tower in (plain, quick):
+        tower(pixel_values=pixels).last_hidden_state.square().sum().backward()
+    found = dict(quick.named_parameters())
+    for name, weight in plain.named_parameters():
+        assert weight.grad is not None
+        assert found[name].grad is not None
+        torch.testing.assert_close(found[name].grad, weight.grad, rtol=1e-4, atol=1e-3)
+    quick.save_pretrained(tmp_path)
+    again = type(plain).from_pretrained(tmp_path)
+    for tower in (plain, again):
+        tower.eval()
+    with torch.no_grad():
+        expected = plain(pixel_values=pixels).last_hidden_state
+        torch.testing.assert_close(again(pixel_values=pixels).last_hidden_state, expected)
+
+
 def test_a_frozen_tower_is_not_written_again(tmp_path: Path, told: list[Told]) -> None:
     made = trainer(tmp_path, told, 1, freeze_vision=True)
     tower = made.network.get_submodule("model.retrieval.vision_model")
@@ -157,7 +206,7 @@ def test_what_a_frozen_tower_saw_is_kept(tmp_path: Path, told: list[Told]) -> No
     """Half precision is close to what it sees, and the pictures are not needed any more."""
     (tmp_path / "pictures").mkdir()
     copies = [replace(one, path=Path(shutil.copy(one.path, tmp_path / "pictures"))) for one in told]
-    given = {"freeze_vision": True}
+    given: dict[str, Any] = {"freeze_vision": True}
     (tmp_path / "seen").mkdir()
     seen = trainer(tmp_path / "seen", told, 2, **given).fit().history
     kept = trainer(tmp_path, copies, 2, keep="features", **given)

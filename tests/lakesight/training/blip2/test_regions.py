@@ -95,6 +95,13 @@ def test_the_loss_is_a_sum_over_words_and_a_mean_over_patches() -> None:
         chance = 1 / (1 + np.exp(-said))
         total -= np.log(chance if true else 1 - chance)
     assert float(regions_loss(logits, labels)) == pytest.approx(total / 10, rel=1e-5)
+    alone = torch.ones_like(labels)  # all true: each counts as often as it is told to
+    once = float(regions_loss(logits, alone))
+    assert float(regions_loss(logits, alone, present=4.0)) == pytest.approx(4 * once, rel=1e-5)
+    none = torch.zeros_like(labels)
+    assert float(regions_loss(logits, none, present=4.0)) == pytest.approx(
+        float(regions_loss(logits, none)), rel=1e-5
+    )
 
 
 def test_f1_is_the_mean_over_words_that_are_there() -> None:
