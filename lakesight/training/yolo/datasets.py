@@ -27,6 +27,8 @@ from lakesight.training.yolo.sample import Floats, InstanceMap, Sample
 
 Task = Literal["detect", "segment", "pose", "obb", "classify"]
 Split = Literal["train", "val", "test"]
+MAX_SIDE = 640
+"""Side in pixels at which larger pictures are read, where a network does not see more."""
 MAX_OUTSIDE_PX = 2.0
 """A box may reach so far out of its picture, as rounding leaves it; it is cut."""
 
@@ -122,8 +124,8 @@ class Pictures:
     labels: tuple[str, ...]
     pictures: Sequence[Labelled]
     task: Task
-    max_side: int = 640
-    """Larger pictures are read at this size."""
+    max_side: int = MAX_SIDE
+    """Larger pictures are read at this size; what a network is to see must be no larger."""
     flip_indices: FlipIndices | None = None
     """Of the keypoints; None where nobody knows."""
     multi_label: bool = False

@@ -5,6 +5,7 @@ it `binding` takes the folder, after it `finishing` makes a model of it.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -28,7 +29,7 @@ from lakesight.training.callbacks import CsvLog, Curves
 from lakesight.training.job import Job
 from lakesight.training.loop import STATE, Callback, Progress, Trainer
 from lakesight.training.settings import LoopSettings
-from lakesight.training.yolo.datasets import Pictures, Task
+from lakesight.training.yolo.datasets import MAX_SIDE, Pictures, Task
 from lakesight.training.yolo.lake_truth import LakeLabels
 from lakesight.training.yolo.recipe import YoloRecipe
 from lakesight.training.yolo.settings import TrainSettings
@@ -99,7 +100,8 @@ def open_job_data(job: TrainJob) -> Data:
         )
     if job.task != "classify" and not any(len(each.class_ids) for each in train.pictures):
         raise UserError(f"{job.data} has {len(train)} pictures and not one object on them")
-    return Data(train, val)
+    side = max(MAX_SIDE, job.image_size)
+    return Data(*(replace(each, max_side=side) for each in (train, val)))
 
 
 def start(job: TrainJob, train: Pictures) -> Start:

@@ -1,9 +1,12 @@
 """What a training is bound to, and what its model is called."""
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 import torch
 import yaml
@@ -13,12 +16,15 @@ from safetensors.torch import load_file
 from lakesight.errors import UserError
 from lakesight.training.binding import bind, held, model_name
 from lakesight.training.loop import BEST, SETTINGS, STATE
+from lakesight.training.sampling import Key
+from lakesight.training.yolo.batches import Augmented
 from lakesight.training.yolo.datasets import Labelled, Pictures
 from lakesight.training.yolo.finishing import finish
 from lakesight.training.yolo.job import Data, TrainJob, fit, followers, open_job_data
 from lakesight.training.yolo.job import start as begin
 
 SIDE = 64
+Pixels = npt.NDArray[np.uint8]
 
 
 def test_settings_that_are_older_than_a_flag_have_its_default(tmp_path: Path) -> None:
@@ -143,18 +149,47 @@ def test_what_is_no_folder_for_a_model_is_left_alone(tmp_path: Path) -> None:
     assert [one.name for one in tmp_path.iterdir()] == ["thesis.txt"]
 
 
+BLACK = np.zeros((SIDE, SIDE, 3), np.uint8)
+
+
+def coco(folder: Path, annotations: Sequence[Mapping[str, Any]], pixels: Pixels = BLACK) -> str:
+    """Write one picture and what is on it as COCO JSON; return the file."""
+    folder.mkdir()
+    Image.fromarray(pixels).save(folder / "1.png")
+    height, width = pixels.shape[:2]
+    one = {"image_id": 1, "category_id": 1, "bbox": [8, 8, 20, 20], "area": 400, "iscrowd": 0}
+    content = {
+        "images": [{"id": 1, "file_name": "1.png", "width": width, "height": height}],
+        "categories": [{"id": 1, "name": "hand"}],
+        "annotations": [one | {"id": id_} | dict(each) for id_, each in enumerate(annotations, 1)],
+    }
+    (folder / "labels.json").write_text(json.dumps(content))
+    return str(folder / "labels.json")
+
+
 def test_other_keypoints_to_validate_on_are_refused(tmp_path: Path) -> None:
-    for split, count in (("train", 2), ("val", 3)):
-        folder = tmp_path / split
-        folder.mkdir()
-        Image.new("RGB", (SIDE, SIDE)).save(folder / "1.png")
-        one = {"id": 1, "image_id": 1, "category_id": 1, "bbox": [8, 8, 20, 20], "area": 400}
-        content = {
-            "images": [{"id": 1, "file_name": "1.png", "width": SIDE, "height": SIDE}],
-            "categories": [{"id": 1, "name": "hand"}],
-            "annotations": [one | {"iscrowd": 0, "keypoints": [10, 10, 2] * count}],
-        }
-        (folder / "labels.json").write_text(json.dumps(content))
-    train, val = (str(tmp_path / split / "labels.json") for split in ("train", "val"))
+    train, val = (
+        coco(tmp_path / str(count), [{"keypoints": [10, 10, 2] * count}]) for count in (2, 3)
+    )
     with pytest.raises(UserError, match="train on have 2 keypoints, those to validate on 3"):
         open_job_data(TrainJob(data=train, val=val, task="pose"))
+
+
+UNCHANGED = {
+    **dict.fromkeys(("mosaic", "hue", "saturation", "value", "translate", "scale"), 0.0),
+    "flip_horizontal": 0.0,
+}
+
+
+@pytest.mark.parametrize("side", [640, 1280])
+def test_a_network_sees_no_less_than_its_size(tmp_path: Path, side: int) -> None:
+    """Columns are black and white in turn: read at half the size, all would be grey."""
+    pixels = np.zeros((side * 3 // 4, side, 3), np.uint8)
+    pixels[:, ::2] = 255
+    data = coco(tmp_path / "striped", [{}], pixels)
+    job = TrainJob.model_validate(
+        {"data": data, "val": data, "image_size": side, "augmentation": UNCHANGED}
+    )
+    seen = Augmented(open_job_data(job).train, "detect", job)[Key(epoch=0, number=0)].image
+    top = side // 8
+    np.testing.assert_array_equal(seen[top : top + len(pixels)], pixels)
