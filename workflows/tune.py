@@ -89,8 +89,7 @@ class Tune(TrainJob):
             if pending:
                 _say(
                     f"{job.task}: {len(pending)} of {self.trials} trials to do, {len(space)} "
-                    f"hyperparameters, {len(data.train):,} pictures to train on, "
-                    f"{len(data.val):,} to validate; {note}"
+                    f"hyperparameters, {data.told()}; {note}"
                 )
                 lost = self._search(job, len(data.train), space, trials)
             if lost and trials.best() is None:

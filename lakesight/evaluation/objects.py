@@ -35,9 +35,15 @@ class ObjectJudge:
     """
 
     def __init__(self, dataset: Pictures) -> None:
+        """Raise UserError for poses without a keypoint: nobody knows how many there should be."""
         self._dataset = dataset
-        self._num_keypoints = number = dataset.num_keypoints or len(COCO_SIGMAS)
-        sigmas = keypoint_sigmas(number)
+        self._num_keypoints = dataset.num_keypoints
+        if dataset.task == "pose" and not self._num_keypoints:
+            raise UserError(
+                f"there are no keypoints on the {len(dataset):,} pictures to compare with: give "
+                "some whose objects have keypoints"
+            )
+        sigmas = keypoint_sigmas(self._num_keypoints) if self._num_keypoints else COCO_SIGMAS
         self._evaluators = {
             shape: DetectionEvaluator(dataset.labels, shape, sigmas=sigmas)
             for shape in SHAPES[dataset.task]

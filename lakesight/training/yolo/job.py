@@ -29,7 +29,7 @@ from lakesight.training.callbacks import CsvLog, Curves
 from lakesight.training.job import Job
 from lakesight.training.loop import STATE, Callback, Progress, Trainer
 from lakesight.training.settings import LoopSettings
-from lakesight.training.yolo.datasets import MAX_SIDE, Pictures, Task
+from lakesight.training.yolo.datasets import MAX_SIDE, Labelled, Pictures, Task
 from lakesight.training.yolo.lake_truth import LakeLabels
 from lakesight.training.yolo.recipe import YoloRecipe
 from lakesight.training.yolo.settings import TrainSettings
@@ -65,6 +65,10 @@ class Data(NamedTuple):
     train: Pictures
     val: Pictures
 
+    def told(self) -> str:
+        """Return how many pictures there are, and how many have no label, in one clause."""
+        return f"{_counted(self.train)} to train on, {_counted(self.val)} to validate"
+
 
 class Start(NamedTuple):
     """The network that a training begins with."""
@@ -98,10 +102,32 @@ def open_job_data(job: TrainJob) -> Data:
             f"the objects to train on have {points[0]} keypoints, those to validate on "
             f"{points[1]}: the same points in the same order are wanted"
         )
-    if job.task != "classify" and not any(len(each.class_ids) for each in train.pictures):
-        raise UserError(f"{job.data} has {len(train)} pictures and not one object on them")
+    _check_labelled(train, job.data, "train on")
+    _check_labelled(val, job.validation, "validate on")
     side = max(MAX_SIDE, job.image_size)
     return Data(*(replace(each, max_side=side) for each in (train, val)))
+
+
+def _check_labelled(split: Pictures, data: str, purpose: str) -> None:
+    """Raise UserError where nothing could be learnt, or nobody could tell which epoch is best."""
+    what = {"classify": "class", "pose": "keypoint"}.get(split.task, "object")
+    if not any(_is_labelled(one, split.task) for one in split.pictures):
+        raise UserError(
+            f"{data} has {len(split):,} pictures to {purpose} and not one {what} on them: give "
+            "some that are labelled, and see that their labels lie where they are looked for"
+        )
+
+
+def _is_labelled(one: Labelled, task: Task) -> bool:
+    """Return whether there is something of what the task is about."""
+    if task == "pose":
+        return one.keypoints is not None and bool((one.keypoints[..., 2] > 0).any())
+    return len(one.class_ids) > 0
+
+
+def _counted(split: Pictures) -> str:
+    empty = sum(not len(one.class_ids) for one in split.pictures)
+    return f"{len(split):,} pictures" + (f" ({empty:,} without a label)" if empty else "")
 
 
 def start(job: TrainJob, train: Pictures) -> Start:

@@ -23,10 +23,10 @@ class YoloTraining:
 
     def told(self) -> str:
         """Return on what is trained, and from where, in one line."""
-        train, val = self.data
+        train = self.data.train
         return (
-            f"{self.job.task}: {len(train):,} pictures to train on, {len(val):,} to validate, "
-            f"{len(train.labels)} classes; {start(self.job, train).note}"
+            f"{self.job.task}: {self.data.told()}, {len(train.labels)} classes; "
+            f"{start(self.job, train).note}"
         )
 
     def followers(self) -> list[Callback]:

@@ -122,6 +122,17 @@ def test_other_keypoints_are_refused(scenes: Path, model: Callable[[Task], str])
         evaluate(built(model("pose")), dataset)
 
 
+def test_poses_without_keypoints_are_refused(scenes: Path, model: Callable[[Task], str]) -> None:
+    dataset = renamed(open_data(str(scenes), "val", "pose"), LABELS)
+    nowhere, nothing = np.zeros((0, 4), np.float32), np.zeros(0, np.int64)
+    bare = [
+        replace(one, boxes_xyxy=nowhere, class_ids=nothing, keypoints=None)
+        for one in dataset.pictures
+    ]
+    with pytest.raises(UserError, match="no keypoints on the 12 pictures to compare with"):
+        evaluate(built(model("pose")), replace(dataset, pictures=bare))
+
+
 def test_labels_of_another_size_are_refused(scenes: Path, model: Callable[[Task], str]) -> None:
     dataset = renamed(open_data(str(scenes), "val", "detect"), LABELS)
     half = replace(dataset.pictures[7], size_wh=(80, 80))

@@ -22,6 +22,7 @@ from lakesight.training.yolo.datasets import Labelled, Pictures
 from lakesight.training.yolo.finishing import finish
 from lakesight.training.yolo.job import Data, TrainJob, fit, followers, open_job_data
 from lakesight.training.yolo.job import start as begin
+from lakesight.training.yolo.training import YoloTraining
 
 SIDE = 64
 Pixels = npt.NDArray[np.uint8]
@@ -193,3 +194,35 @@ def test_a_network_sees_no_less_than_its_size(tmp_path: Path, side: int) -> None
     seen = Augmented(open_job_data(job).train, "detect", job)[Key(epoch=0, number=0)].image
     top = side // 8
     np.testing.assert_array_equal(seen[top : top + len(pixels)], pixels)
+
+
+@pytest.mark.parametrize(("bare", "purpose"), [("train", "train on"), ("val", "validate on")])
+def test_a_split_without_an_object_is_refused(tmp_path: Path, bare: str, purpose: str) -> None:
+    """As of YOLO text whose label files lie elsewhere: no epoch would be better than another."""
+    for split in ("train", "val"):
+        for kind in ("images", "labels"):
+            (tmp_path / kind / split).mkdir(parents=True)
+        Image.fromarray(BLACK).save(tmp_path / "images" / split / "1.png")
+        if split != bare:
+            (tmp_path / "labels" / split / "1.txt").write_text("0 0.5 0.5 0.3 0.3\n")
+    content = {"names": ["hand"], **{name: f"images/{name}" for name in ("train", "val")}}
+    (tmp_path / "data.yaml").write_text(json.dumps(content))  # JSON is YAML
+    with pytest.raises(UserError, match=f"1 pictures to {purpose} and not one object on them"):
+        open_job_data(TrainJob(data=str(tmp_path / "data.yaml")))
+
+
+def test_a_split_without_a_keypoint_is_refused(tmp_path: Path) -> None:
+    train = coco(tmp_path / "train", [{"keypoints": [10, 10, 2]}])
+    val = coco(tmp_path / "val", [{"keypoints": [0, 0, 0]}])
+    with pytest.raises(UserError, match="validate on and not one keypoint on them"):
+        open_job_data(TrainJob(data=train, val=val, task="pose"))
+
+
+def test_pictures_without_a_label_are_counted(tmp_path: Path) -> None:
+    for number, label in enumerate(("", "0 0.5 0.5 0.3 0.3", "")):
+        Image.fromarray(BLACK).save(tmp_path / f"{number}.png")
+        (tmp_path / f"{number}.txt").write_text(label)
+    (tmp_path / "data.yaml").write_text(json.dumps({"names": ["a"], "train": ".", "val": "."}))
+    told = YoloTraining(TrainJob(data=str(tmp_path / "data.yaml"), width=0.125)).told()
+    without = "3 pictures (2 without a label)"
+    assert told.startswith(f"detect: {without} to train on, {without} to validate, 1 classes")
