@@ -5,6 +5,7 @@
 """
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -67,10 +68,23 @@ def read_data_file(path: Path) -> DataFile:
     if not isinstance(content, dict) or "names" not in content:
         raise UserError(f"{path} is no YOLO data file: it lacks `names`, the names of the classes")
     try:
-        return DataFile.model_validate({k: v for k, v in content.items() if v is not None})
+        data = DataFile.model_validate({k: v for k, v in content.items() if v is not None})
     except ValidationError as error:
         first = error.errors()[0]  # of a union's parts, each refuses in its own words
         raise UserError(f"{path}: {first['loc'][0]}: {first['msg']}") from error
+    _check_numbers(data.names, path)
+    return data
+
+
+def _check_numbers(names: Mapping[int, str] | tuple[str, ...], path: Path) -> None:
+    """Raise UserError where names have numbers, and these are not 0, 1, 2 and so on."""
+    numbers = sorted(names) if isinstance(names, Mapping) else []
+    for wanted, number in enumerate(numbers):
+        if number != wanted:
+            raise UserError(
+                f"{path}: names: expected the classes numbered 0 to {len(numbers) - 1}, as label "
+                f"files count them, but there is a {number} and no {wanted}"
+            )
 
 
 def open_yolo_text(path: Path, split: Split, task: Task) -> Pictures:
