@@ -65,11 +65,13 @@ def open_coco(annotations: Path, images: Path, task: Task) -> Pictures:
     """Open COCO JSON; the file names in it are relative to `images`.
 
     Class ids follow the order of the categories' ids. Crowds are kept apart (`Labelled.crowd`);
-    what an image says beyond COCO's own fields are its `kinds`. Raises UserError for annotations of
-    unknown pictures or categories, boxes outside their picture, numbers that are none, and for what
-    the task needs and an annotation lacks.
+    what an image says beyond COCO's own fields are its `kinds`. Raises UserError for ids that are
+    there twice, annotations of unknown pictures or categories, boxes outside their picture, numbers
+    that are none, and for what the task needs and an annotation lacks.
     """
     content = read_content(annotations)
+    _check_ids("images", [each.id for each in content.images], annotations)
+    _check_ids("categories", [each.id for each in content.categories], annotations)
     categories = sorted(content.categories, key=lambda each: each.id)
     class_ids = {each.id: number for number, each in enumerate(categories)}
     by_picture: dict[int | str, list[Annotation]] = {each.id: [] for each in content.images}
@@ -92,6 +94,18 @@ def open_coco(annotations: Path, images: Path, task: Task) -> Pictures:
         return dataset
     _check_names(categories, dataset.num_keypoints, annotations)
     return replace(dataset, flip_indices=_flip_indices(categories, annotations))
+
+
+def _check_ids(what: str, ids: Sequence[int | str], where: Path) -> None:
+    """Raise UserError that names the first id of `images` or `categories` that is there twice."""
+    seen: set[int | str] = set()
+    for id_ in ids:
+        if id_ in seen:
+            raise UserError(
+                f"{where}: two of the `{what}` have the id {id_}: nobody knows whose annotations "
+                "are whose; give each its own"
+            )
+        seen.add(id_)
 
 
 def _check_names(categories: Sequence[Category], num_keypoints: int, where: Path) -> None:

@@ -206,6 +206,18 @@ def test_what_a_coco_file_lacks_is_said(
         open_coco(path, images, "detect")
 
 
+@pytest.mark.parametrize(("kind", "id_"), [("images", 7), ("categories", 9)])
+def test_an_id_that_is_there_twice_is_said(
+    tmp_path: Path, images: Path, kind: str, id_: int
+) -> None:
+    path = coco(tmp_path)
+    content = json.loads(path.read_text())
+    content[kind].append(content[kind][0] | {"file_name": "b.png", "name": "bird"})
+    path.write_text(json.dumps(content))
+    with pytest.raises(UserError, match=f"two of the `{kind}` have the id {id_}:"):
+        open_coco(path, images, "detect")
+
+
 def test_all_objects_have_the_same_keypoints(tmp_path: Path, images: Path) -> None:
     path = coco(tmp_path)
     content = json.loads(path.read_text())
