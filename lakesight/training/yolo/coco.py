@@ -12,9 +12,16 @@ import numpy.typing as npt
 from pydantic import BaseModel, FiniteFloat, PositiveInt, ValidationError
 
 from lakesight.errors import UserError, first_mistake
-from lakesight.training.yolo.datasets import Labelled, Pictures, Task, clipped
+from lakesight.training.yolo.datasets import Labelled, Pictures, Task
 from lakesight.training.yolo.flips import FlipIndices, checked, flip_indices_of
 from lakesight.training.yolo.sample import Floats, xywhr_to_quads
+from lakesight.training.yolo.shapes import (
+    Size,
+    checked_boxes,
+    checked_keypoints,
+    checked_mask,
+    checked_quads,
+)
 
 COCOS_OWN = frozenset({"license", "flickr_url", "coco_url", "date_captured"})
 """Further fields of an image, which say nothing of what kind it is."""
@@ -66,8 +73,8 @@ def open_coco(annotations: Path, images: Path, task: Task) -> Pictures:
 
     Class ids follow the order of the categories' ids. Crowds are kept apart (`Labelled.crowd`);
     what an image says beyond COCO's own fields are its `kinds`. Raises UserError for ids that are
-    there twice, annotations of unknown pictures or categories, boxes outside their picture, numbers
-    that are none, and for what the task needs and an annotation lacks.
+    there twice, annotations of unknown pictures or categories, shapes outside their picture (see
+    `shapes`), numbers that are none, and for what the task needs and an annotation lacks.
     """
     content = read_content(annotations)
     _check_ids("images", [each.id for each in content.images], annotations)
@@ -182,11 +189,11 @@ def _from_coco(
     return Labelled(
         path=path,
         size_wh=size,
-        boxes_xyxy=clipped(boxes, size, str(path)),
+        boxes_xyxy=checked_boxes(boxes, size, str(path)),
         class_ids=ids,
-        shapes=tuple(_checked_shape(one, size, path) for one in shapes),
-        keypoints=_keypoints(_needed(annotations, "keypoints", task == "pose", path), path),
-        quads=_quads(_needed(annotations, "obb", task == "obb", path)),
+        shapes=tuple(checked_mask(one, size, str(path)) for one in shapes),
+        keypoints=_keypoints(_needed(annotations, "keypoints", task == "pose", path), size, path),
+        quads=_quads(_needed(annotations, "obb", task == "obb", path), size, path),
         areas=_areas(annotations),
     )
 
@@ -208,33 +215,7 @@ def _needed(
     return tuple(getattr(each, name) for each in annotations)
 
 
-def _checked_shape(shape: Any, size_wh: tuple[int, int], path: Path) -> Any:
-    """Return a mask that can be drawn; UserError for another one."""
-    width, height = size_wh
-    if isinstance(shape, Mapping):
-        if "counts" not in shape or list(shape.get("size", ())) != [height, width]:
-            raise UserError(
-                f"a mask of {path} must have `counts`, and the `size` {[height, width]} of its "
-                f"picture, but got {shape.get('size')}"
-            )
-        return shape
-    try:
-        rings = [np.array(ring, np.float64) for ring in shape]
-        is_whole = all(
-            ring.ndim == 1 and len(ring) >= 6 and len(ring) % 2 == 0 and np.isfinite(ring).all()
-            for ring in rings
-        )
-    except (TypeError, ValueError):
-        is_whole = False
-    if not is_whole:
-        raise UserError(
-            f"a mask of {path} must be polygons [[x0, y0, x1, y1, x2, y2, …], …] of three points "
-            f"or more, or run lengths, but got {str(shape)[:80]}"
-        )
-    return shape
-
-
-def _keypoints(flat: Sequence[Sequence[float]], path: Path) -> Floats | None:
+def _keypoints(flat: Sequence[Sequence[float]], size_wh: Size, path: Path) -> Floats | None:
     if not flat:
         return None
     counts = sorted({len(one) for one in flat})
@@ -243,8 +224,11 @@ def _keypoints(flat: Sequence[Sequence[float]], path: Path) -> Floats | None:
             f"the annotations of {path} have {' and '.join(map(str, counts))} numbers of "
             "keypoints: give x, y and visibility of the same points for each"
         )
-    return np.array(flat, np.float32).reshape(len(flat), -1, 3)
+    points = np.array(flat, np.float32).reshape(len(flat), -1, 3)
+    return checked_keypoints(points, size_wh, str(path))
 
 
-def _quads(xywhr: Sequence[Sequence[float]]) -> Floats | None:
-    return xywhr_to_quads(np.array(xywhr, np.float32)) if xywhr else None
+def _quads(xywhr: Sequence[Sequence[float]], size_wh: Size, path: Path) -> Floats | None:
+    if not xywhr:
+        return None
+    return checked_quads(xywhr_to_quads(np.array(xywhr, np.float32)), size_wh, str(path))

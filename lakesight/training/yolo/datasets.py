@@ -14,23 +14,20 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from lakesight import masks
 from lakesight.errors import UserError
 from lakesight.lake.globs import IMAGE_SUFFIXES
 from lakesight.media.decode import MediaError, decode
 from lakesight.media.limits import Limits
 from lakesight.media.orientation import read_orientation, swaps_sides
 from lakesight.media.view import ImageView
-from lakesight.polygons import encode_segmentation
 from lakesight.training.yolo.flips import FlipIndices
 from lakesight.training.yolo.sample import Floats, InstanceMap, Sample
+from lakesight.training.yolo.shapes import drawn
 
 Task = Literal["detect", "segment", "pose", "obb", "classify"]
 Split = Literal["train", "val", "test"]
 MAX_SIDE = 640
 """Side in pixels at which larger pictures are read, where a network does not see more."""
-MAX_OUTSIDE_PX = 2.0
-"""A box may reach so far out of its picture, as rounding leaves it; it is cut."""
 
 
 class Dataset(Protocol):
@@ -175,39 +172,5 @@ def size_of(path: Path) -> tuple[int, int]:
     return (height, width) if turned else (width, height)
 
 
-def drawn(shapes: Sequence[Any], size_wh: tuple[int, int]) -> InstanceMap:
-    """Return the map of instances `(H, W)`; of two that overlap, the smaller is on top."""
-    width, height = size_wh
-    found = [_mask(shape, height, width) for shape in shapes]
-    order = sorted(range(len(found)), key=lambda number: -int(found[number].sum()))
-    instances = np.zeros((height, width), np.uint16)
-    for number in order:
-        instances[found[number]] = number + 1
-    return instances
-
-
 def _reduced(instances: InstanceMap, size_wh: tuple[int, int]) -> InstanceMap:
     return np.asarray(cv2.resize(instances, size_wh, interpolation=cv2.INTER_NEAREST), np.uint16)
-
-
-def _mask(shape: Any, height: int, width: int) -> npt.NDArray[np.bool_]:
-    if isinstance(shape, Mapping):
-        return masks.decode(encode_segmentation(shape, height, width))
-    mask = np.zeros((height, width), np.uint8)
-    rings = [np.asarray(ring, np.float64).reshape(-1, 2) for ring in shape]
-    cv2.fillPoly(mask, [np.round(ring).astype(np.int32) for ring in rings], 1)
-    return mask.astype(bool)
-
-
-def clipped(boxes_xyxy: Floats, size_wh: tuple[int, int], where: str) -> Floats:
-    """Return boxes cut to their picture; UserError where one is empty, outside, or no numbers."""
-    limit = np.array(size_wh * 2, np.float32)
-    outside = np.maximum(-boxes_xyxy, boxes_xyxy - limit).max(1, initial=0)
-    inside = np.clip(boxes_xyxy, 0, limit)
-    empty = ~(inside[:, 2:] > inside[:, :2]).all(1)  # NaN is not larger than anything
-    if bad := np.flatnonzero(empty | (outside > MAX_OUTSIDE_PX)).tolist():
-        raise UserError(
-            f"{where}: box {bad[0]} is {boxes_xyxy[bad[0]].tolist()} (left, top, right, bottom) in "
-            f"a picture of {size_wh[0]} x {size_wh[1]}: it is empty or reaches outside; correct it"
-        )
-    return np.asarray(inside, np.float32)

@@ -19,10 +19,11 @@ from lakesight.errors import UserError
 from lakesight.metrics import Predictions
 from lakesight.metrics.objects import Objects
 from lakesight.training.downloads import local_files
-from lakesight.training.yolo.datasets import Labelled, Pictures, Task, clipped
+from lakesight.training.yolo.datasets import Labelled, Pictures, Task
 from lakesight.training.yolo.flips import checked
 from lakesight.training.yolo.lake_truth import LakeLabels, LakeTruth, read_truth
 from lakesight.training.yolo.sample import Floats, xywhr_to_quads
+from lakesight.training.yolo.shapes import Size, around, checked_boxes, checked_quads, outside
 
 log = logging.getLogger(__name__)
 
@@ -117,15 +118,15 @@ def _labelled(row: Row, one: Objects, path: Path, task: Task, choice: LakeLabels
     if task == "classify":
         nowhere = np.zeros((0, 4), np.float32)
         return Labelled(path, size, nowhere, one.class_ids, uri=row["uri"])
-    quads = None if task != "obb" else _quads(one)
-    boxes = _single(one.boxes_xyxy) if quads is None else _around(quads, size)
+    quads = None if task != "obb" else checked_quads(_quads(one), size, row["uri"])
+    boxes = _single(one.boxes_xyxy) if quads is None else around(quads, size)
     return Labelled(
         path=path,
         size_wh=size,
-        boxes_xyxy=clipped(boxes, size, row["uri"]),
+        boxes_xyxy=checked_boxes(boxes, size, row["uri"]),
         class_ids=one.class_ids,
         shapes=_shapes(one, row) if task == "segment" else (),
-        keypoints=_keypoints(one, choice.min_keypoint_score) if task == "pose" else None,
+        keypoints=_keypoints(one, size, choice.min_keypoint_score) if task == "pose" else None,
         quads=quads,
         uri=row["uri"],
     )
@@ -142,12 +143,6 @@ def _quads(one: Objects) -> Floats:
     return empty if boxes is None or not len(one) else xywhr_to_quads(boxes.astype(np.float32))
 
 
-def _around(quads: Floats, size_wh: tuple[int, int]) -> Floats:
-    """Return the upright boxes around rotated ones, which may reach out of the picture."""
-    boxes = np.concatenate([quads.min(1), quads.max(1)], axis=1)
-    return np.asarray(np.clip(boxes, 0, size_wh * 2), np.float32)
-
-
 def _shapes(one: Objects, row: Row) -> tuple[Mapping[str, Any], ...]:
     if one.masks is None:
         return ()
@@ -160,10 +155,11 @@ def _shapes(one: Objects, row: Row) -> tuple[Mapping[str, Any], ...]:
     return tuple(rle.as_coco() for rle in one.masks)
 
 
-def _keypoints(one: Objects, min_score: float) -> Floats | None:
-    """Return keypoints whose third number says 2, there, or 0, not there."""
+def _keypoints(one: Objects, size_wh: Size, min_score: float) -> Floats | None:
+    """Return keypoints whose third number says 2, there, or 0: too unlikely, or outside."""
     if one.keypoints is None or not len(one):
         return None
     points: Floats = one.keypoints.astype(np.float32)
-    points[..., 2] = np.where(points[..., 2] >= min_score, 2, 0)
+    there = (points[..., 2] >= min_score) & ~outside(points[..., :2], size_wh)
+    points[..., 2] = np.where(there, 2, 0)
     return points

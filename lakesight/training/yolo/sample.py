@@ -14,6 +14,9 @@ Floats = npt.NDArray[np.float32]
 Ids = npt.NDArray[np.int64]
 InstanceMap = npt.NDArray[np.uint16]
 
+SAME = 1.01
+"""Rectangles around one quadrilateral whose areas differ by less are taken for as small."""
+
 
 def _no_boxes() -> Floats:
     return np.zeros((0, 4), np.float32)
@@ -74,17 +77,38 @@ def renumbered(instances: InstanceMap, kept: npt.NDArray[np.intp]) -> InstanceMa
 
 
 def quads_to_xywhr(quads: Floats) -> Floats:
-    """Return `(N, 5)` rotated boxes from the corners `(N, 4, 2)` of rectangles, going round.
+    """Return `(N, 5)` rotated boxes: the smallest around corners `(N, 4, 2)`, going round.
 
     Centre x, y, width, height in pixels, angle in radians in -pi/4..3pi/4: the one convention of
-    training; the long side is not necessarily the width.
+    training; the long side is not necessarily the width. The smallest rectangle around a convex
+    polygon lies along one of its sides (Freeman and Shapira, CACM 1975): along the first one, where
+    the corners are a rectangle's.
     """
-    first, second = quads[:, 1] - quads[:, 0], quads[:, 2] - quads[:, 1]
-    width, height = np.linalg.norm(first, axis=1), np.linalg.norm(second, axis=1)
-    angle = np.arctan2(first[:, 1], first[:, 0])
-    turns = np.floor((angle + np.pi / 4) / np.pi)
-    angle = angle - turns * np.pi  # a rectangle is itself after half a turn
-    return np.stack([*quads.mean(1).T, width, height, angle], axis=1).astype(np.float32)
+    corners_n4 = quads.astype(np.float64)
+    sides = np.roll(corners_n4, -1, axis=1) - corners_n4
+    lengths = np.linalg.norm(sides, axis=2)
+    along = sides / np.maximum(lengths, 1e-12)[..., None]  # (N, 4, 2)
+    across = np.stack([-along[..., 1], along[..., 0]], axis=-1)
+    low_u, high_u = _extent(corners_n4, along)
+    low_v, high_v = _extent(corners_n4, across)
+    areas = np.where(lengths > 0, (high_u - low_u) * (high_v - low_v), np.inf)
+    best = (areas <= SAME * areas.min(1, keepdims=True)).argmax(1)
+    rows = np.arange(len(quads))
+    u, v = ((low_u + high_u) / 2)[rows, best], ((low_v + high_v) / 2)[rows, best]
+    along, across = along[rows, best], across[rows, best]
+    centres = u[:, None] * along + v[:, None] * across
+    angle = np.arctan2(along[:, 1], along[:, 0])
+    angle -= np.floor((angle + np.pi / 4) / np.pi) * np.pi  # half a turn changes no rectangle
+    width, height = (high_u - low_u)[rows, best], (high_v - low_v)[rows, best]
+    return np.stack([*centres.T, width, height, angle], axis=1).astype(np.float32)
+
+
+def _extent(
+    corners_n4: npt.NDArray[np.float64], directions: npt.NDArray[np.float64]
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Return where corners begin and end `(N, 4)` along each of four directions `(N, 4, 2)`."""
+    places = directions @ corners_n4.transpose(0, 2, 1)  # (N, directions, corners)
+    return places.min(2), places.max(2)
 
 
 def xywhr_to_quads(xywhr: Floats) -> Floats:

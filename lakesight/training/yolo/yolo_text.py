@@ -19,12 +19,18 @@ from lakesight.training.yolo.datasets import (
     Pictures,
     Split,
     Task,
-    clipped,
     image_files,
     size_of,
 )
 from lakesight.training.yolo.flips import FlipIndices, checked
 from lakesight.training.yolo.sample import Floats
+from lakesight.training.yolo.shapes import (
+    around,
+    checked_boxes,
+    checked_keypoints,
+    checked_mask,
+    checked_quads,
+)
 
 
 class DataFile(BaseModel, coerce_numbers_to_str=True):
@@ -162,14 +168,16 @@ def _of_task(
         _check_count(row, task, data, where)
     if task in ("segment", "obb"):
         points = [row.reshape(-1, 2) * scale for row in values]
-        boxes = np.array([[*each.min(0), *each.max(0)] for each in points], np.float32)
-        boxes = clipped(boxes.reshape(-1, 4), size, where)
         if task == "obb":
-            return Labelled(image, size, boxes, ids, quads=np.array(points).reshape(-1, 4, 2))
-        return Labelled(image, size, boxes, ids, tuple([each.ravel()] for each in points))
+            quads = checked_quads(np.array(points, np.float32).reshape(-1, 4, 2), size, where)
+            return Labelled(image, size, around(quads, size), ids, quads=quads)
+        boxes = np.array([[*each.min(0), *each.max(0)] for each in points], np.float32)
+        boxes = checked_boxes(boxes.reshape(-1, 4), size, where)
+        shapes = tuple(checked_mask([each.ravel()], size, where) for each in points)
+        return Labelled(image, size, boxes, ids, shapes)
     rows = np.array([row[:4] for row in values], np.float32).reshape(-1, 4) * np.tile(scale, 2)
     boxes = np.concatenate([rows[:, :2] - rows[:, 2:] / 2, rows[:, :2] + rows[:, 2:] / 2], 1)
-    boxes = clipped(boxes, size, where)
+    boxes = checked_boxes(boxes, size, where)
     if task != "pose":
         return Labelled(image, size, boxes, ids)
     assert data.kpt_shape is not None
@@ -177,6 +185,7 @@ def _of_task(
     points_kd = np.array([row[4:] for row in values], np.float32).reshape(-1, count, dims)
     there = points_kd[..., 2:] if dims == 3 else np.full((*points_kd.shape[:2], 1), 2, np.float32)
     keypoints = np.concatenate([points_kd[..., :2] * scale, there], -1)
+    keypoints = checked_keypoints(keypoints, size, where)
     return Labelled(image, size, boxes, ids, keypoints=keypoints)
 
 

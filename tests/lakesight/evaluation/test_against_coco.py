@@ -99,10 +99,11 @@ def mask_of(one: Object, rng: np.random.Generator) -> dict[str, Any]:
 
 
 def keypoints_of(one: Object, rng: np.random.Generator) -> list[float]:
-    """Return the keypoints of an object, moved, some of them not labelled."""
+    """Return the keypoints of an object, moved; some are not labelled, none outside."""
     points = np.array(one.get("keypoints", np.zeros((NUM_KEYPOINTS, 3))))
     points[:, :2] += rng.normal(0, 6, (NUM_KEYPOINTS, 2))
     points[:, 2] = rng.choice([0, 1, 2], NUM_KEYPOINTS) * (rng.random() < 0.9)
+    points[:, 2] *= ((points[:, :2] >= 0) & (points[:, :2] <= 160)).all(1)
     return [float(value) for value in points.ravel()]
 
 

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import cv2
 import numpy as np
 import pytest
 
@@ -181,3 +182,21 @@ def test_corners_and_angle_say_the_same() -> None:
     for one, two in zip(quads, other, strict=True):
         distances = np.linalg.norm(one[:, None] - two[None], axis=-1)
         assert distances.min(1).max() < 1e-2, "the same four corners, from whichever on"
+
+
+def test_other_corners_get_the_smallest_rectangle_around_them() -> None:
+    """As OpenCV's `minAreaRect` finds it: of trapezoids, and of rectangles that a shear moved."""
+    rng = np.random.default_rng(0)
+    upright = np.array([[0, 0], [1, 0], [1, 1], [0, 1]])
+    maps = np.eye(2) + rng.uniform(-0.4, 0.4, (40, 2, 2))
+    quads = (upright @ maps + rng.uniform(-0.1, 0.1, (40, 4, 2))) * 60 + 100
+    found = quads_to_xywhr(quads.astype(np.float32))
+    for box, corners in zip(found, quads.astype(np.float32), strict=True):
+        _, (width, height), _ = cv2.minAreaRect(corners)
+        assert box[2] * box[3] == pytest.approx(width * height, rel=0.011)
+        along = np.array([np.cos(box[4]), np.sin(box[4])])
+        across = np.array([-along[1], along[0]])
+        for direction, side in ((along, box[2]), (across, box[3])):
+            assert np.abs((corners - box[:2]) @ direction).max() == pytest.approx(
+                side / 2, abs=0.01
+            )

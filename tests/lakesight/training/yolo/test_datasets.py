@@ -184,6 +184,40 @@ def test_a_wrong_annotation_is_said_with_its_place(
 
 
 @pytest.mark.parametrize(
+    ("task", "changes", "message"),
+    [
+        ("obb", {"obb": [5000, 5000, 30, 16, 0]}, "rotated box 0 .* lies outside"),
+        ("obb", {"obb": [25, 28, 5000, 16, 0]}, "rotated box 0 .* lies outside"),
+        ("obb", {"obb": [25, 28, 0, 16, 0]}, "rotated box 0 .* is empty"),
+        (
+            "pose",
+            {"keypoints": [10, 20, 2, 580, 20, 1, 0, 0, 0]},
+            r"a\.png: keypoint 1 of object 0 is at \[580\.0, 20\.0\] .*: it is outside",
+        ),
+        ("pose", {"keypoints": [10, 20, 2, 40, 36, 3, 0, 0, 0]}, "has the visibility 3"),
+        ("segment", {"segmentation": [[200, 20, 240, 20, 240, 36]]}, "out of a picture of 80 x 60"),
+        ("segment", {"segmentation": [[10, 20, 20, 20, 40, 20]]}, "encloses nothing"),
+        ("segment", {"segmentation": {"size": [60, 80], "counts": [4800]}}, "a mask is empty"),
+        ("segment", {"segmentation": {"size": [60, 80], "counts": [9, 9]}}, "that do not fill"),
+        ("segment", {"segmentation": {"size": [60, 80], "counts": ["a"]}}, "cannot be read|no run"),
+    ],
+)
+def test_a_shape_that_does_not_fit_its_picture_is_said(
+    tmp_path: Path, images: Path, task: Any, changes: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(UserError, match=message):
+        open_coco(coco(tmp_path, **changes), images, task)
+
+
+def test_what_rounding_leaves_outside_is_cut(tmp_path: Path, images: Path) -> None:
+    path = coco(tmp_path, bbox=[-1, 20, 31, 16], keypoints=[-1.5, 20, 2, -9, -9, 0])
+    sample = open_coco(path, images, "pose")[0]
+    assert sample.boxes_xyxy.tolist() == [[0, 20, 30, 36]]
+    assert sample.keypoints is not None
+    assert sample.keypoints.tolist() == [[[0, 20, 2], [-9, -9, 0]]], "what is not there may be off"
+
+
+@pytest.mark.parametrize(
     ("kind", "field", "message"),
     [
         ("images", "width", r"images\.0\.width: Field required"),
@@ -284,6 +318,36 @@ def test_yolo_text_says_the_same(tmp_path: Path, images: Path, task: Any) -> Non
         np.testing.assert_allclose(sample.quads[0, 0], [10, 20], atol=1e-3)
 
 
+REACHING_OUT = np.array([[70, 22], [100, 22], [100, 38], [70, 38]], np.float32)
+
+
+@pytest.mark.parametrize("form", ["coco", "yolo"])
+def test_a_rotated_box_may_reach_out_of_its_picture(
+    tmp_path: Path, images: Path, form: str
+) -> None:
+    """It goes around the whole object, of which the picture may show a part."""
+    corners = " ".join(f"{value:.7f}" for value in (REACHING_OUT / (WIDTH, HEIGHT)).ravel())
+    if form == "coco":
+        dataset = open_coco(coco(tmp_path, obb=[85, 30, 30, 16, 0.0]), images, "obb")
+    else:
+        dataset = open_yolo_text(yolo(tmp_path, f"1 {corners}"), "train", "obb")
+    quads = dataset[0].quads
+    assert quads is not None
+    np.testing.assert_allclose(quads[0], REACHING_OUT, atol=1e-3)
+    if form == "yolo":
+        np.testing.assert_allclose(dataset[0].boxes_xyxy, [[70, 22, 80, 38]], atol=1e-3)
+
+
+def test_corners_that_are_nearly_a_rectangle_become_one(tmp_path: Path, images: Path) -> None:
+    """20 wide at the top, 24 at the bottom, 12 high: the smallest box around is 24 by 12."""
+    corners = np.array([[12, 20], [32, 20], [34, 32], [10, 32]]) / (WIDTH, HEIGHT)
+    line = "1 " + " ".join(f"{value:.7f}" for value in corners.ravel())
+    quads = open_yolo_text(yolo(tmp_path, line), "train", "obb")[0].quads
+    assert quads is not None
+    found = sorted(np.round(quads[0], 2).tolist())
+    assert found == [[10, 20], [10, 32], [34, 20], [34, 32]]
+
+
 def test_a_split_may_be_several_folders(tmp_path: Path, images: Path) -> None:
     more = images.parent / "more"
     more.mkdir()
@@ -316,6 +380,12 @@ def test_a_wrong_data_file_is_said(
         open_yolo_text(path, "train", "detect")
 
 
+def test_keypoints_outside_are_said_in_yolo_text(tmp_path: Path, images: Path) -> None:
+    path = yolo(tmp_path, LINES["pose"] + " 7.2 0.4 2", kpt_shape=[2, 3])
+    with pytest.raises(UserError, match=r"keypoint 1 of object 0 is at .*: it is outside"):
+        open_yolo_text(path, "train", "pose")
+
+
 def test_yolo_text_says_what_a_mirror_does(tmp_path: Path, images: Path) -> None:
     line = LINES["pose"] + " 0.2 0.4 2"
     path = yolo(tmp_path, line, kpt_shape=[2, 3], flip_idx=[1, 0])
@@ -338,6 +408,10 @@ def test_yolo_text_says_what_a_mirror_does(tmp_path: Path, images: Path) -> None
         ("0 0.1 0.1 0.2 inf 0.3 0.3", "segment", "line 1: expected numbers"),
         ("0 0.1 0.1 0.2 0.1 0.2 nan 0.1 0.2", "obb", "line 1: expected numbers"),
         ("1 0.1 0.1 0.2 0.2 0.3", "segment", "6 or more, an even number"),
+        ("1 0.1 0.1 0.2 0.2 0.3 0.3", "segment", "encloses nothing"),
+        ("1 3.1 0.1 3.2 0.1 3.2 0.2 3.1 0.2", "obb", "lies outside"),
+        ("1 0.1 0.1 0.4 0.4 0.4 0.1 0.1 0.4", "obb", "fill 0% of .*: give .* going round"),
+        ("1 0.1 0.1 0.4 0.1 0.4 0.4 0.4 0.4", "obb", "fill 50% of the smallest rectangle"),
         ("1 0.3 0.4 0.3 0.2 0.1 0.1 2", "pose", "kpt_shape"),
     ],
 )

@@ -92,6 +92,18 @@ def test_keypoints_are_there_or_not(output: str, caplog: pytest.LogCaptureFixtur
     assert not unsure.pictures[0].keypoints[..., 2].any()
 
 
+def test_a_keypoint_outside_of_its_picture_is_not_there(tmp_path: Path) -> None:
+    one = row(NAMES[0])["detections"][0]
+    points = [[500.0, 14.0, 0.9], *one["keypoints"][1:]]
+    write_pictures(str(tmp_path / "lake"), NAMES[:1])
+    found = {"detections": [one | {"keypoints": points}]}
+    write_output(str(tmp_path / "lake"), str(tmp_path / "out"), change=found)
+    keypoints = open_output(str(tmp_path / "out"), "pose").pictures[0].keypoints
+    assert keypoints is not None
+    assert keypoints[0, 0].tolist() == [500, 14, 0]
+    assert keypoints[0, 3, 2] == 2
+
+
 def test_a_person_in_a_mirror_needs_to_be_told_its_pairs(output: str) -> None:
     assert open_output(output, "pose").flip_indices is None
     told = open_output(output, "pose", choice=LakeLabels(flip_indices=COCO_FLIP_INDICES))
