@@ -60,26 +60,29 @@ def polygon_runs(polygon: npt.ArrayLike, height: int, width: int) -> Counts:
 
 
 def _walk(vertices: Points) -> Points:
-    """Return `(N, 2)` grid points along the closed polygon, in order."""
-    edges = zip(vertices, np.roll(vertices, -1, axis=0), strict=True)
-    return np.concatenate([_edge(start, end) for start, end in edges])
+    """Return `(N, 2)` grid points along the closed polygon, in order: of all edges at once.
 
-
-def _edge(start: Points, end: Points) -> Points:
-    """Return the grid points from start to end, one per step along the longer side.
-
-    Always computed from the smaller coordinate up, so that an edge and its reverse agree.
+    An edge has one point per step along its longer side, always computed from the smaller
+    coordinate up, so that an edge and its reverse agree.
     """
-    steps = np.abs(end - start)
-    along = 0 if steps[0] >= steps[1] else 1
-    flipped = start[along] > end[along]
-    low, high = (end, start) if flipped else (start, end)
-    count = steps[along]
-    slope = (high[1 - along] - low[1 - along]) / count if count else 0.0
-    points = np.empty((count + 1, 2), np.int64)
-    points[:, along] = low[along] + np.arange(count + 1)
-    points[:, 1 - along] = (low[1 - along] + slope * np.arange(count + 1) + 0.5).astype(np.int64)
-    return points[::-1] if flipped else points
+    starts, ends = vertices, np.roll(vertices, -1, axis=0)
+    edges = np.arange(len(vertices))
+    steps = np.abs(ends - starts)
+    along = (steps[:, 0] < steps[:, 1]).astype(np.int64)
+    across = 1 - along
+    flipped = starts[edges, along] > ends[edges, along]
+    low = np.where(flipped[:, None], ends, starts)
+    high = np.where(flipped[:, None], starts, ends)
+    counts = steps[edges, along]
+    slopes = (high - low)[edges, across] / np.maximum(counts, 1)
+    edge = np.repeat(edges, counts + 1)  # of every point
+    step = np.arange(len(edge)) - np.repeat(np.cumsum(counts + 1) - counts - 1, counts + 1)
+    step = np.where(flipped[edge], counts[edge] - step, step)
+    points = np.empty((len(edge), 2), np.int64)
+    points[np.arange(len(edge)), along[edge]] = low[edge, along[edge]] + step
+    exact = low[edge, across[edge]] + slopes[edge] * step + 0.5
+    points[np.arange(len(edge)), across[edge]] = exact.astype(np.int64)
+    return points
 
 
 def _column_changes(walk: Points, height: int, width: int) -> Counts:

@@ -8,7 +8,6 @@ the picture cuts off: of it `MIN_INSIDE` must lie in the picture.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -119,23 +118,17 @@ def outside(points: npt.NDArray[Any], size_wh: Size) -> npt.NDArray[np.bool_]:
 
 
 def drawn(shapes: Sequence[Any], size_wh: Size) -> InstanceMap:
-    """Return the map of instances `(H, W)`; of two that overlap, the smaller is on top."""
+    """Return the map of instances `(H, W)`; of two that overlap, the smaller is on top.
+
+    A mask has the pixels that COCO gives it, as in an evaluation.
+    """
     width, height = size_wh
-    found = [_mask(shape, height, width) for shape in shapes]
+    found = [masks.decode(encode_segmentation(shape, height, width)) for shape in shapes]
     order = sorted(range(len(found)), key=lambda number: -int(found[number].sum()))
     instances = np.zeros((height, width), np.uint16)
     for number in order:
         instances[found[number]] = number + 1
     return instances
-
-
-def _mask(shape: Any, height: int, width: int) -> npt.NDArray[np.bool_]:
-    if isinstance(shape, Mapping):
-        return masks.decode(encode_segmentation(shape, height, width))
-    mask = np.zeros((height, width), np.uint8)
-    rings = [np.asarray(ring, np.float64).reshape(-1, 2) for ring in shape]
-    cv2.fillPoly(mask, [np.round(ring).astype(np.int32) for ring in rings], 1)
-    return mask.astype(bool)
 
 
 def _picture(size_wh: Size) -> str:
