@@ -3,6 +3,7 @@
 A dataset is checked whole when it is opened: what is wrong is said with its place, never skipped.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -129,7 +130,12 @@ class Pictures:
     """Classify only: a picture may have any number of the classes, else it has one."""
 
     def __post_init__(self) -> None:
-        """Raise UserError unless all objects of poses have as many keypoints."""
+        """Raise UserError for a class name that is there twice, or other keypoints of an object."""
+        if twice := [name for name, count in Counter(self.labels).items() if count > 1]:
+            raise UserError(
+                f"two classes are called {twice[0]!r}: found and labelled classes are matched by "
+                "name, so give each its own"
+            )
         for one in self.pictures if self.task == "pose" else ():
             if one.keypoints is not None and one.keypoints.shape[1] != self.num_keypoints:
                 raise UserError(

@@ -263,6 +263,19 @@ def test_an_id_that_is_there_twice_is_said(
         open_coco(path, images, "detect")
 
 
+def test_a_class_name_that_is_there_twice_is_said(tmp_path: Path, images: Path) -> None:
+    """The metrics would refuse it after the first epoch, or mix the two."""
+    path = coco(tmp_path)
+    content = json.loads(path.read_text())
+    content["categories"][0]["name"] = "cat"
+    path.write_text(json.dumps(content))
+    with pytest.raises(UserError, match="two classes are called 'cat'"):
+        open_coco(path, images, "detect")
+    path = yolo(tmp_path, LINES["detect"], names=["dog", "cat", "dog"])
+    with pytest.raises(UserError, match="two classes are called 'dog'"):
+        open_yolo_text(path, "train", "detect")
+
+
 def test_all_objects_have_the_same_keypoints(tmp_path: Path, images: Path) -> None:
     path = coco(tmp_path)
     content = json.loads(path.read_text())
