@@ -22,7 +22,8 @@ from lakesight.errors import UserError
 from lakesight.lake.uris import is_s3
 from lakesight.training.search import Space, Tried, checked, default_space, proposed, values_of
 from lakesight.training.trials import Trial, Trials, held
-from lakesight.training.yolo.job import TrainJob, open_job_data, start
+from lakesight.training.yolo.datasets import Pictures
+from lakesight.training.yolo.job import TrainJob, check_order, open_job_data, start
 from workflows import tune_results as results
 from workflows.cluster import check_reachable, cluster
 from workflows.progress import Progress, duration, progress
@@ -79,8 +80,8 @@ class Tune(TrainJob):
     def run(self) -> int:
         """Search to the end; return 0 when all trials are over and the best is a model."""
         job = self.job()
-        space = self.hyperparameters(job)
         data = open_job_data(job)
+        space = self.hyperparameters(job, data.train)
         note = start(job, data.train).note
         began = time.perf_counter()
         lost = None
@@ -111,16 +112,21 @@ class Tune(TrainJob):
             raise UserError(f"{self.config} is for {job.task}: only the tasks of a YOLO are tuned")
         return job
 
-    def hyperparameters(self, job: TrainJob) -> Space:
-        """Return what is searched; UserError for a bad file."""
+    def hyperparameters(self, job: TrainJob, train: Pictures) -> Space:
+        """Return what is searched; UserError for a bad file, or what the data cannot be tried with.
+
+        Without a file: what makes a difference to such data.
+        """
         if self.space is None:
-            return default_space(job.task)
+            mirrors = train.flip_indices is not None
+            return default_space(job.task, turns=not train.keypoints_by_place, mirrors=mirrors)
         try:
             written = yaml.safe_load(self.space.read_text(encoding="utf-8"))
         except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
             raise UserError(f"cannot read the space in {self.space}: {error}") from error
         if not isinstance(written, Mapping):
             raise UserError(f"{self.space}: expected `NAME: {{low: …, high: …}}` on every line")
+        check_order(train, [str(name).removeprefix("augmentation.") for name in written])
         return checked(written, job)
 
     def _tuning(self, job: TrainJob, space: Space) -> dict[str, Any]:

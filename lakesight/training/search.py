@@ -97,9 +97,23 @@ _OF_TASK: Mapping[Task, Space] = {
 }
 
 
-def default_space(task: Task) -> Space:
-    """Return what a task's training depends on, in the ranges that are usual."""
-    return _ALL if task == "classify" else {**_ALL, **_OBJECTS, **_OF_TASK.get(task, {})}
+_SHEAR, _TURN = {"augmentation.shear"}, {"augmentation.degrees"}
+_MIRROR = {"augmentation.flip_horizontal", "augmentation.flip_vertical"}
+
+
+def default_space(task: Task, *, turns: bool = True, mirrors: bool = True) -> Space:
+    """Return what a task's training depends on, in the ranges that are usual.
+
+    Of poses, `turns` says that a keypoint is the same one however a picture is turned, `mirrors`
+    that somebody knows what becomes of it in a mirror. A shear makes no rotated box a better one.
+    """
+    if task == "classify":
+        return _ALL
+    space = {**_ALL, **_OBJECTS, **_OF_TASK.get(task, {})}
+    left_out = _SHEAR if task == "obb" else set[str]()
+    if task == "pose":
+        left_out = (set() if turns else _SHEAR | _TURN) | (set() if mirrors else _MIRROR)
+    return {name: one for name, one in space.items() if name not in left_out}
 
 
 def checked(space: Mapping[str, Any], settings: BaseModel) -> Space:

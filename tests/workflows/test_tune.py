@@ -19,6 +19,8 @@ from lakesight.files import LOCK
 from lakesight.models import catalog
 from lakesight.training.loop import CHECKPOINT, STATE
 from lakesight.training.search import default_space
+from lakesight.training.yolo.datasets import Pictures
+from lakesight.training.yolo.flips import COCO_FLIP_INDICES
 from lakesight.training.yolo.job import TrainJob
 from tests import yolo_folders
 from tests.annotating import start
@@ -247,13 +249,26 @@ def test_more_than_a_machine_of_a_cluster_has_is_waited_for_aloud(
     assert "32 CPUs and 1 GPUs, which no machine of the cluster has: waiting" in second
 
 
-def test_the_default_space_is_that_of_the_task() -> None:
+def test_the_default_space_is_that_of_the_task_and_its_keypoints() -> None:
     tune = Tune(data="data", output="out", task="pose")
-    assert tune.hyperparameters(tune.job()) == default_space("pose")
+    people = Pictures(("person",), [], "pose", flip_indices=COCO_FLIP_INDICES)
+    assert tune.hyperparameters(tune.job(), people) == default_space("pose")
+    scenes = Pictures(("star",), [], "pose", keypoints_by_place=True)
+    left = default_space("pose").keys() - tune.hyperparameters(tune.job(), scenes).keys()
+    changes = {"degrees", "shear", "flip_horizontal", "flip_vertical"}
+    assert left == {f"augmentation.{name}" for name in changes}
+
+
+def test_a_space_that_puts_keypoints_out_of_order_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "space.yaml").write_text("augmentation.degrees: {low: 0, high: 20}")
+    tune = Tune(data="data", output="out", task="pose", space=tmp_path / "space.yaml")
+    scenes = Pictures(("star",), [], "pose", keypoints_by_place=True)
+    with pytest.raises(UserError, match=r"augmentation\.degrees would make another one the first"):
+        tune.hyperparameters(tune.job(), scenes)
 
 
 def test_the_documented_space_is_one(tmp_path: Path) -> None:
     space = tmp_path / "space.yaml"
     space.write_text(documented("gain", "tuning.md"))
     tune = Tune(data="data", output="out", space=space)
-    assert "loss.box" in tune.hyperparameters(tune.job())
+    assert "loss.box" in tune.hyperparameters(tune.job(), Pictures(("cat",), [], "detect"))

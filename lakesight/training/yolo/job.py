@@ -4,7 +4,7 @@
 it `binding` takes the folder, after it `finishing` makes a model of it.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -34,6 +34,9 @@ from lakesight.training.yolo.lake_truth import LakeLabels
 from lakesight.training.yolo.recipe import YoloRecipe
 from lakesight.training.yolo.settings import TrainSettings
 from lakesight.training.yolo.sources import open_data
+
+TURNING = ("degrees", "shear")
+"""What of `Augmentation` moves one keypoint above another."""
 
 
 class TrainJob(TrainSettings, Job):
@@ -104,8 +107,20 @@ def open_job_data(job: TrainJob) -> Data:
         )
     _check_labelled(train, job.data, "train on")
     _check_labelled(val, job.validation, "validate on")
+    check_order(train, [name for name in TURNING if getattr(job.augmentation, name)])
     side = max(MAX_SIDE, job.image_size)
     return Data(*(replace(each, max_side=side) for each in (train, val)))
+
+
+def check_order(train: Pictures, changes: Iterable[str]) -> None:
+    """Raise UserError where changes of pictures put keypoints out of their order."""
+    turning = [name for name in changes if name in TURNING]
+    if train.keypoints_by_place and turning:
+        raise UserError(
+            "the keypoints of these pictures are in the order in which they lie, of scenes from "
+            f"the topmost on, so augmentation.{turning[0]} would make another one the first: leave "
+            "it out"
+        )
 
 
 def _check_labelled(split: Pictures, data: str, purpose: str) -> None:

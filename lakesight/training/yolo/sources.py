@@ -89,7 +89,8 @@ def _scenes(asked: Asked) -> Pictures:
         raise UserError(f"{folder} has the splits train and val: draw a test set with another seed")
     if task != "classify":
         annotations = folder / "annotations" / f"instances_{split}.json"
-        return open_coco(annotations, folder / "images" / split, task)
+        objects = open_coco(annotations, folder / "images" / split, task)
+        return replace(objects, keypoints_by_place=task == "pose")
     import pyarrow.parquet as pq
 
     from lakesight.scenes import LABELS

@@ -55,6 +55,17 @@ def test_what_a_task_lacks_is_not_searched() -> None:
     assert not any(name.startswith("loss.") for name in default_space("classify"))
 
 
+def test_a_shear_is_searched_where_it_says_the_same_of_an_object() -> None:
+    has_shear = {task: "augmentation.shear" in default_space(task) for task in get_args(Task)}
+    assert has_shear == {
+        "detect": True,
+        "segment": True,
+        "pose": True,
+        "obb": False,
+        "classify": False,
+    }
+
+
 def test_random_values_fill_their_ranges() -> None:
     found = many(lambda rng: drawn(SPACE, rng))
     for name, one in SPACE.items():

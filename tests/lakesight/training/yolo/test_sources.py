@@ -39,6 +39,17 @@ def test_scenes_know_every_task(scenes: Path) -> None:
     assert open_data(str(scenes), "val", "obb").pictures[0].quads is not None
 
 
+@pytest.mark.parametrize("change", ["degrees", "shear"])
+def test_scenes_are_not_turned_with_their_keypoints(scenes: Path, change: str) -> None:
+    """Of a square the topmost corner is the first: in a turned picture it is another one."""
+    given = {"data": str(scenes), "augmentation": {change: 10}}
+    with pytest.raises(
+        UserError, match=rf"augmentation\.{change} would make another one the first"
+    ):
+        open_job_data(TrainJob.model_validate(given | {"task": "pose"}))
+    assert len(open_job_data(TrainJob.model_validate(given | {"task": "obb"})).train) == 3
+
+
 def test_scenes_have_one_class_or_several(scenes: Path) -> None:
     table = pq.read_table(scenes / "tables" / "train.parquet").to_pylist()
     one = open_data(str(scenes), "train", "classify")
