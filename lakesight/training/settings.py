@@ -37,6 +37,6 @@ class LoopSettings(Frozen):
     """Of the running mean of the weights, which is what is validated and kept."""
     max_gradient: float = Field(default=10.0, gt=0)
     """Gradients with a larger norm are scaled down to it."""
-    seed: int = 0
+    seed: int = Field(default=0, ge=0, lt=2**63)
     num_readers: int = Field(default=0, ge=0)
     """Processes that read pictures beside the one that trains."""

@@ -158,6 +158,7 @@ def test_flags_win_over_the_file(tmp_path: Path) -> None:
     [
         ("epochs: many", "epochs: Input should be a valid integer"),
         ("epoch: 3", "epoch: Extra inputs"),
+        ("seed: -1", "seed: Input should be greater than or equal to 0"),
         ("- 1", "expected `NAME: VALUE`"),
         ("- epochs\n- seed", "expected `NAME: VALUE`"),
         ("many epochs", "expected `NAME: VALUE`"),
@@ -241,6 +242,7 @@ def test_a_licence_that_is_not_accepted_stops_a_training(scenes: Path, tmp_path:
         ({"track": ("wandb",)}, "tensorboard or mlflow"),
         ({"data": "nowhere"}, "has no pictures labelled for the task detect"),
         ({"weights": "ssd-mobilenet-v2-coco"}, "only yolo can be trained"),
+        ({"freeze": 23}, "has 23 layers, and 23 are to be frozen"),
     ],
 )
 def test_mistakes_are_found_before_ray_starts(

@@ -31,7 +31,7 @@ from lakesight.training.loop import STATE, Callback, Progress, Trainer
 from lakesight.training.settings import LoopSettings
 from lakesight.training.yolo.datasets import MAX_SIDE, Labelled, Pictures, Task
 from lakesight.training.yolo.lake_truth import LakeLabels
-from lakesight.training.yolo.recipe import YoloRecipe
+from lakesight.training.yolo.recipe import YoloRecipe, frozen
 from lakesight.training.yolo.settings import TrainSettings
 from lakesight.training.yolo.sources import open_data
 
@@ -149,7 +149,9 @@ def start(job: TrainJob, train: Pictures) -> Start:
     """Return the network to train, by the job's seed and what it starts from."""
     with torch.random.fork_rng(devices=[]):  # the caller's own random numbers stay as they are
         torch.default_generator.manual_seed(job.seed)
-        return _begun(job, train)
+        begun = _begun(job, train)
+    frozen(begun.network, job)  # or this says that nothing would be left to learn
+    return begun
 
 
 def _begun(job: TrainJob, train: Pictures) -> Start:

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from lakesight.errors import UserError
 from lakesight.models.yolo.network import Network
 from lakesight.models.yolo.outputs import Logits
 from lakesight.training.loop import Losses
@@ -18,6 +19,17 @@ from lakesight.training.yolo.settings import TrainSettings
 
 Judge = Callable[[Network], Mapping[str, float]]
 """Returns the metrics of a network; `fitness` is what is to be as large as possible."""
+
+
+def frozen(network: Network, settings: TrainSettings) -> list[nn.Module]:
+    """Return the layers that keep their weights; UserError where that is all of them."""
+    layers = list(network.model)
+    if settings.freeze >= len(layers):
+        raise UserError(
+            f"the network has {len(layers)} layers, and {settings.freeze} are to be frozen: freeze "
+            f"{len(layers) - 1} at most, so that something is left to learn"
+        )
+    return layers[: settings.freeze]
 
 
 class YoloRecipe:
@@ -40,7 +52,7 @@ class YoloRecipe:
             layer.requires_grad_(requires_grad=False)
 
     def _frozen(self) -> list[nn.Module]:
-        return list(self.network.model)[: self.settings.freeze]
+        return frozen(self.network, self.settings)
 
     def batches(self, rank: int, num_ranks: int) -> tuple[Batches, Shuffled]:
         """Return one process' batches, and what to tell the epoch."""

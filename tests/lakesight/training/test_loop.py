@@ -198,6 +198,12 @@ def test_a_loss_that_is_no_number_ends_the_training(tmp_path: Path) -> None:
         made.fit()
 
 
+def test_nothing_left_to_learn_is_said() -> None:
+    network, chosen = tiny("classify"), settings(1).model_copy(update={"freeze": 10})
+    with pytest.raises(UserError, match="has 10 layers, and 10 are to be frozen: freeze 9 at most"):
+        YoloRecipe(network, Generated("classify"), lambda _: {"fitness": 1.0}, chosen)
+
+
 def test_frozen_layers_stay_as_they_are(tmp_path: Path) -> None:
     network, chosen = tiny("detect"), settings(1).model_copy(update={"freeze": 5})
     before = {name: value.clone() for name, value in network.state_dict().items()}
