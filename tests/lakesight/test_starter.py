@@ -45,6 +45,7 @@ def test_a_starter_is_free_and_says_how_it_was_trained(card: ModelCard) -> None:
     job = TrainJob.model_validate(yaml.safe_load(settings.read_text()))
     assert (job.task, job.image_size) == (contract.task, spec.card.view and spec.card.view.width)
     assert card.name == f"starter-yolo-{job.task}"
+    assert job.max_channels == contract.max_channels
 
 
 @pytest.mark.parametrize("card", CARDS, ids=[card.name for card in CARDS])

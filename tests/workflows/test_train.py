@@ -199,6 +199,13 @@ def test_weights_of_other_classes_give_a_new_head(scenes: Path, tmp_path: Path) 
         for name, value in made.network.state_dict().items()
     )
 
+    for name in ("width", "depth", "max_channels"):
+        other = again.model_copy(update={name: 8})
+        with pytest.raises(UserError, match=r"is to be 8, but that of old is .*: leave it out"):
+            begin(other, data.train)
+    theirs = {name: getattr(network.architecture, name) for name in ("width", "max_channels")}
+    assert begin(again.model_copy(update=theirs), data.train).note == made.note
+
     pose = begin(
         again.model_copy(update={"task": "pose"}),
         open_job_data(again.model_copy(update={"task": "pose"})).train,

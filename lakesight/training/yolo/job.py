@@ -51,11 +51,11 @@ class TrainJob(TrainSettings, Job):
     size: Size = "n"
     """Of a network that starts from nothing; with `weights`, that of the weights."""
     width: float | None = Field(default=None, gt=0)
-    """Factor of the channels, in place of the size's own."""
+    """Factor of the channels, in place of the size's own; with `weights`, none but theirs."""
     depth: float | None = Field(default=None, gt=0)
-    """Factor of the blocks, in place of the size's own."""
+    """Factor of the blocks; likewise."""
     max_channels: int | None = Field(default=None, ge=8)
-    """The most channels of a layer, before `width`, in place of the size's own."""
+    """The most channels of a layer, before `width`; likewise."""
     multi_label: bool = False
     """Classify only: a picture may have any number of the classes."""
     labels: LakeLabels = LakeLabels()
@@ -163,10 +163,22 @@ def _begun(job: TrainJob, train: Pictures) -> Start:
         raise UserError(f"{job.weights} is of the family {card.family}: only yolo can be trained")
     catalog.spec(job.weights, licences_accepted=job.allow_licence)  # or this says how to accept it
     old = load_network(Contract.model_validate(card.contract), stage(card) / WEIGHTS)
+    _check_scale(job, old.architecture, card.name)
     network = Network(_architecture(job, train, old.architecture))
     taken, new = _take(network, old.state_dict(), same_labels=card.labels == train.labels)
     note = f"from {card.name}: {taken} tensors taken, {new} new"
     return Start(network, licences.both(card.licences, given), note)
+
+
+def _check_scale(job: TrainJob, old: Architecture, name: str) -> None:
+    """Raise UserError where a factor is asked for that the weights to start from have not."""
+    for factor in ("width", "depth", "max_channels"):
+        given, own = getattr(job, factor), getattr(old, factor)
+        if given not in (None, own):
+            raise UserError(
+                f"the {factor.replace('_', ' ')} is to be {given:g}, but that of {name} is "
+                f"{own:g}, and its weights fit no other: leave it out"
+            )
 
 
 def _architecture(job: TrainJob, train: Pictures, old: Architecture | None = None) -> Architecture:
