@@ -1,5 +1,6 @@
 """Augmentation moves pictures and truth together: shown on rectangles, drawn as they say."""
 
+import colorsys
 from dataclasses import replace
 
 import cv2
@@ -12,6 +13,7 @@ from lakesight.training.yolo.augment import (
     augmented,
     classified,
     letterboxed,
+    mixed,
     pasted,
 )
 from lakesight.training.yolo.sample import Sample, quads_to_xywhr, xywhr_to_quads
@@ -162,6 +164,52 @@ def test_pasted_objects_lie_on_top() -> None:
     top = above.instances > 0
     np.testing.assert_array_equal(found.image[top], above.image[top])
     assert_truth_fits(found)
+
+
+@pytest.mark.parametrize("name", ["hue", "saturation", "value"])
+def test_colours_change_by_what_is_asked_and_nothing_else(name: str) -> None:
+    """By Python's own `colorsys`; of a colour that has room to both sides."""
+    before = (0.55, 0.5, 0.6)
+    colour = [round(255 * part) for part in colorsys.hsv_to_rgb(*before)]
+    start = Sample(np.full((SIDE, SIDE, 3), colour, np.uint8))
+    config = FLIPS_ONLY.model_copy(update={"flip_horizontal": 0, name: 0.25})
+    found = []
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        pixels = augmented(start, lambda: start, SIDE, config, rng).image.reshape(-1, 3)
+        assert (pixels == pixels[0]).all()
+        found.append(colorsys.rgb_to_hsv(*(pixels[0] / 255)))
+    changed = ["hue", "saturation", "value"].index(name)
+    for place, was in enumerate(before):
+        now = np.array([one[place] for one in found])
+        reach = 0.25 if name == "hue" else 0.25 * was
+        if place == changed:
+            assert (np.abs(now - was) <= reach + 0.03).all()
+            assert now.min() < was - reach / 2
+            assert now.max() > was + reach / 2
+        else:
+            np.testing.assert_allclose(now, was, atol=0.03)
+
+
+def test_a_mix_shows_both_pictures_and_has_the_objects_of_both() -> None:
+    below, above = letterboxed(sample(4), SIDE), letterboxed(sample(5), SIDE)
+    found = mixed(below, above, 0.25)
+    wanted = 0.25 * below.image.astype(float) + 0.75 * above.image
+    np.testing.assert_allclose(found.image, wanted, atol=1)
+    both = np.concatenate([below.boxes_xyxy, above.boxes_xyxy])
+    np.testing.assert_array_equal(found.boxes_xyxy, both)
+    assert found.class_ids.tolist() == [0, 1, 2, 0, 1, 2]
+
+
+def test_mixing_is_by_chance() -> None:
+    start, other = sample(4), sample(5)
+    plain = FLIPS_ONLY.model_copy(update={"flip_horizontal": 0})
+    mix = plain.model_copy(update={"mixup": 1})
+    counts = {
+        chance: len(augmented(start, lambda: other, SIDE, config, np.random.default_rng(0)))
+        for chance, config in ((0, plain), (1, mix))
+    }
+    assert counts == {0: 3, 1: 6}
 
 
 def test_a_classified_picture_keeps_its_class() -> None:

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from lakesight.training.yolo.batches import Batch, loader
+from lakesight.training.sampling import Key
+from lakesight.training.yolo.augment import Augmentation
+from lakesight.training.yolo.batches import Augmented, Batch, loader
 from lakesight.training.yolo.sample import Sample
 from lakesight.training.yolo.settings import TrainSettings
 
@@ -58,6 +60,21 @@ def test_readers_in_other_processes_give_the_same_batches(rank: int) -> None:
     for one, other in zip(alone, read, strict=True):
         assert_same(one, other)
     assert not torch.equal(alone[0][0].images, alone[1][0].images), "every epoch has its own"
+
+
+def test_the_last_epochs_show_whole_pictures() -> None:
+    """Mosaic, mixup and copy-paste are closed; nothing else is asked for here."""
+    plain = Augmentation(
+        mixup=1, hue=0, saturation=0, value=0, translate=0, scale=0, flip_horizontal=0
+    )
+    settings = TrainSettings(epochs=5, close_mosaic=2, image_size=SIDE, augmentation=plain)
+    pictures = Augmented(Rectangles(), "detect", settings)
+    for epoch in range(5):
+        for number in range(COUNT):
+            found, whole = pictures[Key(epoch, number)], Rectangles()[number]
+            off = np.abs(found.image.astype(int) - whole.image).mean()  # by rounding of colours
+            same = found.boxes_xyxy.tolist() == whole.boxes_xyxy.tolist() and off < 3
+            assert same == (epoch >= 3), (epoch, off)
 
 
 def test_the_workers_of_a_training_share_the_pictures_of_an_epoch() -> None:
