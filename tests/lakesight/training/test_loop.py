@@ -37,6 +37,7 @@ class Generated:
     task: Task
     count: int = 4
     labels: tuple[str, ...] = scenes.LABELS
+    multi_label: bool = False
 
     def __len__(self) -> int:
         return self.count
@@ -44,8 +45,9 @@ class Generated:
     def __getitem__(self, index: int) -> Sample:
         scene = scenes.generate(3, index, SIDE)
         if self.task == "classify":
-            class_id = scenes.LABELS.index(scene.label)
-            return Sample(scene.pixels, class_ids=np.array([class_id]))
+            found = scene.labels if self.multi_label else [scene.label]
+            class_ids = [scenes.LABELS.index(one) for one in found]
+            return Sample(scene.pixels, class_ids=np.array(class_ids))
         quads = xywhr_to_quads(
             np.array([list(one.rotated_box) for one in scene.objects], np.float32)
         )
@@ -61,10 +63,18 @@ class Generated:
         )
 
 
-def tiny(task: Task) -> Network:
+def tiny(task: Task, *, multi_label: bool = False) -> Network:
     torch.manual_seed(0)
     num_classes = len(scenes.LABELS)
-    return build_network(task, "n", num_classes, num_keypoints=8, width=0.125, depth=0.33)
+    return build_network(
+        task,
+        "n",
+        num_classes,
+        num_keypoints=8,
+        multi_label=multi_label,
+        width=0.125,
+        depth=0.33,
+    )
 
 
 def settings(epochs: int) -> TrainSettings:
@@ -81,7 +91,14 @@ def settings(epochs: int) -> TrainSettings:
     )
 
 
-def trainer(task: Task, folder: Path, epochs: int, stop_after: int | None = None) -> Trainer:
+def trainer(
+    task: Task,
+    folder: Path,
+    epochs: int,
+    stop_after: int | None = None,
+    *,
+    multi_label: bool = False,
+) -> Trainer:
     """Return a trainer; with `stop_after` it is killed when so many epochs are done."""
     folder.mkdir(exist_ok=True)
 
@@ -94,7 +111,8 @@ def trainer(task: Task, folder: Path, epochs: int, stop_after: int | None = None
                 raise KeyboardInterrupt
 
     chosen = settings(epochs)
-    recipe = YoloRecipe(tiny(task), Generated(task), evaluate, chosen)
+    data = Generated(task, multi_label=multi_label)
+    recipe = YoloRecipe(tiny(task, multi_label=multi_label), data, evaluate, chosen)
     made = Trainer(recipe, chosen, folder, [Kill()])
     return made
 
@@ -103,9 +121,20 @@ def total(row: dict[str, float]) -> float:
     return sum(value for name, value in row.items() if name.startswith("loss/"))
 
 
-@pytest.mark.parametrize("task", ["detect", "segment", "pose", "obb", "classify"])
-def test_every_task_learns(tmp_path: Path, task: Task) -> None:
-    history = trainer(task, tmp_path / task, epochs=16).fit().history
+@pytest.mark.parametrize(
+    ("task", "multi_label"),
+    [
+        ("detect", False),
+        ("segment", False),
+        ("pose", False),
+        ("obb", False),
+        ("classify", False),
+        ("classify", True),
+    ],
+)
+def test_every_task_learns(tmp_path: Path, task: Task, multi_label: bool) -> None:
+    made = trainer(task, tmp_path / task, epochs=16, multi_label=multi_label)
+    history = made.fit().history
     assert len(history) == 16
     assert all(math.isfinite(value) for row in history for value in row.values())
     assert total(history[-1]) < 0.9 * total(history[0])

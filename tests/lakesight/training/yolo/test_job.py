@@ -14,6 +14,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from lakesight.errors import UserError
+from lakesight.metrics import MultiLabelResult
 from lakesight.training.binding import bind, held, model_name
 from lakesight.training.loop import BEST, SETTINGS, STATE
 from lakesight.training.sampling import Key
@@ -118,6 +119,27 @@ def test_the_best_weights_are_what_is_written_whatever_cannot_be_drawn(
     assert all(torch.equal(written[name], best[name]) for name in best)
     assert (card.name, bind(job, folder)) == ("m", True)
     assert not list(folder.rglob("*.part"))
+
+
+def test_several_classes_a_picture_are_trained_and_judged_to_the_end(tmp_path: Path) -> None:
+    """One picture is of both classes, one of the second, one of none."""
+    pictures = []
+    for number, (colour, class_ids) in enumerate(
+        (((0, 250, 250), [0, 1]), ((0, 0, 250), [1]), ((40, 40, 40), []))
+    ):
+        path = tmp_path / f"{number}.png"
+        Image.new("RGB", (SIDE, SIDE), colour).save(path)
+        nowhere = np.zeros((0, 4), np.float32)
+        pictures.append(Labelled(path, (SIDE, SIDE), nowhere, np.array(class_ids, np.int64)))
+    one = Pictures(("green", "blue"), pictures, "classify", multi_label=True)
+    given = {"data": "d", "epochs": 1, "image_size": SIDE, "width": 0.125, "warmup_epochs": 0}
+    job = TrainJob.model_validate(given | {"task": "classify", "multi_label": True})
+    done = fit(job, Data(one, one), tmp_path / "m", followers(job, Data(one, one)))
+    assert done.history[0].keys() >= {"loss/classes", "classes/map", "fitness"}
+    card, result = finish(job, Data(one, one), tmp_path / "m")
+    assert card.contract["multi_label"]
+    assert isinstance(result.results["classes"], MultiLabelResult)
+    assert card.metrics["classes/map"] == round(result.results["classes"].map, 4) > 0
 
 
 def test_a_folder_without_its_weights_is_one_that_is_not_shared(
