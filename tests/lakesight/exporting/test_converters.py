@@ -110,6 +110,33 @@ def test_bf16_rounds_the_weights_and_nothing_else(tiny_source: Sources, tmp_path
     assert parity.of_tensors(source.contract, by_torch(source, images), found).beyond() is not None
 
 
+def test_f16_stores_the_weights_in_half_the_size(tiny_source: Sources, tmp_path: Path) -> None:
+    """And gives what the network does whose weights and biases torch rounded."""
+    source = tiny_source("detect")
+    sizes = {}
+    for precision in ("f32", "f16"):
+        folder = tmp_path / precision
+        folder.mkdir()
+        FORMATS["openvino"].load()(replace(source, precision=precision), folder)
+        sizes[precision] = (folder / "model.bin").stat().st_size
+    assert sizes["f16"] < 0.55 * sizes["f32"]
+    kinds = Counter(
+        one.get_element_type().get_type_name()
+        for one in core().read_model(tmp_path / "f16" / "model.xml").get_ops()
+        if one.get_type_name() == "Constant" and one.data.ndim == 4
+    )
+    assert kinds["f16"] > 50
+    (engine,) = readers("model.xml")
+    images = views(source)
+    path = tmp_path / "f16" / "model.xml"
+    found = in_order(engine.open(path, network(source), RuntimeOptions()).infer(images))
+    rounded = replace(source, module=copy.deepcopy(source.module))
+    for module in rounded.module.modules():
+        for values in module.parameters(recurse=False):
+            values.data = values.data.half().float()
+    assert parity.of_tensors(source.contract, by_torch(rounded, images), found).beyond() is None
+
+
 def test_int8_onnx_leaves_the_last_convolutions(tiny_source: Sources, tmp_path: Path) -> None:
     source = tiny_source("detect")
     images = tuple(views(source, 4))
