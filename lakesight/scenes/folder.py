@@ -26,8 +26,6 @@ from lakesight.scenes.video import frames
 PARTS = "_parts"
 """Tables of the slices that are done, and files that are being written; gone at the end."""
 
-ANNOTATIONS = {"instances": coco.instances, "captions": coco.captions, "questions": coco.questions}
-
 
 @dataclass(frozen=True)
 class SceneFolder:
@@ -105,9 +103,10 @@ class SceneFolder:
             for path in parts:
                 yield from pq.read_table(path).to_pylist()
 
-        for kind, annotations in ANNOTATIONS.items() if split != "videos" else ():
+        files = coco.VIDEO_FILES if split == "videos" else coco.PICTURE_FILES
+        for kind, sections in files.items():
             with self._whole(f"annotations/{kind}_{split}.json") as temporary:
-                coco.write(temporary, rows, annotations)
+                coco.write(temporary, sections(rows))
         with (
             self._whole(f"tables/{split}.parquet") as temporary,
             pq.ParquetWriter(temporary, _schema(split)) as writer,

@@ -17,6 +17,7 @@ from faster_coco_eval import COCO
 from lakesight.masks import Rle, decode
 from lakesight.scenes import LABELS, frames, generate
 from lakesight.scenes.rows import FRAME, PICTURE
+from lakesight.training.yolo.coco import open_coco
 from workflows.__main__ import main
 
 SMALL = [
@@ -53,6 +54,7 @@ def test_a_folder_holds_what_was_asked_for(output: Path) -> None:
             f"annotations/{kind}_{split}.json" for kind in ("instances", "captions", "questions")
         }
     expected |= {f"videos/{video:06}/{frame:06}.jpg" for video in range(2) for frame in range(4)}
+    expected.add("annotations/instances_videos.json")
     assert set(contents(output)) == expected
 
 
@@ -116,6 +118,43 @@ def test_coco_reads_the_annotations(output: Path) -> None:
             assert np.allclose(keypoints, found.keypoints)
             assert annotation["num_keypoints"] == (keypoints[:, 2] > 0).sum()
             assert np.allclose(annotation["obb"], found.rotated_box)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_coco_reads_videos_with_their_identities(output: Path) -> None:
+    """An identity has one number in the whole file, one class, and lies in one video."""
+    coco = COCO(str(output / "annotations" / "instances_videos.json"))
+    told = [
+        {"id": video + 1, "name": f"{video:06}", "width": 64, "height": 64, "length": 4}
+        for video in range(2)
+    ]
+    assert coco.dataset["videos"] == told
+    tracks = {each["id"]: each for each in coco.dataset["tracks"]}
+    assert list(tracks) == list(range(1, len(tracks) + 1))
+    rows = pq.read_table(output / "tables" / "videos.parquet").to_pylist()
+    assert len(coco.getImgIds()) == len(rows) == 8
+    numbers: dict[int, tuple[int, int]] = {}
+    for image, row in zip(coco.loadImgs(sorted(coco.getImgIds())), rows, strict=True):
+        assert (image["video_id"], image["frame_index"]) == (row["video"] + 1, row["frame_index"])
+        assert f"videos/{image['file_name']}" == row["file_name"]
+        annotations = coco.loadAnns(coco.getAnnIds(imgIds=[image["id"]]))
+        for annotation, found in zip(annotations, row["objects"], strict=True):
+            assert annotation["video_id"] == tracks[annotation["track_id"]]["video_id"]
+            assert annotation["category_id"] == tracks[annotation["track_id"]]["category_id"]
+            assert annotation["category_id"] == found["class_id"] + 1
+            assert annotation["area"] == found["area"]
+            identity = row["video"], found["track_id"]
+            assert numbers.setdefault(annotation["track_id"], identity) == identity
+    assert len(set(numbers.values())) == len(numbers) == len(tracks)
+
+
+def test_frames_are_pictures_to_train_on(output: Path) -> None:
+    path = output / "annotations" / "instances_videos.json"
+    dataset = open_coco(path, output / "videos", "obb")
+    rows = pq.read_table(output / "tables" / "videos.parquet").to_pylist()
+    assert [len(one.class_ids) for one in dataset.pictures] == [len(row["objects"]) for row in rows]
+    assert dataset.pictures[5].kinds == {"video_id": "2", "frame_index": "1"}
+    assert dataset[5].image.shape == (64, 64, 3)
 
 
 def test_captions_and_questions_are_those_of_the_table(output: Path) -> None:
