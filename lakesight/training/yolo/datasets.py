@@ -157,6 +157,11 @@ class Pictures:
         keypoints = none if sample.keypoints is None else sample.keypoints
         return replace(sample, keypoints=keypoints, flip_indices=self.flip_indices)
 
+    def empty_classes(self) -> list[str]:
+        """Return the names of the classes of which there is nothing on any picture."""
+        found = {int(id_) for one in self.pictures for id_ in one.class_ids}
+        return [label for id_, label in enumerate(self.labels) if id_ not in found]
+
     @cached_property
     def num_keypoints(self) -> int:
         """Of an object: a picture without objects has as many of none."""

@@ -98,13 +98,9 @@ def _of_one_class(truth: LakeTruth) -> LakeTruth:
 
 
 def _tell(uri: str, truth: LakeTruth) -> None:
-    """Log what is not used, and labels of which there is nothing."""
-    found = {int(id_) for one in truth.objects.values() for id_ in one.class_ids}
-    missing = [label for number, label in enumerate(truth.labels) if number not in found]
+    """Log what is not used."""
     if truth.left_out:
         log.warning("%s: left out: %s", uri, _counted(truth.left_out))
-    if missing:
-        log.warning("%s: there is nothing of the class %s", uri, ", ".join(missing))
 
 
 def _counted(left_out: Counter[str]) -> str:

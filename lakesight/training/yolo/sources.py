@@ -1,5 +1,6 @@
 """What is given to train or evaluate with, to labelled pictures, whatever it is."""
 
+import logging
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple, get_args
@@ -19,6 +20,10 @@ from lakesight.training.yolo.yolo_text import open_yolo_text
 
 __all__ = ["FORMS", "Asked", "Split", "open_data"]
 
+log = logging.getLogger(__name__)
+
+SHOWN = 5
+"""So many empty classes are named."""
 EVERYTHING = frozenset(get_args(Task))
 OBJECTS = EVERYTHING - {"classify"}
 """What tells where something is on a picture; `classify` wants the class of the whole."""
@@ -54,12 +59,23 @@ def open_data(
 ) -> Pictures:
     """Open labelled pictures; which of the `FORMS` they have is told by what is there.
 
-    With `multi_label` a picture to classify has all its classes. Raises UserError where it is none
-    of them, or something in it is wrong.
+    With `multi_label` a picture to classify has all its classes. A class of which nothing is there
+    is one line in the log. Raises UserError where it is none of them, or something in it is wrong.
     """
     asked = Asked(data, split, task, images, multi_label, labels)
     missing = f"pictures labelled for the task {task}, split {split}"
-    return forms.opened(FORMS, asked, task, data, missing)
+    opened = forms.opened(FORMS, asked, task, data, missing)
+    if empty := opened.empty_classes():
+        shown = ", ".join(empty[:SHOWN]) + (" …" if len(empty) > SHOWN else "")
+        log.warning(
+            "%s, split %s: there is nothing of %d of %d classes: %s",
+            data,
+            split,
+            len(empty),
+            len(opened.labels),
+            shown,
+        )
+    return opened
 
 
 def _yolo_text(asked: Asked) -> Pictures:

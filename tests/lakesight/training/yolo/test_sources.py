@@ -112,6 +112,32 @@ def test_a_training_says_which_values_of_an_output_are_true(tmp_path: Path) -> N
     assert {len(one.class_ids) for one in more.train.pictures} == {1}
 
 
+def test_a_class_of_which_there_is_nothing_is_said_in_every_form(
+    scenes: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Folders refuse it: there, a class is there because somebody made a folder for it."""
+    content = json.loads((scenes / "annotations" / "instances_val.json").read_text())
+    content["categories"].append({"id": 99, "name": "unicorn"})
+    (tmp_path / "labels.json").write_text(json.dumps(content))
+    Image.new("RGB", (9, 8)).save(tmp_path / "1.png")
+    (tmp_path / "1.txt").write_text("0 0.5 0.5 0.2 0.2")
+    (tmp_path / "data.yaml").write_text(json.dumps({"val": ".", "names": ["cat", "unicorn"]}))
+    write_pictures(str(tmp_path / "photos"), ["1.jpg"])
+    write_output(str(tmp_path / "photos"), str(tmp_path / "seen"))
+    chosen = LakeLabels(labels=("bus", "person", "dog", "unicorn"), val_fraction=1)
+    images = str(scenes / "images" / "val")
+    for name, given in (
+        ("labels.json", {"images": images}),
+        ("data.yaml", {}),
+        ("seen", {"labels": chosen}),
+    ):
+        caplog.clear()
+        opened = open_data(str(tmp_path / name), "val", "detect", **given)
+        assert "unicorn" in opened.empty_classes()
+        told = f"{tmp_path / name}, split val: there is nothing of {len(opened.empty_classes())} of"
+        assert told in caplog.text
+
+
 def test_boxes_are_no_classes(scenes: Path, tmp_path: Path) -> None:
     coco, yaml = scenes / "annotations" / "instances_val.json", tmp_path / "data.yaml"
     for place, form in ((coco, r"a COCO .json \(with --images\)"), (yaml, "a data.yaml of YOLO")):
