@@ -48,6 +48,8 @@ class Benchmark(Frozen):
     exports that there are; repeat it. all: each that can be written here, in f32."""
     pictures: str | None = None
     """Pictures to run on, as of export; generated scenes unless given."""
+    images: str | None = None
+    """Folder of the pictures that a COCO .json of --pictures names; its own folder unless given."""
     seconds: float = Field(default=1.0, gt=0)
     """How long each round of a way lasts; there are three a batch size, and the best counts."""
     run_code: bool = False
@@ -86,7 +88,7 @@ class Benchmark(Frozen):
         assert card.view is not None
         if self.pictures is None:
             return pictures.scene_views(card.view, LARGE, pictures.VIEWS_SEED)
-        return pictures.given(self.pictures, card.view, contract, LARGE).views
+        return pictures.given(self.pictures, card.view, contract, LARGE, images=self.images).views
 
 
 @contextmanager

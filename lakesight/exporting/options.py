@@ -12,9 +12,13 @@ class ExportOptions(Frozen):
     pictures: str | None = None
     """Pictures to compare on: labelled data (its split val, for mAP too), a Lakesight output, or
     a source as of annotate. Generated scenes unless given."""
+    images: str | None = None
+    """Folder of the pictures that a COCO .json of --pictures names; its own folder unless given."""
     calibration: str | None = None
     """Pictures that int8 takes its ranges from (of labelled data the split train); those of
     --pictures, else generated scenes."""
+    calibration_images: str | None = None
+    """The same for a .json of --calibration; that of --images unless given."""
     num_views: int = Field(default=16, ge=1)
     """Pictures whose numbers are compared one by one."""
     num_labelled: int = Field(default=200, ge=0)

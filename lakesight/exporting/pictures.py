@@ -49,14 +49,21 @@ class Samples:
 
 
 def given(
-    uri: str, view: ImageView, contract: Contract, count: int, *, split: Split = "val"
+    uri: str,
+    view: ImageView,
+    contract: Contract,
+    count: int,
+    *,
+    split: Split = "val",
+    images: str | None = None,
 ) -> Samples:
     """Return views of what a user names: labelled data, a Lakesight output, or a source.
 
-    Labelled data is what `open_data` opens; a source is what `annotate` takes. Raises UserError
-    where no picture can be read; those that cannot are left out with a line in the log.
+    Labelled data is what `open_data` opens, with `images` for COCO; a source is what `annotate`
+    takes. Raises UserError where no picture can be read; those that cannot are left out with a line
+    in the log.
     """
-    labelled = _labelled(uri, contract, split)
+    labelled = _labelled(uri, contract, split, images)
     if labelled is not None:
         return _first_of(labelled, uri, view, count)
     return _of_source(uri, view, count)
@@ -121,14 +128,15 @@ def _draw_all(folder: SceneFolder, plan: Plan) -> None:
             folder.finish(plan, split)
 
 
-def _labelled(uri: str, contract: Contract, split: Split) -> Pictures | None:
+def _labelled(uri: str, contract: Contract, split: Split, images: str | None) -> Pictures | None:
     """Return labelled data; None for what has another form, such as pictures alone."""
     path = Path(uri)
     known = path.suffix in (".yaml", ".yml", ".json") or (path / "scenes.json").is_file()
     classes = contract.task == "classify" and (path / split).is_dir()
     if not known and not classes:
         return None
-    return open_data(uri, split, contract.task, multi_label=contract.multi_label)
+    several = contract.multi_label
+    return open_data(uri, split, contract.task, images=images, multi_label=several)
 
 
 def _first_of(labelled: Pictures, what: str, view: ImageView, count: int) -> Samples:

@@ -59,20 +59,27 @@ def open_subject(
 ) -> YoloSubject:
     """Return a card's network, its weights checked and loaded, and what it is compared on."""
     source = replace(open_source(card, scratch), nms=options.nms)
-    source = replace(source, calibration=_calibration(source, wanted, options))
-    samples = _samples(source, options)
+    source = replace(source, calibration=calibrated_on(source, wanted, options))
+    samples = compared_on(source, options)
     check_labels(samples, wanted, options)
     return YoloSubject(source, Judge(card, source, samples, options.max_map_loss))
 
 
-def _samples(source: Source, options: ExportOptions) -> pictures.Samples:
+def compared_on(source: Source, options: ExportOptions) -> pictures.Samples:
+    """Return the pictures that exports are held against the weights on."""
     if options.pictures is not None:
-        return pictures.given(options.pictures, source.view, source.contract, options.num_views)
+        return pictures.given(
+            options.pictures,
+            source.view,
+            source.contract,
+            options.num_views,
+            images=options.images,
+        )
     counts = options.num_views, options.num_labelled
     return pictures.scenes(source, counts, VIEWS_SEED)
 
 
-def _calibration(
+def calibrated_on(
     source: Source, wanted: Sequence[Wanted], options: ExportOptions
 ) -> Sequence[Image]:
     """Return the views for int8, where it is wanted."""
@@ -83,7 +90,12 @@ def _calibration(
         if uri == options.pictures and uri.endswith(".json"):
             log.warning("int8 takes its ranges from the pictures that judge it: --calibration")
         return pictures.given(
-            uri, source.view, source.contract, options.num_calibration, split="train"
+            uri,
+            source.view,
+            source.contract,
+            options.num_calibration,
+            split="train",
+            images=options.calibration_images or options.images,
         ).views
     log.warning("int8 takes its ranges from generated scenes: --calibration names your pictures")
     return pictures.scenes(source, (options.num_calibration, 0), CALIBRATION_SEED).views

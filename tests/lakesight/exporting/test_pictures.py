@@ -1,5 +1,6 @@
 """Where the pictures come from that an export is judged by."""
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +11,10 @@ from PIL import Image
 
 from lakesight.errors import UserError
 from lakesight.exporting.base import Source
+from lakesight.exporting.formats import parse
+from lakesight.exporting.options import ExportOptions
 from lakesight.exporting.pictures import given, scenes
+from lakesight.exporting.yolo import calibrated_on, compared_on
 from lakesight.models.yolo.architecture import Task
 from lakesight.scenes import LABELS
 from tests.outputs import write_output, write_pictures
@@ -89,6 +93,34 @@ def test_pictures_that_cannot_be_read_are_told(
     found = given(str(tmp_path / "greys"), source.view, source.contract, 5)
     assert len(found.views) == 3
     assert "1 of 4 pictures of" in caplog.text
+
+
+def test_coco_may_name_pictures_of_another_folder(tiny_source: Sources, tmp_path: Path) -> None:
+    """As COCO's own layout has them: annotations/ beside the folders of pictures."""
+    greys(tmp_path / "val2017", 3)
+    images = [
+        {"id": level, "file_name": f"{level:02}.png", "width": SIDE, "height": SIDE}
+        for level in range(3)
+    ]
+    one = {"id": 1, "image_id": 0, "category_id": 1, "bbox": [8, 8, 20, 20]}
+    (tmp_path / "annotations").mkdir()
+    path = tmp_path / "annotations" / "instances_val2017.json"
+    categories = [{"id": number, "name": label} for number, label in enumerate(LABELS[:3], 1)]
+    path.write_text(json.dumps({"images": images, "annotations": [one], "categories": categories}))
+    source = replace(tiny_source("detect"), labels=LABELS[:3], scratch=tmp_path / "scratch")
+    named = ExportOptions(
+        pictures=str(path), images=str(tmp_path / "val2017"), num_views=2, num_calibration=3
+    )
+    samples = compared_on(source, named)
+    assert samples.labelled is not None
+    assert (len(samples.views), len(samples.labelled)) == (2, 3)
+    int8 = [parse("openvino-int8")]
+    assert len(calibrated_on(source, int8, named)) == 3
+    (tmp_path / "train2017").mkdir()
+    for level in range(3):
+        Image.new("L", (SIDE, SIDE), 200).save(tmp_path / "train2017" / f"{level:02}.png")
+    other = named.model_copy(update={"calibration_images": str(tmp_path / "train2017")})
+    assert {int(view.mean()) for view in calibrated_on(source, int8, other)} == {200}
 
 
 def test_ranges_come_from_other_pictures_than_the_verdict(
