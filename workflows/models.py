@@ -197,6 +197,9 @@ def _facts(card: ModelCard, row: dict[str, Any]) -> dict[str, str]:
         "parameters": _millions(row["parameters"]),
         "view": view and f"{view.width}x{view.height}, {view.fit}, {view.interpolation}",
         "labels": labels if isinstance(labels, str) else labels and ", ".join(labels[:8]) + ", …",
+        "keypoints": ", ".join(card.contract.get("keypoints") or ())
+        if card.family == "yolo"
+        else "",
         "files": ", ".join(f"{name} ({digest[:12]}…)" for name, digest in card.sha256.items()),
         "exports": ", ".join(
             one.name if card.owns(one) else f"{one.name} (of other weights: export it again)"

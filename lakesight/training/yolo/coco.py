@@ -100,7 +100,11 @@ def open_coco(annotations: Path, images: Path, task: Task) -> Pictures:
     if task != "pose":
         return dataset
     _check_names(categories, dataset.num_keypoints, annotations)
-    return replace(dataset, flip_indices=_flip_indices(categories, annotations))
+    return replace(
+        dataset,
+        flip_indices=_flip_indices(categories, annotations),
+        keypoint_names=_keypoint_names(categories),
+    )
 
 
 def _check_ids(what: str, ids: Sequence[int | str], where: Path) -> None:
@@ -123,6 +127,12 @@ def _check_names(categories: Sequence[Category], num_keypoints: int, where: Path
                 f"{where}: the category {one.name} names {len(one.keypoints)} keypoints, but "
                 f"annotations have {num_keypoints}: name as many"
             )
+
+
+def _keypoint_names(categories: Sequence[Category]) -> tuple[str, ...] | None:
+    """Return the names that all categories with names of keypoints agree on."""
+    names = {each.keypoints for each in categories if each.keypoints}
+    return names.pop() if len(names) == 1 else None
 
 
 def _flip_indices(categories: Sequence[Category], where: Path) -> FlipIndices | None:

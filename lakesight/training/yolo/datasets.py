@@ -126,6 +126,8 @@ class Pictures:
     """Larger pictures are read at this size; what a network is to see must be no larger."""
     flip_indices: FlipIndices | None = None
     """Of the keypoints; None where nobody knows."""
+    keypoint_names: tuple[str, ...] | None = None
+    """Where they are known, and of all classes the same."""
     keypoints_by_place: bool = False
     """Which keypoint is the first depends on how an object lies, as of scenes: a picture that is
     turned or sheared would have them in another order."""

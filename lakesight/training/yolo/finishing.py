@@ -45,7 +45,7 @@ def finish(
     card = model_folder.save(
         draft,
         tensors,
-        Contract(**architecture.model_dump()),
+        Contract(**architecture.model_dump(), keypoints=data.train.keypoint_names),
         name=job.name or model_name(shown or str(folder.resolve())),
         labels=data.train.labels,
         view=model_folder.view_of(architecture, job.image_size),

@@ -112,10 +112,12 @@ def test_names_of_coco_keypoints_say_what_a_mirror_does(tmp_path: Path, images: 
         category["keypoints"] = names
     path.write_text(json.dumps(content))
     assert open_coco(path, images, "pose")[0].flip_indices == (1, 0, 2)
+    assert open_coco(path, images, "pose").keypoint_names == tuple(names)
     assert open_coco(path, images, "detect")[0].flip_indices is None
     content["categories"][0]["keypoints"] = ["nose", "left_eye", "right_eye"]
     path.write_text(json.dumps(content))
     assert open_coco(path, images, "pose").flip_indices is None, "the categories do not agree"
+    assert open_coco(path, images, "pose").keypoint_names is None
 
 
 def test_scenes_are_not_mirrored_with_their_keypoints(tmp_path: Path, images: Path) -> None:

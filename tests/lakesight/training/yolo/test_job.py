@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 
 from lakesight.errors import UserError
 from lakesight.metrics import MultiLabelResult
+from lakesight.models.yolo.folder import Contract
 from lakesight.training.binding import bind, held, model_name
 from lakesight.training.loop import BEST, SETTINGS, STATE
 from lakesight.training.sampling import Key
@@ -24,6 +25,7 @@ from lakesight.training.yolo.finishing import finish
 from lakesight.training.yolo.job import Data, TrainJob, fit, followers, open_job_data
 from lakesight.training.yolo.job import start as begin
 from lakesight.training.yolo.training import YoloTraining
+from workflows.__main__ import main
 
 SIDE = 64
 Pixels = npt.NDArray[np.uint8]
@@ -140,6 +142,23 @@ def test_several_classes_a_picture_are_trained_and_judged_to_the_end(tmp_path: P
     assert card.contract["multi_label"]
     assert isinstance(result.results["classes"], MultiLabelResult)
     assert card.metrics["classes/map"] == round(result.results["classes"].map, 4) > 0
+
+
+def test_a_trained_pose_model_knows_what_its_keypoints_are_called(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = coco(tmp_path / "data", [{"keypoints": [10, 10, 2, 20, 20, 2]}])
+    content = json.loads(Path(data).read_text())
+    content["categories"][0]["keypoints"] = ["thumb", "wrist"]
+    Path(data).write_text(json.dumps(content))
+    given = {"data": data, "val": data, "epochs": 1, "image_size": SIDE, "width": 0.125}
+    job = TrainJob.model_validate(given | {"task": "pose", "warmup_epochs": 0})
+    opened = open_job_data(job)
+    fit(job, opened, tmp_path / "m")
+    card, _ = finish(job, opened, tmp_path / "m")
+    assert Contract.model_validate(card.contract).keypoints == ("thumb", "wrist")
+    assert main(["models", "show", str(tmp_path / "m")]) == 0
+    assert "keypoints       thumb, wrist" in capsys.readouterr().out
 
 
 def test_a_folder_without_its_weights_is_one_that_is_not_shared(
