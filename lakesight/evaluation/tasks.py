@@ -129,8 +129,8 @@ def open_labels(
 ) -> Pictures | Texts:
     """Open what a task compares with: labelled pictures, captions or questions.
 
-    See `sources.open_data` for the former, and for words `open_texts`, with `captions` of scenes;
-    their pictures need not be here where `local` is false.
+    See `sources.open_data` for the former, and for words `open_texts`, with `captions` of scenes.
+    Pictures that are only named need not be here where `local` is false.
     """
     asked = LabelsAsked(
         data, split, task, images, multi_label, labels, captions, extra, local=local

@@ -65,6 +65,7 @@ def open_pictures(asked: LabelsAsked) -> Pictures:
         images=asked.images,
         multi_label=asked.multi_label,
         labels=asked.labels,
+        local=asked.local,
     )
 
 

@@ -68,8 +68,10 @@ class Content(BaseModel):
     categories: tuple[Category, ...]
 
 
-def open_coco(annotations: Path, images: Path, task: Task) -> Pictures:
+def open_coco(annotations: Path, images: Path, task: Task, *, local: bool = True) -> Pictures:
     """Open COCO JSON; the file names in it are relative to `images`.
+
+    The pictures need not be there where `local` is false.
 
     Class ids follow the order of the categories' ids. Crowds are kept apart (`Labelled.crowd`);
     what an image says beyond COCO's own fields are its `kinds`. Raises UserError for ids that are
@@ -77,6 +79,8 @@ def open_coco(annotations: Path, images: Path, task: Task) -> Pictures:
     `shapes`), numbers that are none, and for what the task needs and an annotation lacks.
     """
     content = read_content(annotations)
+    if local:
+        _check_files([images / each.file_name for each in content.images], annotations)
     _check_ids("images", [each.id for each in content.images], annotations)
     _check_ids("categories", [each.id for each in content.categories], annotations)
     categories = sorted(content.categories, key=lambda each: each.id)
@@ -105,6 +109,15 @@ def open_coco(annotations: Path, images: Path, task: Task) -> Pictures:
         flip_indices=_flip_indices(categories, annotations),
         keypoint_names=_keypoint_names(categories),
     )
+
+
+def _check_files(paths: Sequence[Path], where: Path) -> None:
+    """Raise UserError where pictures are missing."""
+    if missing := [path for path in paths if not path.is_file()]:
+        raise UserError(
+            f"{len(missing):,} of {len(paths):,} pictures of {where} are missing, such as "
+            f"{missing[0]}: name their folder with --images"
+        )
 
 
 def _check_ids(what: str, ids: Sequence[int | str], where: Path) -> None:

@@ -1,6 +1,8 @@
 """Labelled pictures, whatever they were labelled in: `coco`, `yolo_text` and `folders` open them.
 
-A dataset is checked whole when it is opened: what is wrong is said with its place, never skipped.
+Labels are checked whole when they are opened, and that their pictures are there: what is wrong is
+said with its place, never skipped. Pixels are read later: a picture that cannot be read then, or
+has not the size that its labels say, is the same kind of error.
 """
 
 from collections import Counter

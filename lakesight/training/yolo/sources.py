@@ -41,6 +41,8 @@ class Asked(NamedTuple):
     """To classify: all classes of a picture."""
     labels: LakeLabels | None
     """Which values of an output are true."""
+    local: bool = True
+    """The pictures must be here."""
 
     @property
     def path(self) -> Path:
@@ -56,13 +58,16 @@ def open_data(
     images: str | None = None,
     multi_label: bool = False,
     labels: LakeLabels | None = None,
+    local: bool = True,
 ) -> Pictures:
     """Open labelled pictures; which of the `FORMS` they have is told by what is there.
 
-    With `multi_label` a picture to classify has all its classes. A class of which nothing is there
-    is one line in the log. Raises UserError where it is none of them, or something in it is wrong.
+    With `multi_label` a picture to classify has all its classes. Pictures that COCO only names need
+    not be here where `local` is false, as what was found on them is known. A class of which nothing
+    is there is one line in the log. Raises UserError where it is none of them, or something in it
+    is wrong.
     """
-    asked = Asked(data, split, task, images, multi_label, labels)
+    asked = Asked(data, split, task, images, multi_label, labels, local)
     missing = f"pictures labelled for the task {task}, split {split}"
     opened = forms.opened(FORMS, asked, task, data, missing)
     if empty := opened.empty_classes():
@@ -84,7 +89,7 @@ def _yolo_text(asked: Asked) -> Pictures:
 
 def _coco(asked: Asked) -> Pictures:
     images = Path(asked.images) if asked.images else asked.path.parent
-    return open_coco(asked.path, images, asked.task)
+    return open_coco(asked.path, images, asked.task, local=asked.local)
 
 
 def _folders(asked: Asked) -> Pictures:

@@ -48,7 +48,7 @@ def labels_of(folder: Path, names: Sequence[str], images: str) -> Pictures:
     }
     folder.mkdir(exist_ok=True)
     (folder / "labels.json").write_text(json.dumps(content))
-    return open_data(str(folder / "labels.json"), "val", "detect", images=images)
+    return open_data(str(folder / "labels.json"), "val", "detect", images=images, local=False)
 
 
 def box_of(result: Evaluation) -> DetectionResult:

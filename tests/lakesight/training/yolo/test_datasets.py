@@ -301,6 +301,19 @@ def test_all_objects_have_the_same_keypoints(tmp_path: Path, images: Path) -> No
         open_coco(path, images, "pose")
 
 
+def test_coco_pictures_that_are_not_there_are_said_when_it_is_opened(
+    tmp_path: Path, images: Path
+) -> None:
+    path = coco(tmp_path)
+    (images / "empty.png").unlink()
+    message = r"1 of 2 pictures of .*labels\.json are missing, such as .*empty\.png: .* --images"
+    with pytest.raises(UserError, match=message):
+        open_coco(path, images, "detect")
+    with pytest.raises(UserError, match="2 of 2 pictures"):
+        open_coco(path, tmp_path, "detect")
+    assert len(open_coco(path, tmp_path, "detect", local=False)) == 2
+
+
 def test_labels_for_another_size_are_refused(tmp_path: Path, images: Path) -> None:
     path = coco(tmp_path)
     Image.new("RGB", (WIDTH * 2, HEIGHT)).save(images / "a.png")
