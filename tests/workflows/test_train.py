@@ -249,6 +249,7 @@ def test_a_licence_that_is_not_accepted_stops_a_training(scenes: Path, tmp_path:
         ({"track": ("wandb",)}, "tensorboard or mlflow"),
         ({"data": "nowhere"}, "has no pictures labelled for the task detect"),
         ({"weights": "ssd-mobilenet-v2-coco"}, "only yolo can be trained"),
+        ({"augmentation": {"copy_paste": 0.5}}, "which detect does not read: leave"),
         ({"freeze": 23}, "has 23 layers, and 23 are to be frozen"),
     ],
 )

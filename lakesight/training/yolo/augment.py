@@ -33,7 +33,8 @@ class Augmentation(Frozen):
     mixup: float = Field(default=0.0, ge=0, le=1)
     """Chance to lay another picture over it, half seen through (arXiv:1710.09412)."""
     copy_paste: float = Field(default=0.0, ge=0, le=1)
-    """Chance to paste the objects of another picture by their masks (arXiv:2012.07177)."""
+    """Chance to paste the objects of another picture by their masks (arXiv:2012.07177); for
+    segment only, as other tasks have no masks."""
     hue: float = Field(default=0.015, ge=0, le=0.5)
     """Largest turn of the hue, as a part of the circle."""
     saturation: float = Field(default=0.7, ge=0, le=1)

@@ -84,6 +84,11 @@ class Start(NamedTuple):
 
 def open_job_data(job: TrainJob) -> Data:
     """Open and check both splits; UserError where they do not fit each other or the task."""
+    if job.augmentation.copy_paste and job.task != "segment":
+        raise UserError(
+            f"objects are pasted by their masks, which {job.task} does not read: leave "
+            "augmentation.copy_paste out, or train --task segment"
+        )
     if job.val is None and Path(job.data).suffix == ".json":
         raise UserError(f"{job.data} has no parts: name others to validate on with --val VAL.json")
     opened = partial(open_data, task=job.task, multi_label=job.multi_label, labels=job.labels)
