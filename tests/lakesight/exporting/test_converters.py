@@ -248,3 +248,21 @@ def test_tensorrt_compiles_and_runs(precision: Any, tiny_source: Sources, tmp_pa
     assert (beyond is None) == (precision == "f32")
     alone = in_order(runtime.infer(images[3:4]))
     assert np.array_equal(alone["output_0"][0], found["output_0"][3])
+
+
+def test_the_documented_counts_are_those_of_the_formats() -> None:
+    """Of formats and precisions: all, what `[export]` brings, and what of it runs on a CPU."""
+    elsewhere = {"litert", "tf-savedmodel", "tensorrt"}
+    assert {one.name for one in FORMATS.values() if one.missing()} <= elsewhere
+    brought = [one for one in FORMATS.values() if one.name not in elsewhere]
+    counts = [
+        (len(some), sum(len(one.precisions) for one in some))
+        for some in (FORMATS.values(), brought)
+    ]
+    run = [one.name for one in brought if one.runs and one.name != "onnx-nms"]
+    page = (Path(__file__).parents[3] / "docs" / "export.md").read_text()
+    (all_formats, all_names), (formats, names) = counts
+    said = f"There are {all_formats} formats, {all_names} with their precisions."
+    assert said in page
+    assert f"converts to {formats} of them ({names}), each" in page
+    assert f"to; {len(run)} of these run on a CPU" in page
