@@ -10,15 +10,20 @@ from torch import Tensor, nn
 
 from lakesight.exporting.base import Source, as_input
 from lakesight.models.base import Image, Licences, ModelCard
-from lakesight.models.yolo.architecture import Task
+from lakesight.models.yolo.architecture import Size, Task, named
 from lakesight.models.yolo.folder import Contract, save, view_of
 from lakesight.models.yolo.heads import Classify, Detect
-from lakesight.models.yolo.network import Network, build_network
+from lakesight.models.yolo.network import Network
 from lakesight.models.yolo.outputs import Raw
 from lakesight.runtimes.base import Tensors
 
 SIDE = 96
 LABELS = ("cat", "dog", "bird")
+
+
+def build_network(task: Task, size: Size, num_classes: int, **more: Any) -> Network:
+    """Return a network of a published size with random weights, or with other factors than its."""
+    return Network(named(task, size, num_classes, **more))
 
 
 def tiny(task: Task, **more: Any) -> Network:

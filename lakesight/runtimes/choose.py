@@ -39,11 +39,6 @@ def engines(
     return [one for one in able if one.here()]
 
 
-def choices(file_name: str, precision: Precision = "f32") -> list[Choice]:
-    """Return what can run this file here, the fastest first, and why."""
-    return [Choice(one.runtime, one.device, one.reason) for one in engines(file_name, precision)]
-
-
 def choose(file_name: str, wanted: RuntimeName = "auto", precision: Precision = "f32") -> Choice:
     """Return the wanted runtime, or for `auto` the fastest that reads the file on this machine.
 

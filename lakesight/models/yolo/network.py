@@ -6,13 +6,13 @@ Shapes: B pictures, H and W in pixels, both multiples of 32.
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal, cast
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
 from lakesight.errors import UserError
-from lakesight.models.yolo.architecture import Architecture, Size, Task, named
+from lakesight.models.yolo.architecture import Architecture
 from lakesight.models.yolo.blocks import SPPF, C2f, Conv
 from lakesight.models.yolo.fuse import fuse
 from lakesight.models.yolo.heads import Classify, Detect, Obb, Pose, Segment
@@ -91,36 +91,6 @@ class Inference(nn.Module):
         if decoded.prototypes is None:
             return (decoded.predictions,)
         return decoded.predictions, decoded.prototypes.float()
-
-
-def build_network(
-    task: Task,
-    size: Size,
-    num_classes: int,
-    *,
-    num_keypoints: int = 17,
-    keypoint_dims: Literal[2, 3] = 3,
-    multi_label: bool = False,
-    width: float | None = None,
-    depth: float | None = None,
-    max_channels: int | None = None,
-) -> Network:
-    """Return a network with random weights; `width`, `depth`, `max_channels` replace the size's.
-
-    The weights of the head are near zero objects: see `heads.Detect`.
-    """
-    architecture = named(
-        task,
-        size,
-        num_classes,
-        num_keypoints=num_keypoints,
-        keypoint_dims=keypoint_dims,
-        multi_label=multi_label,
-        width=width,
-        depth=depth,
-        max_channels=max_channels,
-    )
-    return Network(architecture)
 
 
 def load_network(architecture: Architecture, path: Path) -> Network:

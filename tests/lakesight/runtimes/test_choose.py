@@ -6,7 +6,7 @@ import pytest
 
 from lakesight.errors import UserError
 from lakesight.models.base import RuntimeName
-from lakesight.runtimes.choose import Choice, check_reads, choices, choose, uses_gpu
+from lakesight.runtimes.choose import Choice, check_reads, choose, engines, uses_gpu
 from lakesight.runtimes.engines import num_nvidia_gpus
 
 without_gpu = pytest.mark.skipif(num_nvidia_gpus() > 0, reason="this machine has a GPU")
@@ -27,7 +27,7 @@ without_gpu = pytest.mark.skipif(num_nvidia_gpus() > 0, reason="this machine has
     ],
 )
 def test_what_can_run_a_file(file_name: str, runtimes: list[RuntimeName]) -> None:
-    assert [choice.runtime for choice in choices(file_name)] == runtimes
+    assert [engine.runtime for engine in engines(file_name)] == runtimes
 
 
 @pytest.mark.parametrize(

@@ -19,13 +19,13 @@ import pytest
 import torch
 
 from lakesight.errors import UserError
-from lakesight.models.yolo.network import build_network
 from lakesight.training.callbacks import CsvLog, Curves, MLflow, TensorBoard
 from lakesight.training.loop import Callback, Progress, Trainer
 from lakesight.training.yolo.recipe import YoloRecipe
 from lakesight.training.yolo.settings import TrainSettings
 from tests.documented import documented
 from tests.lakesight.training.coloured import Coloured
+from tests.yolo_folders import build_network
 
 SIDE = 32
 URI = "MLFLOW_TRACKING_URI"

@@ -12,12 +12,13 @@ import torch
 from lakesight import scenes
 from lakesight.errors import UserError
 from lakesight.models.yolo.architecture import Task
-from lakesight.models.yolo.network import Network, build_network
+from lakesight.models.yolo.network import Network
 from lakesight.training.loop import BEST, Callback, Progress, Trainer
 from lakesight.training.yolo.augment import Augmentation
 from lakesight.training.yolo.recipe import YoloRecipe
 from lakesight.training.yolo.sample import InstanceMap, Sample, xywhr_to_quads
 from lakesight.training.yolo.settings import TrainSettings
+from tests.yolo_folders import build_network
 
 SIDE = 96
 PLAIN = Augmentation(mosaic=0)

@@ -9,11 +9,12 @@ import torch.distributed
 from torch import nn
 
 from lakesight.errors import UserError
-from lakesight.models.yolo.network import Network, build_network
+from lakesight.models.yolo.network import Network
 from lakesight.training.loop import CHECKPOINT, Trainer
 from lakesight.training.yolo.recipe import YoloRecipe
 from lakesight.training.yolo.settings import TrainSettings
 from tests.lakesight.training.coloured import Coloured
+from tests.yolo_folders import build_network
 
 SIDE = 32
 Row = dict[str, float]

@@ -8,13 +8,14 @@ from typing import Any
 import pytest
 import torch
 
-from lakesight.models.yolo.network import Network, build_network
+from lakesight.models.yolo.network import Network
 from lakesight.training.loop import BEST, Callback, Progress, Trainer
 from lakesight.training.optimizing import EMA_RAMP
 from lakesight.training.yolo.augment import Augmentation
 from lakesight.training.yolo.recipe import YoloRecipe
 from lakesight.training.yolo.settings import TrainSettings
 from tests.lakesight.training.coloured import Coloured
+from tests.yolo_folders import build_network
 
 SIDE = 64
 Weights = dict[str, torch.Tensor]

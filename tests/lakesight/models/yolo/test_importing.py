@@ -24,8 +24,9 @@ from lakesight.models import catalog
 from lakesight.models.yolo.architecture import Architecture, Task
 from lakesight.models.yolo.importing import import_checkpoint
 from lakesight.models.yolo.infer import architecture_of
-from lakesight.models.yolo.network import Network, build_network
+from lakesight.models.yolo.network import Network
 from lakesight.models.yolo_import import Answers
+from tests.yolo_folders import build_network
 from workflows.__main__ import main
 
 from .test_network import TASKS, small

@@ -15,8 +15,9 @@ from lakesight.errors import UserError
 from lakesight.models.yolo.architecture import Size, Task
 from lakesight.models.yolo.fuse import fuse
 from lakesight.models.yolo.heads import Classify, Detect
-from lakesight.models.yolo.network import Inference, Network, build_network, for_inference
+from lakesight.models.yolo.network import Inference, Network, for_inference
 from lakesight.models.yolo.outputs import Logits, Raw
+from tests.yolo_folders import build_network
 
 from .reference import LAYERS, Reference
 
