@@ -39,7 +39,7 @@ def overlay(
     """
     unit = max(width / shown_wh[0], height / shown_wh[1])  # original pixels in one of the screen
     # large boxes first, so that the small ones and their labels stay visible on top
-    ordered = sorted(detections, key=lambda found: -_area(found["box"]))
+    ordered = sorted(detections, key=lambda found: -area_of(found["box"]))
     shapes = [_detection(found, width, unit, min_keypoint_score) for found in ordered]
     return (
         f'<svg class="overlay" viewBox="0 0 {width} {height}" preserveAspectRatio="none"'
@@ -55,15 +55,21 @@ def hue(label: str) -> float:
 
 def label_of(found: Mapping[str, Any]) -> str:
     """Return what a detection's plate says: its label, or its class, and its score."""
-    return f"{_name(found)} {found['score']:.2f}"
+    return f"{name_of(found)} {found['score']:.2f}"
 
 
-def _name(found: Mapping[str, Any]) -> str:
+def name_of(found: Mapping[str, Any]) -> str:
+    """Return what a detection is called: its label, or its class."""
     return str(found["label"] or found["class_id"])
 
 
+def area_of(xyxy: Sequence[float]) -> float:
+    """Return the area of a box; 0 where it ends before it starts."""
+    return max(0.0, xyxy[2] - xyxy[0]) * max(0.0, xyxy[3] - xyxy[1])
+
+
 def _detection(found: Mapping[str, Any], width: int, unit: float, min_keypoint_score: float) -> str:
-    label, title = _name(found), label_of(found)
+    label, title = name_of(found), label_of(found)
     parts = [
         f"<title>{escape(title)}</title>",
         _mask(found["mask"], unit) if found.get("mask") else "",
@@ -123,7 +129,3 @@ def _skeleton(keypoints: Sequence[Sequence[float]], unit: float, min_score: floa
         for x, y, _ in seen.values()
     ]
     return "".join(lines + joints)
-
-
-def _area(xyxy: Sequence[float]) -> float:
-    return max(0.0, xyxy[2] - xyxy[0]) * max(0.0, xyxy[3] - xyxy[1])

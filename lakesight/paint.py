@@ -13,7 +13,7 @@ from PIL import Image as Pillow
 from PIL import ImageDraw, ImageFont
 
 from lakesight import masks
-from lakesight.draw import COCO_BONES, hue
+from lakesight.draw import COCO_BONES, area_of, hue, name_of
 from lakesight.models.base import Image
 from lakesight.models.rotated import corners
 
@@ -46,8 +46,8 @@ def paint(
     """
     height, width = image.shape[:2]
     scale = np.array([width, height]) / (size_wh or (width, height))
-    ordered = sorted(detections, key=lambda found: -_area(found["box"]))
-    colours = [colour_of(_name(found)) for found in ordered]
+    ordered = sorted(detections, key=lambda found: -area_of(found["box"]))
+    colours = [colour_of(name_of(found)) for found in ordered]
     painted = np.ascontiguousarray(image).copy()
     for found, colour in zip(ordered, colours, strict=True):
         if found.get("mask"):
@@ -116,14 +116,6 @@ def _font_size(image: Image) -> float:
     return max(11.0, 13 * _unit(image))
 
 
-def _name(found: Mapping[str, Any]) -> str:
-    return str(found["label"] or found["class_id"])
-
-
-def _area(xyxy: Sequence[float]) -> float:
-    return max(0.0, xyxy[2] - xyxy[0]) * max(0.0, xyxy[3] - xyxy[1])
-
-
 def _outline(found: Mapping[str, Any]) -> npt.NDArray[np.float64]:
     """Return the corners `(4, 2)` of the rotated box, or of the upright one."""
     if found.get("obb"):
@@ -170,7 +162,7 @@ def _labelled(
     draw, size = ImageDraw.Draw(canvas), _font_size(painted)
     taken: list[Plate] = []
     for found, colour in zip(ordered, colours, strict=True):
-        text = f"{' '.join(_name(found).split())[:MAX_TEXT]} {found['score']:.2f}"
+        text = f"{' '.join(name_of(found).split())[:MAX_TEXT]} {found['score']:.2f}"
         outline = _outline(found) * scale
         left, top = outline[np.lexsort((outline[:, 0], outline[:, 1]))[0]].tolist()
         bottom = float(outline[:, 1].max())

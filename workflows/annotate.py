@@ -26,7 +26,7 @@ from lakesight.media.limits import Limits
 from lakesight.models import availability, catalog
 from lakesight.models.base import Frozen, Kind, ModelSpec, RuntimeName
 from workflows.chosen import KINDS, TOLD, model_specs
-from workflows.progress import duration, progress
+from workflows.progress import duration, progress, say
 
 MAX_PIXEL_BYTES = 256 << 20
 """Pixels of one data file's rows: what travels between two pools as one block."""
@@ -180,8 +180,8 @@ def annotate(job: Job, names: Mapping[Kind, Sequence[str]]) -> int:
     planned = output.plan(source, partial(rows_per_file, specs, job.rows_per_file), bind)
     pieces = output.pending()
     for spec, way in zip(specs, ways, strict=True):
-        _say(f"{spec.stage}: {spec.card.name} {way}")
-    _say(
+        say(f"{spec.stage}: {spec.card.name} {way}")
+    say(
         f"{planned.num_listed:,} listed, {planned.num_known:,} of them known, "
         f"{sum(piece.num_rows for piece in pieces):,} to look at"
     )
@@ -341,7 +341,3 @@ def _print_summary(job: Job, record: dict[str, Any]) -> None:
         f"Wrote {record['rows']:,} rows ({errors:,} with an error) to {job.output} in "
         f"{duration(record['seconds'])}, {record['images_per_s']} images/s"
     )
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)

@@ -19,6 +19,11 @@ def duration(seconds: float) -> str:
     return f"{minutes // 60}:{minutes % 60:02} h"
 
 
+def say(line: str) -> None:
+    """Print a line about a run, where what it prints for others does not go."""
+    print(line, file=sys.stderr, flush=True)
+
+
 @dataclass
 class Progress:
     """How far a run is. The body of `progress` counts in it."""

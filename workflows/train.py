@@ -2,7 +2,6 @@
 
 import json
 import os
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -30,7 +29,7 @@ from lakesight.training.loop import BEST, SETTINGS, STATE, Callback
 from lakesight.training.yolo.job import TrainJob
 from workflows.cluster import check_reachable, cluster
 from workflows.place import RAY, Place, Pushed
-from workflows.progress import Progress, duration, progress
+from workflows.progress import Progress, duration, progress, say
 from workflows.workers import check_lost, cpus_per_worker, last_line, uses_gpus
 
 RETRIES = 3
@@ -83,7 +82,7 @@ class Command(Job):
             if place.bind(job):
                 print(f"Nothing to do: {self.output} is trained")
                 return 0
-            _say(told)
+            say(told)
             with cluster(address, verbose=self.verbose) as nodes:
                 self._train(job, training.num_examples, place, nodes)
             place.pull(f"{STATE}/{BEST}")
@@ -198,7 +197,7 @@ def _fit(trainer: TorchTrainer, *, verbose: bool) -> None:
                     f"workers were lost {RETRIES + 1} times, last with: {last_line(error)}; "
                     "what is trained stays, run it again"
                 ) from error
-            _say(f"a worker was lost ({last_line(error)}); going on from the last epoch")
+            say(f"a worker was lost ({last_line(error)}); going on from the last epoch")
 
 
 def _work(config: dict[str, Any]) -> None:
@@ -247,7 +246,7 @@ def _following(board: Any, line: Progress, epochs: int) -> Iterator[None]:
                 line.before = int(done) * line.total // epochs
             line.done = round(done * line.total / epochs)
             for row in rows:
-                _say(_epoch_line(row, epochs))
+                say(_epoch_line(row, epochs))
             return shown + len(rows)
         return shown
 
@@ -278,7 +277,3 @@ def _merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
         both = isinstance(value, Mapping) and isinstance(merged.get(name), Mapping)
         merged[name] = _merged(merged[name], value) if both else value
     return merged
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)

@@ -26,7 +26,7 @@ from lakesight.training.yolo.datasets import Pictures
 from lakesight.training.yolo.job import TrainJob, check_order, open_job_data, start
 from workflows import tune_results as results
 from workflows.cluster import check_reachable, cluster
-from workflows.progress import Progress, duration, progress
+from workflows.progress import Progress, duration, progress, say
 from workflows.train import job_of
 
 RAY = "ray"
@@ -88,7 +88,7 @@ class Tune(TrainJob):
         with held(_local(self.output), self._tuning(job, space)) as trials:
             pending = trials.pending(self.trials)
             if pending:
-                _say(
+                say(
                     f"{job.task}: {len(pending)} of {self.trials} trials to do, {len(space)} "
                     f"hyperparameters, {data.told()}; {note}"
                 )
@@ -206,7 +206,7 @@ class Tune(TrainJob):
                 f"{wanted}, but this machine has {sum(able):g} and {all_gpus:g}: lower "
                 "--cpus-per-trial or --gpus-per-trial"
             )
-        _say(f"{wanted}, which no machine of the cluster has: waiting for one to be added")
+        say(f"{wanted}, which no machine of the cluster has: waiting for one to be added")
         return num_parallel, {"CPU": cpus, "GPU": gpus}
 
     def _ends(self, trials: Trials, num_done: int, num_left: int, seconds: float) -> Iterator[str]:
@@ -244,7 +244,7 @@ class _Follow:
         best = self.trials.best()
         if best is not None:
             said += f"; best {best.fitness:.3f} (trial {best.number})"
-        _say(f"trial {trial.number} {trial.status}: {said}")
+        say(f"trial {trial.number} {trial.status}: {said}")
 
 
 def _local(output: str) -> Path:
@@ -258,7 +258,3 @@ def _nothing_on_stdout() -> Iterator[None]:
     """Drop what Ray Tune prints, also at its lowest verbosity."""
     with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere):
         yield
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)

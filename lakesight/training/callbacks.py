@@ -14,7 +14,7 @@ from typing import Any
 from lakesight.errors import UserError
 from lakesight.files import whole, write_whole
 from lakesight.training.loop import BEST, Callback, Progress
-from lakesight.training.settings import LoopSettings
+from lakesight.training.settings import LoopSettings, flat
 
 log = logging.getLogger(__name__)
 
@@ -200,8 +200,8 @@ class MLflow(Tracker):
             write_whole(file, run.info.run_id)
         self._run_id = run.info.run_id
         if not run.data.params:
-            values = _flat(settings.model_dump(mode="json"))
-            params = [self._mlflow.entities.Param(*each) for each in values.items()]
+            values = flat(settings.model_dump(mode="json"))
+            params = [self._mlflow.entities.Param(name, str(one)) for name, one in values.items()]
             self._client.log_batch(self._run_id, params=params)
         self._client.update_run(self._run_id, status="RUNNING")
         return int(run.data.metrics.get("epoch", 0))
@@ -239,12 +239,3 @@ class MLflow(Tracker):
     def fail(self) -> None:
         """End the run as failed."""
         self._client.set_terminated(self._run_id, status="FAILED")
-
-
-def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
-    """Return nested settings under dotted names."""
-    flat: dict[str, str] = {}
-    for name, value in values.items():
-        inner = isinstance(value, Mapping)
-        flat |= _flat(value, f"{prefix}{name}.") if inner else {prefix + name: str(value)}
-    return flat

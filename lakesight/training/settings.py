@@ -1,6 +1,7 @@
 """How a training goes, whatever is trained. Written beside the weights."""
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -40,3 +41,12 @@ class LoopSettings(Frozen):
     seed: int = Field(default=0, ge=0, lt=2**63)
     num_readers: int = Field(default=0, ge=0)
     """Processes that read pictures beside the one that trains."""
+
+
+def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return nested settings under dotted names, such as `augmentation.mosaic`."""
+    found: dict[str, Any] = {}
+    for name, value in values.items():
+        inner = isinstance(value, Mapping)
+        found |= flat(value, f"{prefix}{name}.") if inner else {prefix + name: value}
+    return found

@@ -18,6 +18,7 @@ from lakesight.errors import UserError, first_mistake
 from lakesight.files import LOCK, locked, write_whole
 from lakesight.models.base import Frozen
 from lakesight.training.loop import BEST, CHECKPOINT, STATE
+from lakesight.training.settings import flat
 from lakesight.training.yolo.job import TrainJob
 
 TUNING = "tuning.yaml"
@@ -118,7 +119,7 @@ def _bind(folder: Path, tuning: Mapping[str, Any]) -> None:
     if not any((folder / TRIALS).glob("*.json")):  # nothing would be mixed
         write_whole(path, yaml.safe_dump(dict(tuning), sort_keys=False))
         return
-    known, given = _flat(_read(path)), _flat(tuning)
+    known, given = flat(_read(path)), flat(tuning)
     other = [name for name in {**known, **given} if known.get(name) != given.get(name)]
     if other:
         changes = "; ".join(f"{one}: {known.get(one)!r}, now {given.get(one)!r}" for one in other)
@@ -140,12 +141,3 @@ def _read(path: Path) -> dict[str, Any]:
         settings = TrainJob.model_validate(known["settings"])
         known["settings"] = settings.model_dump(mode="json")
     return dict(known)
-
-
-def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return nested settings under dotted names."""
-    flat: dict[str, Any] = {}
-    for name, value in values.items():
-        inner = isinstance(value, Mapping)
-        flat |= _flat(value, f"{prefix}{name}.") if inner else {prefix + name: value}
-    return flat

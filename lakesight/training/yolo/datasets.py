@@ -23,11 +23,12 @@ from lakesight.media.decode import MediaError, decode
 from lakesight.media.limits import Limits
 from lakesight.media.orientation import read_orientation, swaps_sides
 from lakesight.media.view import ImageView
+from lakesight.models.yolo import architecture
 from lakesight.training.yolo.flips import FlipIndices
 from lakesight.training.yolo.sample import Floats, InstanceMap, Sample
 from lakesight.training.yolo.shapes import drawn
 
-Task = Literal["detect", "segment", "pose", "obb", "classify"]
+Task = architecture.Task
 Split = Literal["train", "val", "test"]
 MAX_SIDE = 640
 """Side in pixels at which larger pictures are read, where a network does not see more."""
