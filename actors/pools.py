@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from actors.stage import DecodeConfig, StageConfig
 from lakesight.media.limits import Limits
@@ -35,6 +36,14 @@ class Pool(Frozen):
     num_gpus: float = 0
 
 
+class Actors(NamedTuple):
+    """How many actors, and what each of them asks for."""
+
+    number: int
+    cpus: float
+    gpus: float = 0.0
+
+
 class PoolOptions(Frozen):
     """What a user may override; None lets the machines decide."""
 
@@ -66,51 +75,51 @@ def plan_pools(
     on_gpu = [spec for spec in models if gpus and catalog.can_use_gpu(spec, here=here)]
     apart = models if options.separate_pools else on_gpu
     cut = models.index(apart[0]) if apart else len(models)
-    groups = _by_network(models[cut:])
+    groups = [models[:cut], *_by_network(models[cut:])]
+    uses_gpu = [False, *(group[0] in on_gpu for group in groups[1:])]
     cpus = options.cpus_per_actor or _cpus_per_actor(nodes, options.num_actors)
-    num_actors = options.num_actors or _num_actors(nodes, cpus)
-    num_cpus = max(SPARE_CPUS, cpus - SPARE_CPUS) / (1 + len(groups))
-    pools = [
+    num_cpus = max(SPARE_CPUS, cpus - SPARE_CPUS) / len(groups)
+    plain = Actors(options.num_actors or _num_actors(nodes, cpus), num_cpus)
+    decode = DecodeConfig(views=_views(models), limits=limits, num_processes=cpus)
+    return [
         Pool(
-            stage=StageConfig(
-                run_id=run_id,
-                decode=DecodeConfig(views=_views(models), limits=limits, num_processes=cpus),
-                models=tuple(models[:cut]),
-                keep=_views(models[cut:]),
-                commits=cut == len(models),
-                batch_size=options.batch_size or 16,
-                num_threads=cpus,
-            ),
-            num_actors=min(num_actors, num_pieces),
-            num_cpus=num_cpus,
+            stage=stage,
+            num_actors=min(each.number, num_pieces),
+            num_cpus=each.cpus,
+            num_gpus=each.gpus,
+        )
+        for stage, each in zip(
+            _stages(run_id, groups, decode, uses_gpu, options.batch_size),
+            [_on_gpus(gpus, sum(uses_gpu)) if uses else plain for uses in uses_gpu],
+            strict=True,
         )
     ]
-    num_on_gpu = sum(group[0] in on_gpu for group in groups)
-    for group in groups:
-        cut += len(group)
-        size, share = num_actors, 0.0
-        if group[0] in on_gpu:
-            size, share = _gpu_shares(gpus, num_on_gpu)
-        stage = StageConfig(
-            run_id=run_id,
-            decode=None,
-            models=tuple(group),
-            keep=_views(models[cut:]),
-            commits=cut == len(models),
-            batch_size=options.batch_size or 32,
-            num_threads=cpus,
-            on_gpu=share > 0,
-        )
-        num_cpus_here = CPUS_BESIDE_A_GPU if share else num_cpus
-        pools.append(
-            Pool(
-                stage=stage,
-                num_actors=min(size, num_pieces),
-                num_cpus=num_cpus_here,
-                num_gpus=share,
+
+
+def _stages(
+    run_id: str,
+    groups: Sequence[Sequence[ModelSpec]],
+    decode: DecodeConfig,
+    uses_gpu: Sequence[bool],
+    batch_size: int | None,
+) -> list[StageConfig]:
+    """Return what is done with each group of models; the first also decodes, the last commits."""
+    stages = []
+    for number, group in enumerate(groups):
+        later = [spec for other in groups[number + 1 :] for spec in other]
+        stages.append(
+            StageConfig(
+                run_id=run_id,
+                decode=None if number else decode,
+                models=tuple(group),
+                keep=_views(later),
+                commits=not later,
+                batch_size=batch_size or (32 if number else 16),
+                num_threads=decode.num_processes,
+                on_gpu=uses_gpu[number],
             )
         )
-    return pools
+    return stages
 
 
 def _by_network(models: Sequence[ModelSpec]) -> list[list[ModelSpec]]:
@@ -126,12 +135,12 @@ def _by_network(models: Sequence[ModelSpec]) -> list[list[ModelSpec]]:
     return groups
 
 
-def _gpu_shares(gpus: float, num_pools: int) -> tuple[int, float]:
-    """Return how many actors each pool on a GPU gets, and what share of a GPU each of them."""
+def _on_gpus(gpus: float, num_pools: int) -> Actors:
+    """Return the actors that each pool on a GPU gets."""
     if gpus >= num_pools:
-        return int(gpus // num_pools), 1.0
+        return Actors(int(gpus // num_pools), CPUS_BESIDE_A_GPU, 1.0)
     pools_a_gpu = math.ceil(num_pools / gpus)
-    return 1, math.floor(100 / pools_a_gpu) / 100
+    return Actors(1, CPUS_BESIDE_A_GPU, math.floor(100 / pools_a_gpu) / 100)
 
 
 def _views(specs: Sequence[ModelSpec]) -> tuple[ImageView, ...]:

@@ -10,7 +10,7 @@ from lakesight.errors import UserError
 from lakesight.evaluation import OPTIONS, Evaluation, evaluate
 from lakesight.files import write_whole
 from lakesight.models import catalog, licences
-from lakesight.models.base import ModelCard
+from lakesight.models.base import Model, ModelCard
 from lakesight.models.yolo import folder as model_folder
 from lakesight.models.yolo.folder import WEIGHTS, Contract
 from lakesight.plots import draw_evaluation, draw_samples, spared
@@ -32,21 +32,38 @@ def finish(
             f"{shown or folder} has no weights, though they are trained: the output must be a "
             "folder that all machines share, or an s3:// prefix"
         )
-    begun = start(job, data.train)
-    best = torch.load(state / BEST, weights_only=True, map_location="cpu")
-    dtype = torch.float16 if job.half else torch.float32
-    tensors = {
-        name: tensor.to(dtype) if tensor.is_floating_point() else tensor
-        for name, tensor in (begun.network.state_dict() | best["network"]).items()
-    }
     draft = state / "draft"
     shutil.rmtree(draft, ignore_errors=True)
+    name = job.name or model_name(shown or str(folder.resolve()))
+    card = _written(job, data, state / BEST, draft, name)
+    model = _opened(card, draft, top_k=len(data.train.labels))
+    result = evaluate(model, data.val, batch_size=job.batch_size)
+    write_whole(state / "evaluation.json", json.dumps(result.to_dict(), indent=2) + "\n")
+    figures = {figure: round(value, 4) for figure, value in result.figures().items()}
+    card = card.model_copy(update={"metrics": figures})
+    _published(card, draft, folder)
+    with spared("the evaluation"):
+        draw_evaluation(result.results, state)
+    with spared("samples"):
+        draw_samples(model, data.val, state)
+    return card, result
+
+
+def _written(job: TrainJob, data: Data, best: Path, draft: Path, name: str) -> ModelCard:
+    """Write the best weights as a model folder that nobody looks for yet."""
+    begun = start(job, data.train)
+    learnt = torch.load(best, weights_only=True, map_location="cpu")["network"]
+    dtype = torch.float16 if job.half else torch.float32
+    tensors = {
+        key: tensor.to(dtype) if tensor.is_floating_point() else tensor
+        for key, tensor in (begun.network.state_dict() | learnt).items()
+    }
     architecture = begun.network.architecture
-    card = model_folder.save(
+    return model_folder.save(
         draft,
         tensors,
         Contract(**architecture.model_dump(), keypoints=data.train.keypoint_names),
-        name=job.name or model_name(shown or str(folder.resolve())),
+        name=name,
         labels=data.train.labels,
         view=model_folder.view_of(architecture, job.image_size),
         licences=begun.licences,
@@ -54,19 +71,18 @@ def finish(
         f"{begun.note}, seed {job.seed}; {STATE}/{SETTINGS} has every setting. Its metrics are of "
         f"the {len(data.val):,} pictures of {job.validation} that chose the best epoch.",
     )
-    options = OPTIONS | {"top_k": len(data.train.labels)}
+
+
+def _opened(card: ModelCard, draft: Path, top_k: int) -> Model:
+    """Return the model as it will be used, with the options that it is judged with."""
     own = licences.parts(card.licences.weights)  # what it began with was accepted at the start
-    model = catalog.build(catalog.spec(str(draft), options=options, licences_accepted=own))
-    result = evaluate(model, data.val, batch_size=job.batch_size)
-    write_whole(state / "evaluation.json", json.dumps(result.to_dict(), indent=2) + "\n")
-    figures = {name: round(value, 4) for name, value in result.figures().items()}
-    card = card.model_copy(update={"metrics": figures})
+    options = OPTIONS | {"top_k": top_k}
+    return catalog.build(catalog.spec(str(draft), options=options, licences_accepted=own))
+
+
+def _published(card: ModelCard, draft: Path, folder: Path) -> None:
+    """Make a model of the folder: the card comes last, a folder with one is a whole model."""
     model_folder.write_card(draft, card)
-    for name in (WEIGHTS, "card.json"):  # the card last: a folder with one is a whole model
+    for name in (WEIGHTS, "card.json"):
         (draft / name).replace(folder / name)
     draft.rmdir()
-    with spared("the evaluation"):
-        draw_evaluation(result.results, state)
-    with spared("samples"):
-        draw_samples(model, data.val, state)
-    return card, result
