@@ -1,21 +1,27 @@
 """Truth and results from COCO's JSON files (cocodataset.org, data format and results format)."""
 
-import json
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from pydantic import TypeAdapter, ValidationError
 
-from lakesight.errors import UserError
-from lakesight.masks import Rle
+from lakesight.coco import Annotation, Id, Image, Shapes, read_content, read_json
+from lakesight.errors import UserError, first_mistake
 from lakesight.metrics.objects import Key, Predictions, Task, Truth
 from lakesight.polygons import encode_segmentation
 
 KeyField = Literal["id", "file_name"]
-Annotation = Mapping[str, Any]
+
+
+class Result(Shapes):
+    """One of a file of results."""
+
+    image_id: Id
+    category_id: int
+    score: float
 
 
 @dataclass(frozen=True)
@@ -28,8 +34,10 @@ class CocoTruth:
     """One per image, also where nothing is on it."""
     class_ids: dict[int, int]
     """Our class id by category id."""
-    keys: dict[int, Key]
+    keys: dict[Id, Key]
     """The key of a picture by image id."""
+    sizes_wh: dict[Id, tuple[int, int]]
+    """Width and height of a picture by image id."""
 
 
 def load_coco(path: str | Path, task: Task = "box", *, key: KeyField = "file_name") -> CocoTruth:
@@ -39,24 +47,20 @@ def load_coco(path: str | Path, task: Task = "box", *, key: KeyField = "file_nam
     crowds are read; `ignore` is not, as COCO's own evaluation does not read it either.
     UserError where something is missing or refers to nothing.
     """
-    content = _read(path)
-    if not isinstance(content, dict) or not {"images", "categories", "annotations"} <= set(content):
-        raise UserError(f"{path} must have images, categories and annotations, as COCO's files do")
-    categories = sorted(content["categories"], key=lambda category: category["id"])
-    class_ids = {category["id"]: number for number, category in enumerate(categories)}
-    images = {image["id"]: image for image in content["images"]}
-    by_image = _by_image(path, content["annotations"], images, class_ids)
-    keys: dict[int, Key] = {number: image[key] for number, image in images.items()}
+    content = read_content(Path(path))
+    keys: dict[Id, Key] = {image.id: getattr(image, key) for image in content.images}
     if len(set(keys.values())) < len(keys):
         raise UserError(f"two images of {path} have one {key}: use key='id'")
+    by_image, class_ids = content.by_image(), content.class_ids
     return CocoTruth(
-        labels=tuple(category["name"] for category in categories),
+        labels=tuple(category.name for category in content.in_order),
         truths=tuple(
-            _truth(keys[number], images[number], by_image[number], class_ids, task)
-            for number in images
+            _truth(keys[image.id], image, by_image[image.id], class_ids, task)
+            for image in content.images
         ),
         class_ids=class_ids,
         keys=keys,
+        sizes_wh={image.id: (image.width, image.height) for image in content.images},
     )
 
 
@@ -67,110 +71,84 @@ def load_coco_results(
 
     UserError where a result is of an image or category that the truth lacks.
     """
-    results = _read(path)
+    results = read_json(Path(path))
     if not isinstance(results, list):
         raise UserError(f"{path} must hold a list of results, as COCO's result files do")
-    by_image = _by_image(path, results, truth.keys, truth.class_ids)
-    return tuple(
-        _predictions(key, by_image[number], truth.class_ids, task)
-        for number, key in truth.keys.items()
-    )
-
-
-def _read(path: str | Path) -> Any:
-    try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror}; give a COCO JSON file") from error
-    except ValueError as error:
-        raise UserError(f"{path} is not JSON ({error}); give a COCO JSON file") from error
-
-
-def _by_image(
-    path: str | Path,
-    annotations: Sequence[Annotation],
-    images: Mapping[int, object],
-    class_ids: Mapping[int, int],
-) -> dict[int, list[Annotation]]:
-    """Return annotations by image id; UserError where one refers to nothing."""
-    by_image: dict[int, list[Annotation]] = defaultdict(list)
-    for annotation in annotations:
-        image: Any = annotation.get("image_id")
-        category: Any = annotation.get("category_id")
-        if image not in images or category not in class_ids:
+    by_image: dict[Id, list[Result]] = {number: [] for number in truth.keys}
+    for result in _results(path, results):
+        if result.image_id not in by_image or result.category_id not in truth.class_ids:
             raise UserError(
-                f"{path} has an annotation of image {image!r} and category {category!r}, which are "
-                "not both in the data set: do the two files belong together?"
+                f"{path} has a result of image {result.image_id!r} and category "
+                f"{result.category_id!r}, which are not both in the data set: do the two files "
+                "belong together?"
             )
-        by_image[image].append(annotation)
-    return by_image
+        by_image[result.image_id].append(result)
+    return tuple(_predictions(truth, number, by_image[number], task) for number in truth.keys)
+
+
+def _results(path: str | Path, results: list[Any]) -> list[Result]:
+    try:
+        return TypeAdapter(list[Result]).validate_python(results)
+    except ValidationError as error:
+        raise UserError(f"{path}: {first_mistake(error)}") from error
 
 
 def _truth(
     key: Key,
-    image: Mapping[str, Any],
+    image: Image,
     annotations: Sequence[Annotation],
-    class_ids: Mapping[int, int],
+    class_ids: dict[int, int],
     task: Task,
 ) -> Truth:
-    areas = [one["area"] for one in annotations if "area" in one]
+    areas = [one.area for one in annotations if one.area is not None]
     return Truth(
         key,
-        _ids(annotations, class_ids),
-        **_shapes(key, annotations, task, (image.get("height"), image.get("width"))),
+        np.array([class_ids[one.category_id] for one in annotations], np.int64),
+        **_shapes(key, annotations, task, (image.width, image.height)),
         areas=np.array(areas, np.float64) if len(areas) == len(annotations) else None,
-        crowd=np.array([one.get("iscrowd", 0) for one in annotations], bool),
+        crowd=np.array([one.iscrowd or 0 for one in annotations], bool),
     )
 
 
 def _predictions(
-    key: Key, annotations: Sequence[Annotation], class_ids: Mapping[int, int], task: Task
+    truth: CocoTruth, number: Id, results: Sequence[Result], task: Task
 ) -> Predictions:
-    shapes = _shapes(key, annotations, task, (None, None))
+    key = truth.keys[number]
+    shapes = _shapes(key, results, task, truth.sizes_wh[number])
     areas = None
     if task == "box":  # from width and height, as rounding the corners could change the size
-        areas = np.array([one["bbox"][2] * one["bbox"][3] for one in annotations], np.float64)
+        areas = np.array([one.bbox[2] * one.bbox[3] for one in results if one.bbox], np.float64)
     return Predictions(
         key,
-        _ids(annotations, class_ids),
+        np.array([truth.class_ids[one.category_id] for one in results], np.int64),
         **shapes,
         areas=areas,
-        scores=np.array([one["score"] for one in annotations], np.float64),
+        scores=np.array([one.score for one in results], np.float64),
     )
 
 
-def _ids(annotations: Sequence[Annotation], class_ids: Mapping[int, int]) -> Any:
-    return np.array([class_ids[one["category_id"]] for one in annotations], np.int64)
-
-
 def _shapes(
-    key: Key, annotations: Sequence[Annotation], task: Task, size: tuple[int | None, int | None]
+    key: Key, found: Sequence[Shapes], task: Task, size_wh: tuple[int, int]
 ) -> dict[str, Any]:
     """Return the fields of `Objects` that the task needs; UserError where they are missing."""
     field = {"box": "bbox", "mask": "segmentation", "rotated": "obb"}.get(task, task)
-    if any(field not in one for one in annotations):
+    if any(getattr(one, field) is None for one in found):
         raise UserError(f"image {key!r} has annotations without {field}, which {task!r} compares")
     fields: dict[str, Any] = {}
-    if task != "mask" and all("bbox" in one for one in annotations):
-        fields["boxes_xyxy"] = _corners([one["bbox"] for one in annotations])
+    boxes = [one.bbox for one in found if one.bbox is not None]
+    if task != "mask" and len(boxes) == len(found):
+        fields["boxes_xyxy"] = _corners(boxes)
     if task == "mask":
-        fields["masks"] = [_rle(key, one["segmentation"], size) for one in annotations]
+        width, height = size_wh
+        fields["masks"] = [encode_segmentation(one.segmentation, height, width) for one in found]
     if task == "keypoints":
-        points = [np.reshape(one["keypoints"], (-1, 3)) for one in annotations]
+        points = [np.reshape(one.keypoints or (), (-1, 3)) for one in found]
         fields["keypoints"] = np.array(points, np.float64)
     if task == "rotated":
-        fields["boxes_xywhr"] = np.array([one["obb"] for one in annotations], np.float64)
+        fields["boxes_xywhr"] = np.array([one.obb for one in found], np.float64)
     return fields
 
 
 def _corners(boxes_xywh: Sequence[Sequence[float]]) -> Any:
     boxes = np.array(boxes_xywh, np.float64).reshape(-1, 4)
     return np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], axis=1)
-
-
-def _rle(key: Key, segmentation: Any, size: tuple[int | None, int | None]) -> Rle:
-    """Return a mask from polygons, from run lengths, or from a compressed string of them."""
-    height, width = size
-    if not isinstance(segmentation, dict) and (height is None or width is None):
-        raise UserError(f"image {key!r} has polygons, but no height and width to draw them at")
-    return encode_segmentation(segmentation, height or 0, width or 0)

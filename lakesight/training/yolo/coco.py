@@ -1,6 +1,5 @@
 """Labelled pictures from COCO JSON (https://cocodataset.org/#format-data)."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -9,9 +8,9 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, FiniteFloat, PositiveInt, ValidationError
 
-from lakesight.errors import UserError, first_mistake
+from lakesight.coco import Annotation, Category, Image, read_content
+from lakesight.errors import UserError
 from lakesight.training.yolo.datasets import Labelled, Pictures, Task
 from lakesight.training.yolo.flips import FlipIndices, checked, flip_indices_of
 from lakesight.training.yolo.sample import Floats, xywhr_to_quads
@@ -26,47 +25,6 @@ from lakesight.training.yolo.shapes import (
 COCOS_OWN = frozenset({"license", "flickr_url", "coco_url", "date_captured"})
 """Further fields of an image, which say nothing of what kind it is."""
 
-Number = FiniteFloat
-
-
-class Image(BaseModel, extra="allow"):
-    """One of `images`."""
-
-    id: int | str
-    width: PositiveInt
-    height: PositiveInt
-    file_name: str
-
-
-class Category(BaseModel):
-    """One of `categories`."""
-
-    id: int
-    name: str
-    keypoints: tuple[str, ...] | None = None
-
-
-class Annotation(BaseModel):
-    """One of `annotations`; `obb` is ours."""
-
-    id: Any = None
-    image_id: int | str
-    category_id: int
-    bbox: tuple[Number, Number, Number, Number]
-    iscrowd: int | None = None
-    area: Number | None = None
-    segmentation: Any = None
-    keypoints: tuple[Number, ...] | None = None
-    obb: tuple[Number, Number, Number, Number, Number] | None = None
-
-
-class Content(BaseModel):
-    """What of a COCO file is read."""
-
-    images: tuple[Image, ...]
-    annotations: tuple[Annotation, ...]
-    categories: tuple[Category, ...]
-
 
 def open_coco(annotations: Path, images: Path, task: Task, *, local: bool = True) -> Pictures:
     """Open COCO JSON; the file names in it are relative to `images`.
@@ -74,28 +32,19 @@ def open_coco(annotations: Path, images: Path, task: Task, *, local: bool = True
     The pictures need not be there where `local` is false.
 
     Class ids follow the order of the categories' ids. Crowds are kept apart (`Labelled.crowd`);
-    what an image says beyond COCO's own fields are its `kinds`. Raises UserError for ids that are
-    there twice, annotations of unknown pictures or categories, shapes outside their picture (see
-    `shapes`), numbers that are none, and for what the task needs and an annotation lacks.
+    what an image says beyond COCO's own fields are its `kinds`. Raises UserError as `read_content`,
+    for shapes that do not fit their picture (see `shapes`), and for what the task needs and an
+    annotation lacks.
     """
     content = read_content(annotations)
     if local:
         _check_files([images / each.file_name for each in content.images], annotations)
-    _check_ids("images", [each.id for each in content.images], annotations)
-    _check_ids("categories", [each.id for each in content.categories], annotations)
-    categories = sorted(content.categories, key=lambda each: each.id)
-    class_ids = {each.id: number for number, each in enumerate(categories)}
-    by_picture: dict[int | str, list[Annotation]] = {each.id: [] for each in content.images}
-    crowds: dict[int | str, list[Annotation]] = {number: [] for number in by_picture}
-    for annotation in content.annotations:
-        _check_annotation(annotation, by_picture, class_ids, annotations)
-        several = crowds if annotation.iscrowd else by_picture
-        several[annotation.image_id].append(annotation)
-    labelled = partial(_from_coco, class_ids=class_ids, folder=images, task=task)
+    by_image, categories = content.by_image(), content.in_order
+    labelled = partial(_from_coco, class_ids=content.class_ids, folder=images, task=task)
     pictures = [
         replace(
-            labelled(image, by_picture[image.id]),
-            crowd=labelled(image, crowd) if (crowd := crowds[image.id]) else None,
+            labelled(image, [one for one in by_image[image.id] if not one.iscrowd]),
+            crowd=labelled(image, crowd) if (crowd := _crowd(by_image[image.id])) else None,
             kinds=kinds_of(image.model_extra or {}),
         )
         for image in content.images
@@ -120,16 +69,8 @@ def _check_files(paths: Sequence[Path], where: Path) -> None:
         )
 
 
-def _check_ids(what: str, ids: Sequence[int | str], where: Path) -> None:
-    """Raise UserError that names the first id of `images` or `categories` that is there twice."""
-    seen: set[int | str] = set()
-    for id_ in ids:
-        if id_ in seen:
-            raise UserError(
-                f"{where}: two of the `{what}` have the id {id_}: nobody knows whose annotations "
-                "are whose; give each its own"
-            )
-        seen.add(id_)
+def _crowd(annotations: Sequence[Annotation]) -> list[Annotation]:
+    return [one for one in annotations if one.iscrowd]
 
 
 def _check_names(categories: Sequence[Category], num_keypoints: int, where: Path) -> None:
@@ -164,36 +105,6 @@ def kinds_of(fields: Mapping[str, Any]) -> dict[str, str]:
         for name, value in fields.items()
         if name not in COCOS_OWN and isinstance(value, str | int)
     }
-
-
-def read_content(path: Path) -> Content:
-    """Return the content of a COCO file, or raise UserError saying what is wrong with it."""
-    try:
-        content = json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
-        raise UserError(f"cannot read {path} as JSON: {error}") from error
-    known = content.keys() if isinstance(content, dict) else set()
-    if missing := Content.model_fields.keys() - known:
-        raise UserError(f"{path} is no COCO file: it lacks {', '.join(sorted(missing))}")
-    try:
-        return Content.model_validate(content)
-    except ValidationError as error:
-        raise UserError(f"{path}: {first_mistake(error)}") from error
-
-
-def _check_annotation(
-    annotation: Annotation,
-    pictures: Mapping[int | str, object],
-    class_ids: Mapping[int, int],
-    where: Path,
-) -> None:
-    name = f"{where}: annotation {annotation.id}"
-    if annotation.image_id not in pictures:
-        raise UserError(f"{name} is of picture {annotation.image_id}, which is not in `images`")
-    if annotation.category_id not in class_ids:
-        raise UserError(
-            f"{name} is of category {annotation.category_id}, which is not in `categories`"
-        )
 
 
 def _from_coco(

@@ -11,6 +11,7 @@ from faster_coco_eval.core import mask as reference
 from lakesight.errors import UserError
 from lakesight.masks import decode
 from lakesight.metrics import load_coco, load_coco_results
+from lakesight.training.yolo.coco import open_coco
 
 TRIANGLE = [10.0, 10.0, 30.0, 10.0, 10.0, 40.0]
 
@@ -92,8 +93,9 @@ def test_results_come_for_every_picture(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("result", "message"),
     [
-        ({"image_id": 8, "category_id": 90}, "image 8"),
-        ({"image_id": 3, "category_id": 1}, "category 1"),
+        ({"image_id": 8, "category_id": 90, "score": 1}, "image 8"),
+        ({"image_id": 3, "category_id": 1, "score": 1}, "category 1"),
+        ({"image_id": 3, "category_id": 90}, "score: Field required"),
         ({"image_id": 3, "category_id": 90, "score": 1}, "bbox"),
         ({"image_id": 3, "category_id": 90, "bbox": [0, 0, 1, 1], "score": float("nan")}, "NaN"),
     ],
@@ -111,9 +113,9 @@ def test_files_that_are_no_truth_are_refused(tmp_path: Path) -> None:
         load_coco(tmp_path / "missing.json")
     broken = tmp_path / "broken.json"
     broken.write_text("{")
-    with pytest.raises(UserError, match="not JSON"):
+    with pytest.raises(UserError, match=r"broken\.json as JSON"):
         load_coco(broken)
-    with pytest.raises(UserError, match="images, categories"):
+    with pytest.raises(UserError, match="it lacks annotations, categories, images"):
         load_coco(write(tmp_path, []))
     with pytest.raises(UserError, match="list of results"):
         load_coco_results(write(tmp_path, {}), load_coco(write(tmp_path, truth(), "b.json")))
@@ -124,5 +126,15 @@ def test_annotations_without_what_the_task_needs_are_refused(tmp_path: Path) -> 
         load_coco(write(tmp_path, truth()), "rotated")
     sizeless = truth()
     del sizeless["images"][0]["height"]
-    with pytest.raises(UserError, match="no height and width"):
+    with pytest.raises(UserError, match=r"images\.0\.height: Field required"):
         load_coco(write(tmp_path, sizeless), "mask")
+
+
+def test_who_trains_and_who_judges_read_one_file_alike(tmp_path: Path) -> None:
+    """Of both, the same is refused: here an id that two images have."""
+    twice = truth()
+    twice["images"][1]["id"] = 7
+    with pytest.raises(UserError, match="two of the `images` have the id 7"):
+        load_coco(write(tmp_path, twice))
+    with pytest.raises(UserError, match="two of the `images` have the id 7"):
+        open_coco(tmp_path / "truth.json", tmp_path, "detect", local=False)
