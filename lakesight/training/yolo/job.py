@@ -4,6 +4,7 @@
 it `binding` takes the folder, after it `finishing` makes a model of it.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -112,6 +113,7 @@ def open_job_data(job: TrainJob) -> Data:
         )
     _check_labelled(train, job.data, "train on")
     _check_labelled(val, job.validation, "validate on")
+    _check_once(val, job.validation)
     check_order(train, [name for name in TURNING if getattr(job.augmentation, name)])
     side = max(MAX_SIDE, job.image_size)
     return Data(*(replace(each, max_side=side) for each in (train, val)))
@@ -136,6 +138,13 @@ def _check_labelled(split: Pictures, data: str, purpose: str) -> None:
             f"{data} has {len(split):,} pictures to {purpose} and not one {what} on them: give "
             "some that are labelled, and see that their labels lie where they are looked for"
         )
+
+
+def _check_once(val: Pictures, data: str) -> None:
+    """Raise UserError for a picture that is there twice: nothing is judged twice."""
+    counts = Counter(one.path for one in val.pictures)
+    if twice := [path for path, count in counts.items() if count > 1]:
+        raise UserError(f"{data} has {twice[0]} twice to validate on: leave one of the two out")
 
 
 def _is_labelled(one: Labelled, task: Task) -> bool:

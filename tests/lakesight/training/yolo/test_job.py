@@ -259,6 +259,18 @@ def test_a_split_without_a_keypoint_is_refused(tmp_path: Path) -> None:
         open_job_data(TrainJob(data=train, val=val, task="pose"))
 
 
+def test_a_picture_that_is_there_twice_is_not_validated_on(tmp_path: Path) -> None:
+    """To train on it twice is somebody's choice; the metrics refuse it after the first epoch."""
+    Image.fromarray(BLACK).save(tmp_path / "1.png")
+    (tmp_path / "1.txt").write_text("0 0.5 0.5 0.3 0.3")
+    content = {"names": ["a"], "train": [".", "."], "val": "."}
+    (tmp_path / "data.yaml").write_text(json.dumps(content))
+    assert len(open_job_data(TrainJob(data=str(tmp_path / "data.yaml"))).train) == 2
+    (tmp_path / "data.yaml").write_text(json.dumps(content | {"val": [".", "."]}))
+    with pytest.raises(UserError, match=r"1\.png twice to validate on"):
+        open_job_data(TrainJob(data=str(tmp_path / "data.yaml")))
+
+
 def test_pictures_without_a_label_are_counted(tmp_path: Path) -> None:
     for number, label in enumerate(("", "0 0.5 0.5 0.3 0.3", "")):
         Image.fromarray(BLACK).save(tmp_path / f"{number}.png")
