@@ -22,8 +22,9 @@ from lakesight.errors import UserError
 from lakesight.lake.uris import is_s3
 from lakesight.training.search import Space, Tried, checked, default_space, proposed, values_of
 from lakesight.training.trials import Trial, Trials, held
+from lakesight.training.yolo.data import check_order
 from lakesight.training.yolo.datasets import Pictures
-from lakesight.training.yolo.job import TrainJob, check_order, open_job_data, start
+from lakesight.training.yolo.job import TrainJob, open_job_data, start
 from workflows import tune_results as results
 from workflows.cluster import check_reachable, cluster
 from workflows.progress import Progress, duration, progress, say

@@ -15,8 +15,9 @@ from lakesight.plots.trials import trials as drawing
 from lakesight.training.loop import SETTINGS, STATE
 from lakesight.training.search import Space, values_of, with_values
 from lakesight.training.trials import Trial, Trials, ranked
+from lakesight.training.yolo.data import Data
 from lakesight.training.yolo.finishing import finish
-from lakesight.training.yolo.job import Data, TrainJob
+from lakesight.training.yolo.job import TrainJob
 from workflows.tables import as_json, write_aligned, write_csv
 
 TABLE, DRAWING = "trials.csv", "trials.png"

@@ -16,7 +16,8 @@ from lakesight.models.yolo.folder import WEIGHTS, Contract
 from lakesight.plots import draw_evaluation, draw_samples, spared
 from lakesight.training.binding import model_name
 from lakesight.training.loop import BEST, SETTINGS, STATE
-from lakesight.training.yolo.job import Data, TrainJob, start
+from lakesight.training.yolo.data import Data
+from lakesight.training.yolo.job import TrainJob, start
 
 
 def finish(

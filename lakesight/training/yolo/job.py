@@ -4,8 +4,7 @@
 it `binding` takes the folder, after it `finishing` makes a model of it.
 """
 
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -30,14 +29,12 @@ from lakesight.training.callbacks import CsvLog, Curves
 from lakesight.training.job import Job
 from lakesight.training.loop import STATE, Callback, Progress, Trainer
 from lakesight.training.settings import LoopSettings
-from lakesight.training.yolo.datasets import MAX_SIDE, Labelled, Pictures, Task
+from lakesight.training.yolo.data import TURNING, Data, check_order, checked
+from lakesight.training.yolo.datasets import MAX_SIDE, Pictures, Task
 from lakesight.training.yolo.lake_truth import LakeLabels
 from lakesight.training.yolo.recipe import YoloRecipe, frozen
 from lakesight.training.yolo.settings import TrainSettings
 from lakesight.training.yolo.sources import open_data
-
-TURNING = ("degrees", "shear")
-"""What of `Augmentation` moves one keypoint above another."""
 
 
 class TrainJob(TrainSettings, Job):
@@ -63,17 +60,6 @@ class TrainJob(TrainSettings, Job):
     """Where the data is an output of Lakesight."""
 
 
-class Data(NamedTuple):
-    """What a training looks at."""
-
-    train: Pictures
-    val: Pictures
-
-    def told(self) -> str:
-        """Return how many pictures there are, and how many have no label, in one clause."""
-        return f"{_counted(self.train)} to train on, {_counted(self.val)} to validate"
-
-
 class Start(NamedTuple):
     """The network that a training begins with."""
 
@@ -84,7 +70,7 @@ class Start(NamedTuple):
 
 
 def open_job_data(job: TrainJob) -> Data:
-    """Open and check both splits; UserError where they do not fit each other or the task."""
+    """Open and check both splits; UserError where they do not fit each other, or the settings."""
     if job.augmentation.copy_paste and job.task != "segment":
         raise UserError(
             f"objects are pasted by their masks, which {job.task} does not read: leave "
@@ -95,68 +81,10 @@ def open_job_data(job: TrainJob) -> Data:
     opened = partial(open_data, task=job.task, multi_label=job.multi_label, labels=job.labels)
     train = opened(job.data, "train", images=job.images)
     val = opened(job.validation, "val", images=job.val_images or job.images)
-    if not len(train) or not len(val):
-        raise UserError(
-            f"{job.data} has {len(train)} pictures to train on and {job.validation} "
-            f"{len(val)} to validate on: give both"
-        )
-    if train.labels != val.labels:
-        raise UserError(
-            f"the classes to train on ({', '.join(train.labels)}) are not those to validate on "
-            f"({', '.join(val.labels)}): the same names in the same order are wanted"
-        )
-    points = train.num_keypoints, val.num_keypoints
-    if all(points) and points[0] != points[1]:
-        raise UserError(
-            f"the objects to train on have {points[0]} keypoints, those to validate on "
-            f"{points[1]}: the same points in the same order are wanted"
-        )
-    _check_labelled(train, job.data, "train on")
-    _check_labelled(val, job.validation, "validate on")
-    _check_once(val, job.validation)
+    data = checked(train, val, (job.data, job.validation))
     check_order(train, [name for name in TURNING if getattr(job.augmentation, name)])
     side = max(MAX_SIDE, job.image_size)
-    return Data(*(replace(each, max_side=side) for each in (train, val)))
-
-
-def check_order(train: Pictures, changes: Iterable[str]) -> None:
-    """Raise UserError where changes of pictures put keypoints out of their order."""
-    turning = [name for name in changes if name in TURNING]
-    if train.keypoints_by_place and turning:
-        raise UserError(
-            "the keypoints of these pictures are in the order in which they lie, of scenes from "
-            f"the topmost on, so augmentation.{turning[0]} would make another one the first: leave "
-            "it out"
-        )
-
-
-def _check_labelled(split: Pictures, data: str, purpose: str) -> None:
-    """Raise UserError where nothing could be learnt, or nobody could tell which epoch is best."""
-    what = {"classify": "class", "pose": "keypoint"}.get(split.task, "object")
-    if not any(_is_labelled(one, split.task) for one in split.pictures):
-        raise UserError(
-            f"{data} has {len(split):,} pictures to {purpose} and not one {what} on them: give "
-            "some that are labelled, and see that their labels lie where they are looked for"
-        )
-
-
-def _check_once(val: Pictures, data: str) -> None:
-    """Raise UserError for a picture that is there twice: nothing is judged twice."""
-    counts = Counter(one.path for one in val.pictures)
-    if twice := [path for path, count in counts.items() if count > 1]:
-        raise UserError(f"{data} has {twice[0]} twice to validate on: leave one of the two out")
-
-
-def _is_labelled(one: Labelled, task: Task) -> bool:
-    """Return whether there is something of what the task is about."""
-    if task == "pose":
-        return one.keypoints is not None and bool((one.keypoints[..., 2] > 0).any())
-    return len(one.class_ids) > 0
-
-
-def _counted(split: Pictures) -> str:
-    empty = sum(not len(one.class_ids) for one in split.pictures)
-    return f"{len(split):,} pictures" + (f" ({empty:,} without a label)" if empty else "")
+    return Data(*(replace(each, max_side=side) for each in data))
 
 
 def start(job: TrainJob, train: Pictures) -> Start:

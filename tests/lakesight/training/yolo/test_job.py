@@ -20,9 +20,10 @@ from lakesight.training.binding import bind, held, model_name
 from lakesight.training.loop import BEST, SETTINGS, STATE
 from lakesight.training.sampling import Key
 from lakesight.training.yolo.batches import Augmented
+from lakesight.training.yolo.data import Data
 from lakesight.training.yolo.datasets import Labelled, Pictures
 from lakesight.training.yolo.finishing import finish
-from lakesight.training.yolo.job import Data, TrainJob, fit, followers, open_job_data
+from lakesight.training.yolo.job import TrainJob, fit, followers, open_job_data
 from lakesight.training.yolo.job import start as begin
 from lakesight.training.yolo.training import YoloTraining
 from workflows.__main__ import main
