@@ -48,6 +48,10 @@ starter: install ## Train the starter weights again, into .starter; takes hours
 		../$(BIN)/lakesight train scenes starter-yolo-$$task \
 			--config ../lakesight/starter/yolo-$$task/settings.yaml || exit 1; \
 	done
+	cd .starter && ../$(BIN)/lakesight scenes heldout --num-images 0 --num-val 1000 --seed 1007
+	cd .starter && for task in detect segment pose obb classify; do \
+		../$(BIN)/lakesight evaluate ./starter-yolo-$$task heldout --bootstrap || exit 1; \
+	done
 
 format: install ## Rewrite the code as `check` wants it
 	$(BIN)/ruff check --fix .

@@ -200,6 +200,7 @@ def _facts(card: ModelCard, row: dict[str, Any]) -> dict[str, str]:
         "keypoints": ", ".join(card.contract.get("keypoints") or ())
         if card.family == "yolo"
         else "",
+        "metrics": ", ".join(f"{name} {value:g}" for name, value in card.metrics.items()),
         "files": ", ".join(f"{name} ({digest[:12]}…)" for name, digest in card.sha256.items()),
         "exports": ", ".join(
             one.name if card.owns(one) else f"{one.name} (of other weights: export it again)"
