@@ -211,7 +211,7 @@ class SecondStageRecipe:
         counts = torch.tensor([len(one.texts) for one in batch], device=self.device)
         rows = torch.arange(len(batch), device=self.device).repeat_interleave(counts)
         each = torch.tensor([PARTS.index(one.part) for one in batch], device=self.device)
-        with drawn_by(self.settings.seed * 2**20 + step, self.device), self._precision():
+        with drawn_by(self.settings.seed, step, self.device), self._precision():
             found = model(pictures, rows, ids, mask, labels, each[rows])
         return Losses(found, len(batch))
 
