@@ -60,6 +60,15 @@ class Part(Frozen):
     """How often a picture is taken with such a text, beside the other kind's; 0 leaves it out."""
     weight: float = Field(default=1.0, gt=0)
     """What its loss counts."""
+    data: str | None = None
+    """Where such texts are, unless in what all is trained on."""
+    val: str | None = None
+    """Others to validate on; unless given, the split `val` of its own data, or where it has none of
+    its own, what all is validated on."""
+    images: str | None = None
+    """Folder of the pictures that its .json names; that of all unless given."""
+    val_images: str | None = None
+    """The same for its `val`."""
 
 
 class CaptionPart(Part):
