@@ -212,11 +212,11 @@ def _facts(card: ModelCard, row: dict[str, Any]) -> dict[str, str]:
 
 def _options(card: ModelCard) -> list[dict[str, Any]]:
     """Return name, default and help of every option that may be set."""
-    fields = catalog.options_of(card).model_fields
+    fields, own = catalog.options_of(card).model_fields, catalog.defaults_of(card)
     return [
         {
             "name": name,
-            "default": field.default,
+            "default": own.get(name, field.default),
             "help": " ".join((field.description or "").split()),
         }
         for name, field in fields.items()

@@ -17,6 +17,7 @@ from lakesight.errors import UserError
 from lakesight.models.author import Author, open_author
 from lakesight.models.base import Image, ModelCard, RuntimeName
 from lakesight.models.pretrained import WriterOptions
+from lakesight.models.prompts import TEMPLATE, Template, question_prompt
 from lakesight.models.writers import Blip2Writer, Prompt
 
 PAIRS_A_PASS = 32
@@ -42,7 +43,7 @@ class AnswererOptions(WriterOptions):
 
     questions: Texts = ()
     """Asked of every picture, unless its row has `questions` of its own."""
-    template: str = "Question: {} Short answer:"
+    template: Template = TEMPLATE
     """The prompt; {} is the question."""
     candidates: Texts = ()
     """The answers to choose from, by likelihood, unless a row has `candidates` of its own; without
@@ -54,12 +55,6 @@ class AnswererOptions(WriterOptions):
     length_penalty: float = 0.0
     """Written answers compete by the sum of their tokens' log-probabilities over their number to
     this power; below 0 favours short ones."""
-
-    @model_validator(mode="after")
-    def _place_for_the_question(self) -> Self:
-        if self.template.count("{}") != 1:
-            raise ValueError(f"template needs {{}} once, for the question: got {self.template!r}")
-        return self
 
     @model_validator(mode="after")
     def _words(self) -> Self:
@@ -156,7 +151,7 @@ class Answerer:
     def _prompt(self, question: str | None) -> Prompt:
         if not question or not question.strip():
             raise ValueError("the question is empty: expected words")
-        prompt = self.options.template.replace("{}", question.strip())
+        prompt = question_prompt(self.options.template, question)
         return self._writer.prompt(prompt, self._room)
 
     def _candidates(self, own: list[str | None] | None, prompt: Prompt) -> tuple[str, ...]:

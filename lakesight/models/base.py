@@ -175,7 +175,9 @@ class ModelCard(Frozen):
     view: ImageView | None = None
     """None where the family reads it from the model's own files."""
     contract: dict[str, Any] = Field(default_factory=dict)
-    """What the family must know of the artefact's tensors; each family validates it."""
+    """What the family must know of the artefact's tensors; each family validates it. Under
+    `options`, by kind, those that go before the family's defaults: what the weights were trained to
+    be asked."""
     provenance: str
     """One or two sentences: who made it, from what, with which known limits."""
     metrics: dict[str, float] = Field(default_factory=dict)

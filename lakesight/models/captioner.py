@@ -17,6 +17,7 @@ from lakesight.errors import UserError
 from lakesight.models.author import Author, open_author
 from lakesight.models.base import Image, ModelCard, RuntimeName
 from lakesight.models.pretrained import WriterOptions
+from lakesight.models.prompts import Words
 from lakesight.models.sampling import RowSampler
 from lakesight.models.writers import Prompt
 
@@ -24,7 +25,7 @@ from lakesight.models.writers import Prompt
 class CaptionerOptions(WriterOptions):
     """How to write captions: beam search unless `do_sample`."""
 
-    prompt: str | None = None
+    prompt: Words | None = None
     """Words to start from (or, for FLAN-T5, to answer), where a row's own column `prompt` is absent
     or null. The caption does not repeat them."""
     max_new_tokens: int = Field(default=30, gt=0)
@@ -44,12 +45,6 @@ class CaptionerOptions(WriterOptions):
     """Below 1 sharpens the draw, above 1 flattens it."""
     seed: int = 0
     """The draw depends on this, the picture's pixels and the prompt, not on the batch."""
-
-    @model_validator(mode="after")
-    def _words(self) -> Self:
-        if self.prompt is not None and not self.prompt.strip():
-            raise ValueError("the prompt is empty: expected words, or null to caption freely")
-        return self
 
     @model_validator(mode="after")
     def _enough_beams(self) -> Self:

@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from lakesight import starter
 from lakesight.errors import UserError, first_mistake
@@ -173,11 +173,27 @@ def options_of(card: ModelCard) -> type[Frozen]:
     return options
 
 
+class Defaults(BaseModel):
+    """What of a card's contract is of every family."""
+
+    options: dict[Kind, dict[str, Any]] = {}
+
+
+def defaults_of(card: ModelCard) -> dict[str, Any]:
+    """Return the options by which a card's own defaults differ from its family's."""
+    try:
+        return Defaults.model_validate(card.contract).options.get(card.kind, {})
+    except ValidationError as error:
+        raise UserError(
+            f"the card of {card.name} has a wrong contract: {first_mistake(error)}"
+        ) from error
+
+
 def _options(card: ModelCard, given: dict[str, Any]) -> Any:
     """Return the family's options, or raise UserError for one that it lacks or refuses."""
     kind = options_of(card)
     try:
-        return kind.model_validate(given)
+        return kind.model_validate(defaults_of(card) | given)
     except ValidationError as error:
         first = error.errors()[0]
         raise UserError(

@@ -29,9 +29,10 @@ SMALL_FILES = frozenset(
         "merges.txt",
         "spiece.model",
         "tokenizer.model",
+        "writer.safetensors",
     }
 )
-"""What transformers may open beside the weights."""
+"""What may be opened beside the weights: by transformers, or of a first stage of BLIP-2, by us."""
 
 SPDX = {name.lower(): name for name in ALLOWED}
 """The hub writes licences in lower case."""
@@ -117,8 +118,13 @@ def _licences(repository: Repository, names: list[str], config: dict[str, Any]) 
     if config["model_type"] == "blip-2" and "ConditionalGeneration" in config["architectures"][0]:
         kind = config.get("text_config", {}).get("model_type", "opt")
         language_model = LANGUAGE_MODELS.get(kind, "unknown")
-    matter = _front_matter(repository.read("README.md")) if "README.md" in names else {}
-    return Licences(weights=_stated(matter), data="unknown", language_model=language_model)
+    readme = repository.read("README.md") if "README.md" in names else b""
+    return Licences(weights=licence_in(readme), data="unknown", language_model=language_model)
+
+
+def licence_in(readme: bytes) -> str:
+    """Return the licence that a README's front matter states: SPDX, or the hub's own word."""
+    return _stated(_front_matter(readme))
 
 
 def _front_matter(readme: bytes) -> dict[str, Any]:

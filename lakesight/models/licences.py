@@ -76,12 +76,21 @@ def check(card: ModelCard, accepted: Iterable[str] = ()) -> tuple[str, ...]:
 
     `accepted` adds to the environment variable LAKESIGHT_ALLOW_LICENCES.
     """
-    consent = {*accepted, *from_environment()}
     needed = list(problems(card))
+    _check(card.name, needed, accepted)
+    return tuple(sorted({licence for _, licence in needed}))
+
+
+def require(name: str, what: str, expression: str, accepted: Iterable[str] = ()) -> None:
+    """Raise UserError where a licence of what has no card is missing, as `check` does."""
+    _check(name, [(what, part) for part in parts(expression) if part not in ALLOWED], accepted)
+
+
+def _check(name: str, needed: Iterable[tuple[str, str]], accepted: Iterable[str]) -> None:
+    consent = {*accepted, *from_environment()}
     for what, licence in needed:
         if licence not in consent:
-            raise UserError(_refusal(card.name, what, licence))
-    return tuple(sorted({licence for _, licence in needed}))
+            raise UserError(_refusal(name, what, licence))
 
 
 def _refusal(name: str, what: str, licence: str) -> str:

@@ -47,6 +47,10 @@ class TorchOptions(Frozen):
         return torch.bfloat16 if self.torch_device().type == "cuda" else torch.float32
 
 
+FLOAT32 = TorchOptions(device="cpu", dtype="float32")
+"""Of weights that are trained on, or exported."""
+
+
 class WriterOptions(TorchOptions):
     """Where and how precisely a model that writes computes."""
 

@@ -17,6 +17,7 @@ from lakesight.models.blip2.language import Blip2Language
 from lakesight.models.checkpoints import Graphs
 from lakesight.models.packed import pack
 from lakesight.models.pretrained import TorchOptions, load_tokenizer, load_weights
+from lakesight.models.prompts import filled
 
 MAX_PADDING = 0.2
 """Largest share of a batch's tokens that is padding."""
@@ -88,7 +89,7 @@ class BlipWriter:
 
     def prompt(self, text: str | None, room: int) -> Prompt:
         """Tokenise as `[DEC] words`."""
-        words = [] if text is None else self._tokenizer(_filled(text))["input_ids"][1:-1]
+        words = [] if text is None else self._tokenizer(filled(text))["input_ids"][1:-1]
         return _within(room, Prompt(text=text, tokens=(self._start_id, *words)))
 
     def batches(
@@ -163,7 +164,7 @@ class Blip2Writer:
         if text is None:
             words = _as_tuple(self._model.config.text_config.bos_token_id)
         else:
-            words = tuple(self._tokenizer(_filled(text))["input_ids"])
+            words = tuple(self._tokenizer(filled(text))["input_ids"])
         if self._images[0] in words:
             raise ValueError(f"the prompt {text!r} names the token that stands for the picture")
         return _within(room, Prompt(text=text, tokens=(*self._images, *words)))
@@ -285,12 +286,6 @@ def _within(room: int, prompt: Prompt) -> Prompt:
             f"picture's included: expected at most {room}; shorten it or lower max_new_tokens"
         )
     return prompt
-
-
-def _filled(text: str) -> str:
-    if not text.strip():
-        raise ValueError("the prompt is empty: expected words, or null to caption freely")
-    return text
 
 
 def _as_tuple(ids: int | list[int] | None) -> tuple[int, ...]:

@@ -10,6 +10,7 @@ from PIL import Image
 from workflows.__main__ import main
 
 CAPTIONED = [{"image": "a.png", "caption": "a bus"}, {"image": "b.png", "caption": "a dog"}]
+GOOD = CAPTIONED[:1]
 BLANK = [{"image": "a.png", "caption": " "}]
 ASKED = [{"image": "a.png", "question": "why?", "answer": []}]
 
@@ -19,6 +20,18 @@ ASKED = [{"image": "a.png", "question": "why?", "answer": []}]
     [
         (CAPTIONED, ["--task", "retrieve"], "1 of 2 pictures of texts.json are missing, such as"),
         (CAPTIONED, ["--task", "write", "--questions.share", "0"], "1 of 2 pictures of texts.json"),
+        (GOOD, ["--task", "retrieve"], "say --no-freeze-vision, or name weights to start from"),
+        (GOOD, ["--task", "write"], "texts.json is no file of questions: 0.question: Field req"),
+        (
+            GOOD,
+            ["--task", "write", "--questions.share", "0"],
+            "the second stage begins with a first one",
+        ),
+        (
+            GOOD,
+            ["--task", "write", "--questions.data", "other.json"],
+            "other.json has no parts: name others to validate on with --questions.val",
+        ),
         (BLANK, ["--task", "retrieve"], "one of the texts of a.png is empty"),
         (ASKED, ["--task", "write", "--captions.share", "0"], "'why?' about a.png has no answer"),
         (CAPTIONED, ["--task", "write", "--captions.prompt", " "], "the prompt is empty: expected"),

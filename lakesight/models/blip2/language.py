@@ -59,17 +59,12 @@ class Blip2Language(nn.Module):
         out.sequences = out.sequences[:, ids.shape[1] if self.continues else 1 :]
         return out
 
-    def loss(self, prefix: Tensor, ids: Tensor, mask: Tensor, answers: Tensor) -> Tensor:
-        """Return the mean loss of a token of `answers` `(B, A)` after its prompt.
-
-        Answers end with the stop token and are padded with `IGNORED`; prompts are padded on the
-        left.
-        """
-        losses = self.token_losses(prefix, ids, mask, answers)
-        return losses.sum() / (answers != IGNORED).sum()
-
     def token_losses(self, prefix: Tensor, ids: Tensor, mask: Tensor, answers: Tensor) -> Tensor:
-        """Return the loss of every token of `answers`, `(B, A)`; 0 where it is padded."""
+        """Return the loss of every token of `answers`, `(B, A)`, after its prompt.
+
+        Answers end with the stop token and are padded with `IGNORED`, where the loss is 0; prompts
+        are padded on the left.
+        """
         logits = self._answer_logits(prefix, ids, mask, answers).transpose(1, 2).float()
         return cross_entropy(logits, answers, ignore_index=IGNORED, reduction="none")
 

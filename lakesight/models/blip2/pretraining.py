@@ -11,8 +11,12 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn.functional import gelu, normalize
 
+from lakesight.errors import UserError
+from lakesight.models.pretrained import FLOAT32, load_weights
+
 WRITER = "writer.safetensors"
 """Of the writing head and the temperature, which no class of transformers has."""
+LOG_TEMPERATURE = "log_temperature"
 TEMPERATURE = 0.07
 
 
@@ -58,33 +62,49 @@ class Blip2ForPretraining(nn.Module):
 
         retrieval: Any = Blip2ForImageTextRetrieval(config)
         model = cls(retrieval)
-        std = config.qformer_config.initializer_range
         with torch.no_grad():
-            retrieval.query_tokens.normal_(std=std)
-            model.writer.dense.weight.normal_(std=std)
-            model.writer.dense.bias.zero_()
+            retrieval.query_tokens.normal_(std=config.qformer_config.initializer_range)
+        model.draw_writer()
         return model
 
     @classmethod
     def load(cls, folder: Path) -> Self:
-        """Return what `save` wrote, in float32."""
+        """Return what `save` wrote, in float32; `UserError` where tensors are missing.
+
+        Of a checkpoint of transformers alone the head that writes is as torch makes one: to train
+        it, see `draw_writer`.
+        """
         from transformers import Blip2ForImageTextRetrieval
 
-        retrieval: Any = Blip2ForImageTextRetrieval.from_pretrained(
-            folder, dtype=torch.float32, use_safetensors=True, local_files_only=True
-        )
-        model = cls(retrieval)
+        model = cls(load_weights(Blip2ForImageTextRetrieval, folder, FLOAT32))
         if (folder / WRITER).is_file():
-            head = load_file(folder / WRITER)
-            model.log_temperature.data.copy_(head.pop("log_temperature"))
-            model.writer.load_state_dict(head)
+            model._put_head(folder, load_file(folder / WRITER))
         return model
+
+    def _put_head(self, folder: Path, head: dict[str, Tensor]) -> None:
+        wanted = {**self.writer.state_dict(), LOG_TEMPERATURE: self.log_temperature}
+        wrong = [name for name, one in wanted.items() if _shape(head.get(name)) != one.shape]
+        if wrong or len(head) != len(wanted):
+            raise UserError(
+                f"{WRITER} of {folder.name} is not of its weights, by {', '.join(wrong or head)}: "
+                "expected what lakesight train wrote beside them; leave it out to begin with a new "
+                "head"
+            )
+        self.log_temperature.data.copy_(head.pop(LOG_TEMPERATURE))
+        self.writer.load_state_dict(head)
+
+    def draw_writer(self) -> None:
+        """Draw the weights of the head that writes, as the Q-Former's are drawn."""
+        std = self.retrieval.config.qformer_config.initializer_range
+        with torch.no_grad():
+            self.writer.dense.weight.normal_(std=std)
+            self.writer.dense.bias.zero_()
 
     def save(self, folder: Path) -> None:
         """Write a checkpoint that transformers reads, and beside it what it has no place for."""
         self.retrieval.save_pretrained(folder)
         head = {name: tensor.contiguous() for name, tensor in self.writer.state_dict().items()}
-        save_file({**head, "log_temperature": self.log_temperature.detach()}, folder / WRITER)
+        save_file({**head, LOG_TEMPERATURE: self.log_temperature.detach()}, folder / WRITER)
 
     @property
     def temperature(self) -> Tensor:
@@ -213,6 +233,10 @@ def causal_mask(num_queries: int, mask: Tensor) -> Tensor:
     both = allowed[None, None] & known[:, None, None, :]
     # what is padded attends to itself: a row without anything to attend to is not a number
     return both | torch.eye(size, dtype=torch.bool, device=mask.device)
+
+
+def _shape(tensor: Tensor | None) -> torch.Size | None:
+    return None if tensor is None else tensor.shape
 
 
 def _projected(projection: Any, states: Tensor) -> Tensor:

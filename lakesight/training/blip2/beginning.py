@@ -2,21 +2,21 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 
-from lakesight.errors import UserError
-from lakesight.models import catalog, licences
-from lakesight.models.artefact import stage
+from lakesight.models import licences
 from lakesight.models.base import Licences
-from lakesight.models.blip2.pretraining import Blip2ForPretraining
+from lakesight.models.blip2.pretraining import WRITER, Blip2ForPretraining
 from lakesight.models.preprocessor import NESTED_FILE, OWN_FILE
 from lakesight.models.pretrained import load_tokenizer
 from lakesight.training.blip2.job import FirstStageJob, FirstStageSize, Transformer
+from lakesight.training.blip2.origin import Origin
 
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "[DEC]", "<image>")
 PIXELS = (OWN_FILE, NESTED_FILE)
@@ -38,30 +38,37 @@ class Start(NamedTuple):
     """Where the weights are from, in one clause."""
 
 
-def start(job: FirstStageJob, texts: Iterable[str]) -> Start:
+def start(job: FirstStageJob, origin: Origin | None, texts: Iterable[str]) -> Start:
     """Return the network to train, by the job's seed and what it starts from.
 
     `texts` are what a tokenizer is made of where none is there.
     """
     own = Licences(weights=job.licence, data=job.data_licence)
-    if job.weights is None:
-        with torch.random.fork_rng(devices=[]):  # the caller's own random numbers stay
-            torch.default_generator.manual_seed(job.seed)
+    if origin is None:
+        with seeded(job.seed):
             tokenizer = made_tokenizer(texts, job.size.vocabulary)
             model = Blip2ForPretraining.new(_config(job, tokenizer))
         return Start(model, tokenizer, _pixels(job.size), own, "from nothing")
-    card = catalog.resolve(job.weights)
-    catalog.spec(job.weights, licences_accepted=job.allow_licence)  # or this says how to accept it
-    folder = stage(card)
-    if card.family != "image-text" or not (folder / "config.json").is_file():
-        raise UserError(f"{job.weights} is of the family {card.family}: expected a first stage")
+    card, folder = origin
+    model = Blip2ForPretraining.load(folder)
+    if not (folder / WRITER).is_file():
+        with seeded(job.seed):
+            model.draw_writer()
     return Start(
-        Blip2ForPretraining.load(folder),
+        model,
         load_tokenizer(folder),
         pixels_in(folder),
         licences.both(card.licences, own),
         f"from {card.name}",
     )
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Have what is drawn depend on the seed alone; the caller's own random numbers stay."""
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        yield
 
 
 def made_tokenizer(texts: Iterable[str], vocabulary: int) -> Any:

@@ -6,8 +6,6 @@ Shapes: B pairs in this process, N patches, S tokens, Q queries, E of the shared
 from typing import NamedTuple
 
 import torch
-import torch.distributed
-import torch.distributed.nn.functional
 from pydantic import Field
 from torch import Tensor
 from torch.nn.functional import cross_entropy
@@ -15,6 +13,7 @@ from torch.nn.functional import cross_entropy
 from lakesight.models.base import Frozen
 from lakesight.models.blip2.language import IGNORED
 from lakesight.models.blip2.pretraining import Blip2ForPretraining
+from lakesight.training import ranks
 from lakesight.training.blip2.losses import (
     contrastive_loss,
     hard_negatives,
@@ -68,8 +67,8 @@ def first_stage_losses(
     """Return the weighted losses of pairs, named as in `FirstStageWeights`.
 
     In a process group pictures are held against the texts of all processes, with gradients both
-    ways, so that N processes compute what one would with the whole batch. `generator` draws the
-    hard negatives.
+    ways, and what is written counts by its tokens: the mean over N processes, of losses and of
+    gradients, is what one would compute of the whole batch. `generator` draws the hard negatives.
     """
     written_ids = torch.cat(
         [torch.full_like(pairs.ids[:, :1], pairs.start_id), pairs.ids[:, 1:]], dim=1
@@ -77,8 +76,8 @@ def first_stage_losses(
     queries, logits = model.write(pairs.seen, written_ids, pairs.mask)
     losses: dict[str, Tensor] = {}
     images, texts = model.image_vectors(queries), model.text_vectors(pairs.ids, pairs.mask)
-    found = similarities(images, texts, gathered(images), gathered(texts))
-    same = pairs.texts[:, None] == gathered(pairs.texts)[None, :]
+    found = similarities(images, texts, ranks.gathered(images), ranks.gathered(texts))
+    same = pairs.texts[:, None] == ranks.gathered(pairs.texts)[None, :]
     if weights.contrast:
         losses["contrast"] = weights.contrast * contrastive_loss(found, model.temperature, same)
     if weights.match:
@@ -88,7 +87,8 @@ def first_stage_losses(
         losses["match"] = weights.match * _matching(model, pairs, text_numbers, image_numbers)
     if weights.write:
         labels = written_ids.masked_fill(pairs.mask == 0, IGNORED)
-        losses["write"] = weights.write * writing_loss(logits, labels)
+        share = ranks.share_of((labels[:, 1:] != IGNORED).sum())
+        losses["write"] = weights.write * share * writing_loss(logits, labels)
     return losses
 
 
@@ -96,19 +96,9 @@ def _matching(
     model: Blip2ForPretraining, pairs: Pairs, text_numbers: Tensor, image_numbers: Tensor
 ) -> Tensor:
     """Return the matching loss of the pairs, and of each picture and text with a wrong partner."""
-    seen = torch.cat([pairs.seen, pairs.seen, gathered(pairs.seen)[image_numbers]])
-    ids = torch.cat([pairs.ids, gathered(pairs.ids)[text_numbers], pairs.ids])
-    mask = torch.cat([pairs.mask, gathered(pairs.mask)[text_numbers], pairs.mask])
+    seen = torch.cat([pairs.seen, pairs.seen, ranks.gathered(pairs.seen)[image_numbers]])
+    ids = torch.cat([pairs.ids, ranks.gathered(pairs.ids)[text_numbers], pairs.ids])
+    mask = torch.cat([pairs.mask, ranks.gathered(pairs.mask)[text_numbers], pairs.mask])
     wanted = torch.zeros(len(ids), dtype=torch.long, device=ids.device)
     wanted[: len(pairs.ids)] = 1
     return cross_entropy(model.match(seen, ids, mask), wanted)
-
-
-def gathered(values: Tensor) -> Tensor:
-    """Return the rows of all processes, this process's own first; gradients flow back to each."""
-    if not torch.distributed.is_available() or not torch.distributed.is_initialized():
-        return values
-    every = torch.distributed.nn.functional.all_gather
-    parts = list(every(values.contiguous()))  # type: ignore[no-untyped-call]  # torch's own gap
-    rank = torch.distributed.get_rank()
-    return torch.cat([values, *parts[:rank], *parts[rank + 1 :]])

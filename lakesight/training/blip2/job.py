@@ -1,12 +1,16 @@
 """What a training of BLIP-2 is told."""
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
 from lakesight.models.base import Frozen
 from lakesight.training.blip2.settings import FirstStageSettings, SecondStageSettings
-from lakesight.training.job import OWN, Job
+from lakesight.training.job import Job
+
+UNKNOWN = "unknown"
+"""A licence that nobody stated."""
 
 
 class Transformer(Frozen):
@@ -63,8 +67,10 @@ class FirstStageJob(FirstStageSettings, Job):
     Run the same command again to go on after an end; it does nothing where it is done.
 
     Examples:
-      lakesight scenes scenes/ && lakesight train scenes/ finder/ --task retrieve --epochs 20
-      lakesight train captions.json finder/ --task retrieve --weights hf:OWNER/BLIP2@COMMIT
+      lakesight scenes scenes/
+      lakesight train scenes/ finder/ --task retrieve --no-freeze-vision --epochs 20
+      lakesight train captions.json finder/ --task retrieve --val captions_val.json \
+          --weights hf:OWNER/BLIP2@COMMIT
     """
 
     data: str
@@ -97,9 +103,10 @@ class SecondStageJob(SecondStageSettings, Job):
 
     Examples:
       lakesight train scenes/ writer/ --task write --weights finder/ --no-freeze-language
-      lakesight train captions.json writer/ --task write --weights finder/ --questions.share 0
-      lakesight train vqa.json writer/ --task write --weights hf:OWNER/BLIP2@COMMIT \
-          --captions.share 0
+      lakesight train captions.json writer/ --task write --weights finder/ --questions.share 0 \
+          --val captions_val.json --language-model flan-t5/
+      lakesight train captions.json writer/ --task write --val captions_val.json \
+          --questions.data vqa.json --questions.val vqa_val.json --weights hf:OWNER/BLIP2@COMMIT
     """
 
     data: str
@@ -113,7 +120,16 @@ class SecondStageJob(SecondStageSettings, Job):
     """Of generated scenes: short captions, or one that tells all that is to be seen."""
     language_model: str | None = None
     """Folder of a checkpoint of OPT or T5 that a first stage is given; a new one unless given."""
-    language_licence: str = OWN
-    """SPDX id of that language model."""
+    language_licence: str = UNKNOWN
+    """SPDX id of that language model; what its README states unless given, else what is known of
+    all of its type."""
     size: LanguageSize = LanguageSize()
     """Of a language model that starts from nothing."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_licence_of_nothing(cls, given: Any) -> Any:
+        """Leave out the licence of no language model: trainings wrote one down before."""
+        if isinstance(given, Mapping) and given.get("language_model") is None:
+            return {name: one for name, one in given.items() if name != "language_licence"}
+        return given

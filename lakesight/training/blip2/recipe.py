@@ -1,5 +1,6 @@
 """BLIP-2's first stage as a part of a training: pairs in, the Q-Former's three losses out."""
 
+import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, NamedTuple, TypeVar
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 
 from lakesight.metrics import LanguageResult, RetrievalEvaluator
 from lakesight.models.blip2.pretraining import Blip2ForPretraining
+from lakesight.training import ranks
 from lakesight.training.blip2.first_stage import FirstStageWeights, Pairs, first_stage_losses
 from lakesight.training.blip2.pairs import (
     Collate,
@@ -131,7 +133,7 @@ class FirstStageRecipe:
     def losses(self, model: nn.Module, batch: PairBatch, step: int) -> Losses:
         """Return ITC, ITM and ITG of the batch."""
         pictures = self.inputs.batch(batch.pictures)
-        with drawn_by(self.settings.seed * 2**20 + step, self.device), self._precision():
+        with drawn_by(self.settings.seed, step, self.device), self._precision():
             parts = model(pictures, batch.to(self.device))
         return Losses(parts, len(pictures))
 
@@ -215,12 +217,27 @@ def precision_of(settings: Blip2Settings, device: torch.device) -> AbstractConte
 
 
 @contextmanager
-def drawn_by(seed: int, device: torch.device) -> Iterator[None]:
-    """Have what is drawn (dropout, hard negatives) depend on a seed alone; then go on as before."""
+def drawn_by(seed: int, step: int, device: torch.device) -> Iterator[None]:
+    """Have what is drawn (dropout, hard negatives) depend on the seed, the step and the process.
+
+    Then go on as before.
+    """
     gpus = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices=gpus):
-        torch.manual_seed(seed)
+        torch.manual_seed(step_seed(seed, step, ranks.place()[0]))
         yield
+
+
+def step_seed(seed: int, step: int, rank: int) -> int:
+    """Return the seed of a step in the process of that number; of the first as it was ever.
+
+    Of the others it differs in every bit: the CPU's generator takes the lowest 32 alone.
+    """
+    own = seed * 2**20 + step
+    if rank == 0:
+        return own
+    digest = hashlib.blake2b(f"{own} {rank}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big") >> 1
 
 
 def _parts(values: Sequence[T]) -> list[Sequence[T]]:

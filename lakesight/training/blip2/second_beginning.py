@@ -6,23 +6,14 @@ from typing import Any, NamedTuple
 
 import torch
 
-from lakesight.errors import UserError
-from lakesight.models import catalog, licences
-from lakesight.models.artefact import stage
+from lakesight.models import licences
 from lakesight.models.base import Licences
-from lakesight.models.pretrained import (
-    TorchOptions,
-    load_tokenizer,
-    load_weights,
-    read_config,
-)
-from lakesight.training.blip2.beginning import pixels_in, transformer, word_pieces
+from lakesight.models.pretrained import FLOAT32, load_tokenizer, load_weights
+from lakesight.training.blip2.beginning import pixels_in, seeded, transformer, word_pieces
 from lakesight.training.blip2.job import LanguageSize, SecondStageJob
+from lakesight.training.blip2.origin import LANGUAGES, Language, SecondOrigin
 
 PAD, END, UNKNOWN, IMAGE = "<pad>", "</s>", "<unk>", "<image>"
-FLOAT32 = TorchOptions(device="cpu", dtype="float32")
-LANGUAGES = {"opt": "OPTForCausalLM", "t5": "T5ForConditionalGeneration"}
-"""By `model_type` of config.json, the class of transformers."""
 
 
 class SecondStart(NamedTuple):
@@ -47,29 +38,22 @@ class LanguageModel(NamedTuple):
     note: str
 
 
-def second_start(job: SecondStageJob, texts: Iterable[str]) -> SecondStart:
+def second_start(job: SecondStageJob, origin: SecondOrigin, texts: Iterable[str]) -> SecondStart:
     """Return the network to train, by the job's seed and what it starts from.
 
     `texts` are what a tokenizer is made of where no language model is given.
     """
-    if job.weights is None:
-        raise UserError("the second stage begins with a first one: train that by --task retrieve")
-    card = catalog.resolve(job.weights)
-    catalog.spec(job.weights, licences_accepted=job.allow_licence)  # or this says how to accept it
-    folder = stage(card)
+    card, folder = origin.weights
     own = Licences(weights=job.licence, data=job.data_licence)
-    if card.family == "captioner" and read_config(folder)["model_type"] == "blip-2":
+    if origin.is_second_stage:
         from transformers import Blip2ForConditionalGeneration
 
         model = load_weights(Blip2ForConditionalGeneration, folder, FLOAT32)
         both = licences.both(card.licences, own)
         tokenizer = load_tokenizer(folder)
         return SecondStart(model, tokenizer, pixels_in(folder), both, f"from {card.name}")
-    if card.family != "image-text" or read_config(folder)["model_type"] != "blip-2":
-        raise UserError(f"{job.weights} is of the family {card.family}: expected a BLIP-2")
-    with torch.random.fork_rng(devices=[]):  # the caller's own random numbers stay
-        torch.default_generator.manual_seed(job.seed)
-        language = _language(job, texts)
+    with seeded(job.seed):
+        language = _given(origin.language) if origin.language else _new(job, texts)
         model = _joined(folder, language)
     spoken = own.model_copy(update={"language_model": language.licence})
     return SecondStart(
@@ -81,23 +65,20 @@ def second_start(job: SecondStageJob, texts: Iterable[str]) -> SecondStart:
     )
 
 
-def _language(job: SecondStageJob, texts: Iterable[str]) -> LanguageModel:
-    if job.language_model is None:
-        tokenizer = made_tokenizer(texts, job.size.vocabulary)
-        return LanguageModel(_opt(job.size, tokenizer), tokenizer, job.licence, "a new OPT")
+def _new(job: SecondStageJob, texts: Iterable[str]) -> LanguageModel:
+    tokenizer = made_tokenizer(texts, job.size.vocabulary)
+    return LanguageModel(_opt(job.size, tokenizer), tokenizer, job.licence, "a new OPT")
+
+
+def _given(language: Language) -> LanguageModel:
     import transformers
 
-    folder = Path(job.language_model)
-    kind = read_config(folder)["model_type"]
-    if kind not in LANGUAGES:
-        raise UserError(
-            f"{folder} is of type {kind!r}: a language model is one of {', '.join(LANGUAGES)}"
-        )
-    tokenizer = load_tokenizer(folder)
+    tokenizer = load_tokenizer(language.folder)
     tokenizer.add_special_tokens({"extra_special_tokens": [IMAGE]})
-    model = load_weights(getattr(transformers, LANGUAGES[kind]), folder, FLOAT32)
+    kind = getattr(transformers, LANGUAGES[language.kind])
+    model = load_weights(kind, language.folder, FLOAT32)
     model.resize_token_embeddings(len(tokenizer))
-    return LanguageModel(model, tokenizer, job.language_licence, folder.name)
+    return LanguageModel(model, tokenizer, language.licence, language.folder.name)
 
 
 def made_tokenizer(texts: Iterable[str], vocabulary: int) -> Any:

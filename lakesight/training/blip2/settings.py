@@ -2,9 +2,10 @@
 
 from typing import Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
 from lakesight.models.base import Frozen
+from lakesight.models.prompts import TEMPLATE, Template, Words
 from lakesight.training.blip2.first_stage import FirstStageWeights
 from lakesight.training.blip2.views import Keep
 from lakesight.training.settings import LoopSettings
@@ -59,34 +60,29 @@ class Part(Frozen):
     """How often a picture is taken with such a text, beside the other kind's; 0 leaves it out."""
     weight: float = Field(default=1.0, gt=0)
     """What its loss counts."""
+    data: str | None = None
+    """Where such texts are, unless in what all is trained on."""
+    val: str | None = None
+    """Others to validate on; unless given, the split `val` of its own data, or where it has none of
+    its own, what all is validated on."""
+    images: str | None = None
+    """Folder of the pictures that its .json names; that of all unless given."""
+    val_images: str | None = None
+    """The same for its `val`."""
 
 
 class CaptionPart(Part):
     """Captions."""
 
-    prompt: str | None = None
+    prompt: Words | None = None
     """What is said before them, such as "a photo of"; nothing unless given."""
-
-    @field_validator("prompt")
-    @classmethod
-    def _words(cls, prompt: str | None) -> str | None:
-        if prompt is not None and not prompt.strip():
-            raise ValueError("the prompt is empty: expected words, or nothing at all")
-        return prompt
 
 
 class QuestionPart(Part):
     """Questions and their answers."""
 
-    template: str = "Question: {} Short answer:"
+    template: Template = TEMPLATE
     """The prompt; {} is the question."""
-
-    @field_validator("template")
-    @classmethod
-    def _place_for_the_question(cls, template: str) -> str:
-        if template.count("{}") != 1:
-            raise ValueError(f"template needs {{}} once, for the question: got {template!r}")
-        return template
 
 
 class SecondStageSettings(Blip2Settings):

@@ -6,14 +6,22 @@ Checked whole when they are opened: what is wrong is said with its place, never 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pyarrow.parquet as pq
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from lakesight.errors import UserError, first_mistake
 from lakesight.lake.uris import is_s3
 from lakesight.training import forms
+from lakesight.training.blip2.files import (
+    Answer,
+    Asked,
+    Captioned,
+    Captions,
+    Described,
+    WithRegions,
+)
 from lakesight.training.blip2.told import (
     Question,
     Region,
@@ -37,54 +45,7 @@ __all__ = [
     "open_texts",
 ]
 
-
-class Image(BaseModel, extra="allow"):
-    """One of `images` of COCO's captions."""
-
-    id: int | str
-    file_name: str
-    width: int | None = None
-    height: int | None = None
-
-
-class Caption(BaseModel):
-    """One of `annotations` of COCO's captions."""
-
-    image_id: int | str
-    caption: str
-
-
-class Captions(BaseModel):
-    """COCO's captions, https://cocodataset.org/#format-data."""
-
-    images: tuple[Image, ...]
-    annotations: tuple[Caption, ...]
-
-
-class Answer(BaseModel):
-    """One person's answer."""
-
-    answer: str
-
-
-class Asked(BaseModel):
-    """A question: of Visual Genome, OK-VQA or LAVIS in one file with its answers."""
-
-    image: str
-    question: str
-    answer: str | tuple[str, ...] | tuple[Answer, ...]
-    kind: str | None = None
-
-
-class Described(BaseModel):
-    """What is said of a part of a picture, in pixels: of Visual Genome's region descriptions."""
-
-    phrase: str
-    x: float
-    y: float
-    width: float = Field(gt=0)
-    height: float = Field(gt=0)
-
+Entry = TypeVar("Entry", bound=BaseModel)
 
 OBJECT = ("box", "texture", "colour", "label")
 """What is read of the objects of scenes."""
@@ -160,6 +121,12 @@ def _of_row(row: Mapping[str, Any], wanted: Wanted, column: str) -> dict[str, An
 def _coco(asked: TextsAsked) -> list[Told]:
     content = Captions.model_validate(asked.content)
     captions: dict[int | str, list[str]] = {image.id: [] for image in content.images}
+    if len(captions) < len(content.images):
+        number, times = Counter(image.id for image in content.images).most_common(1)[0]
+        raise UserError(
+            f"{asked.path}: {times} images have the id {number!r}, and nobody knows of which its "
+            "captions are: give each an id of its own"
+        )
     for one in content.annotations:
         if one.image_id not in captions:
             raise UserError(
@@ -185,30 +152,39 @@ def _place(images: str, name: str) -> dict[str, Any]:
 
 def _listed(asked: TextsAsked) -> list[Told]:
     """Join the entries of one picture, in the order of the first."""
-    images = asked.places
+    return _listed_captions(asked) if asked.wanted == "captions" else _listed_questions(asked)
+
+
+def _listed_captions(asked: TextsAsked) -> list[Told]:
     texts: dict[str, list[str]] = {}
     regions: dict[str, list[Region]] = {}
+    for one in _entries(WithRegions if asked.regions else Captioned, asked):
+        texts.setdefault(one.image, []).extend(_texts(one.caption))
+        described = one.regions if isinstance(one, WithRegions) else ()
+        regions.setdefault(one.image, []).extend(map(_region, described))
+    return [
+        Told(**_place(asked.places, name), captions=tuple(said), regions=tuple(regions[name]))
+        for name, said in texts.items()
+    ]
+
+
+def _listed_questions(asked: TextsAsked) -> list[Told]:
     questions: dict[str, list[Question]] = {}
-    for entry in asked.content:
-        if asked.wanted == "captions":
-            texts.setdefault(entry["image"], []).extend(_texts(entry["caption"]))
-            described = entry.get("regions", ()) if asked.regions else ()
-            regions.setdefault(entry["image"], []).extend(map(_region, described))
-        else:
-            one = Asked.model_validate(entry)
-            question = Question(one.question, _answers(one.answer), one.kind)
-            questions.setdefault(one.image, []).append(question)
-    captioned = [
-        Told(**_place(images, one), captions=tuple(texts[one]), regions=tuple(regions[one]))
-        for one in texts
-    ]
-    return captioned + [
-        Told(**_place(images, one), questions=tuple(questions[one])) for one in questions
+    for one in _entries(Asked, asked):
+        question = Question(one.question, _answers(one.answer), one.kind)
+        questions.setdefault(one.image, []).append(question)
+    return [
+        Told(**_place(asked.places, name), questions=tuple(said))
+        for name, said in questions.items()
     ]
 
 
-def _region(given: Any) -> Region:
-    one = Described.model_validate(given)
+def _entries(kind: type[Entry], asked: TextsAsked) -> list[Entry]:
+    """Return what a list holds; an error of validation says which entry is wrong."""
+    return TypeAdapter(list[kind]).validate_python(asked.content)  # type: ignore[valid-type]
+
+
+def _region(one: Described) -> Region:
     return Region((one.x, one.y, one.x + one.width, one.y + one.height), one.phrase)
 
 

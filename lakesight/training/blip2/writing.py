@@ -14,6 +14,7 @@ from torch.utils.data import Dataset as TorchDataset
 from lakesight.errors import UserError
 from lakesight.metrics import AnswerEvaluator, CaptionEvaluator, LanguageResult
 from lakesight.models.blip2.language import IGNORED, Blip2Language
+from lakesight.models.prompts import question_prompt
 from lakesight.models.writers import Blip2Writer, Prompt
 from lakesight.training.blip2.lora import add_lora
 from lakesight.training.blip2.recipe import drawn_by, layer_scales, precision_of
@@ -78,12 +79,7 @@ class ExampleDataset(TorchDataset[Example]):
         if isinstance(said, str):
             return Text(self.settings.captions.prompt, said)
         answer = said.answers[int(rng.integers(len(said.answers)))]
-        return Text(asked(self.settings, said.text), answer)
-
-
-def asked(settings: SecondStageSettings, question: str) -> str:
-    """Return the prompt of a question."""
-    return settings.questions.template.replace("{}", question.strip())
+        return Text(question_prompt(self.settings.questions.template, said.text), answer)
 
 
 class SecondStage(nn.Module):
@@ -168,7 +164,7 @@ class SecondStageRecipe:
     def _check_prompts(self, data: Sequence[PartTexts]) -> None:
         """Raise UserError for a prompt that does not fit, before anything is learned."""
         questions = {
-            asked(self.settings, question.text)
+            question_prompt(self.settings.questions.template, question.text)
             for part in data
             for one in part.questions
             for question in one.questions
@@ -215,7 +211,7 @@ class SecondStageRecipe:
         counts = torch.tensor([len(one.texts) for one in batch], device=self.device)
         rows = torch.arange(len(batch), device=self.device).repeat_interleave(counts)
         each = torch.tensor([PARTS.index(one.part) for one in batch], device=self.device)
-        with drawn_by(self.settings.seed * 2**20 + step, self.device), self._precision():
+        with drawn_by(self.settings.seed, step, self.device), self._precision():
             found = model(pictures, rows, ids, mask, labels, each[rows])
         return Losses(found, len(batch))
 
@@ -261,7 +257,8 @@ class SecondStageRecipe:
         if questioned := self.val.questions[: self.settings.judged]:
             answers = AnswerEvaluator()
             each = [(row, two) for row, one in enumerate(questioned) for two in one.questions]
-            prompts = [(row, asked(self.settings, two.text)) for row, two in each]
+            template = self.settings.questions.template
+            prompts = [(row, question_prompt(template, two.text)) for row, two in each]
             texts = list(self._written(questioned, prompts))
             answers.update(range(len(texts)), texts, [two.answers for _, two in each])
             found["answers"] = answers.result()

@@ -112,6 +112,7 @@ def test_a_list_joins_what_is_said_of_a_picture(tmp_path: Path, picture: Path) -
 
 
 IMAGE = {"id": 1, "file_name": "a.jpg"}
+CAPTIONED = {"image": "a.jpg", "caption": "a dog"}
 
 
 @pytest.mark.parametrize(
@@ -120,8 +121,12 @@ IMAGE = {"id": 1, "file_name": "a.jpg"}
         ([{"image": "b.jpg", "caption": "x"}], "captions", "1 of 1 pictures .* are missing, such"),
         ([{"image": "a.jpg", "caption": " "}], "captions", "one of the texts of a.jpg is empty"),
         ([{"image": "a.jpg", "caption": []}], "captions", "a.jpg has no captions"),
-        ([{"image": "a.jpg"}], "captions", "KeyError: 'caption'"),
-        ([{"image": "a.jpg", "question": "x?"}], "questions", "answer: Field required"),
+        ([{"image": "a.jpg"}], "captions", "no file of captions: 0.caption: Field required"),
+        ([{"image": "a.jpg", "caption": {"text": "a dog"}}], "captions", "0.caption.str: Input sh"),
+        ([{"image": "a.jpg", "caption": [1]}], "captions", "0.caption.str: Input should be a val"),
+        ([CAPTIONED, {"image": 1, "caption": "x"}], "captions", "1.image: Input should be a valid"),
+        ([CAPTIONED, 3], "captions", "1: Input should be a valid dictionary"),
+        ([{"image": "a.jpg", "question": "x?"}], "questions", "0.answer: Field required"),
         ([{"image": "a.jpg", "question": "x?", "answer": []}], "questions", "has no answer"),
         ([], "captions", "has no pictures"),
         ({"images": [IMAGE], "annotations": []}, "captions", "a.jpg has no captions"),
@@ -131,6 +136,14 @@ IMAGE = {"id": 1, "file_name": "a.jpg"}
             "of the picture 2, which it lacks",
         ),
         ({"images": [{"id": 1}], "annotations": []}, "captions", "images.0.file_name: Field req"),
+        (
+            {
+                "images": [IMAGE, IMAGE | {"file_name": "b.jpg"}],
+                "annotations": [{"image_id": 1, "caption": "x"}],
+            },
+            "captions",
+            "2 images have the id 1, and nobody knows of which its captions are",
+        ),
         (
             {"images": [IMAGE, IMAGE | {"id": 2}], "annotations": []},
             "captions",

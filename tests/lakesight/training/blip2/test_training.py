@@ -1,6 +1,7 @@
 """BLIP-2's first stage from scenes to a model folder: real classes, a few thousand weights."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -8,17 +9,19 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 import lakesight
 from lakesight.errors import UserError
 from lakesight.models import catalog
+from lakesight.models.blip2.pretraining import WRITER
 from lakesight.training.binding import bind
 from lakesight.training.blip2.beginning import made_tokenizer
 from lakesight.training.blip2.job import FirstStageJob
 from lakesight.training.blip2.training import FirstStageTraining
 from lakesight.training.families import job_type, open_training
 from lakesight.training.loop import STATE
-from workflows.scenes import Scenes
+from tests.lakesight.models import tiny
 
 SMALL = {"width": 16, "layers": 2, "heads": 2}
 SIZE = {
@@ -31,14 +34,8 @@ SIZE = {
     "shared": 8,
     "vocabulary": 120,
 }
+FILE = "model.safetensors"
 SETTINGS = {"size": SIZE, "epochs": 1, "batch_size": 4, "freeze_vision": False, "max_tokens": 24}
-
-
-@pytest.fixture(scope="module")
-def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("scenes")
-    Scenes(output=str(folder), num_images=8, num_val=4, seed=3, size="64", processes=1).run()
-    return folder
 
 
 def noise() -> npt.NDArray[np.uint8]:
@@ -89,7 +86,7 @@ def test_half_of_the_bytes(folder: Path, scenes: Path, tmp_path: Path) -> None:
     training.fit(tmp_path / "whole")
     card, _ = training.finish(tmp_path / "whole", "s3://lake/whole")
     assert card.name == "whole"
-    sizes = [(one / "model.safetensors").stat().st_size for one in (folder, tmp_path / "whole")]
+    sizes = [(one / FILE).stat().st_size for one in (folder, tmp_path / "whole")]
     assert sizes[0] < 0.7 * sizes[1]
 
 
@@ -144,9 +141,79 @@ def test_a_tower_is_trained_before_the_rest(scenes: Path, tmp_path: Path) -> Non
     assert "regions_f1" not in history[0]
 
 
+CONSENT: dict[str, Any] = {"allow_licence": ["unknown", "opt-175b-licence"]}
+"""To tiny checkpoints, whose licence nobody states."""
+
+
+def test_a_checkpoint_of_transformers_begins_with_a_head_of_the_seed(
+    scenes: Path, tmp_path: Path
+) -> None:
+    """It has no `writer.safetensors`; what is drawn must be the same in every process."""
+    bare = str(tiny.write("blip2-itc", tmp_path / "bare"))
+    heads = []
+    for seed in (0, 0, 1):
+        torch.rand(1)  # whatever was drawn before
+        training = FirstStageTraining(job(scenes, weights=bare, seed=seed, **CONSENT))
+        heads.append(training.begin().model.writer.dense.weight)
+    assert torch.equal(heads[0], heads[1])
+    assert not torch.equal(heads[0], heads[2])
+    assert 0.2 < float(heads[0].detach().std()) < 0.4  # as the Q-Former's: see `tiny.TEXT`
+    (row,) = training.fit(tmp_path / "out").history
+    assert row["loss/write"] > 0
+
+
+def test_a_head_that_lies_beside_a_checkpoint_is_taken(
+    folder: Path, scenes: Path, tmp_path: Path
+) -> None:
+    """Without our card, too, as in a repository of the hub."""
+    copy = tmp_path / "copy"
+    shutil.copytree(folder, copy, ignore=shutil.ignore_patterns("card.json", STATE))
+    training = FirstStageTraining(job(scenes, weights=str(copy), **CONSENT))
+    head = load_file(folder / WRITER)
+    for name, weight in training.begin().model.writer.state_dict().items():
+        assert torch.equal(weight, head[name].float()), name
+    del head["dense.bias"]
+    save_file(head, copy / WRITER)
+    with pytest.raises(UserError, match=r"writer.safetensors of .* by dense.bias: expected what"):
+        FirstStageTraining(job(scenes, weights=str(copy), **CONSENT)).begin()
+    (copy / WRITER).unlink()
+    weights = load_file(copy / FILE)
+    save_file({name: one for name, one in weights.items() if name != "itm_head.bias"}, copy / FILE)
+    with pytest.raises(UserError, match=r"lack 1 tensors of the model, such as itm_head\.bias"):
+        FirstStageTraining(job(scenes, weights=str(copy), **CONSENT)).begin()
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("clip", "of type 'clip': expected a first stage of BLIP-2"),
+        ("blip-itm", "of type 'blip': expected a first stage of BLIP-2"),
+        ("blip2-opt", "of the family captioner: expected a first stage of BLIP-2"),
+    ],
+)
+def test_other_models_are_no_first_stage(
+    name: str, message: str, scenes: Path, tmp_path: Path
+) -> None:
+    weights = str(tiny.write(name, tmp_path / name))
+    with pytest.raises(UserError, match=message):
+        FirstStageTraining(job(scenes, weights=weights, **CONSENT))
+
+
+def test_a_text_is_not_longer_than_what_the_weights_read(folder: Path, scenes: Path) -> None:
+    FirstStageTraining(job(scenes, weights=str(folder), max_tokens=24))
+    with pytest.raises(UserError, match="reads 24 tokens: say --max-tokens 24"):
+        FirstStageTraining(job(scenes, weights=str(folder), max_tokens=25))
+
+
+def test_what_starts_from_nothing_must_learn(folder: Path, scenes: Path) -> None:
+    FirstStageTraining(job(scenes, weights=str(folder), freeze_vision=True))
+    with pytest.raises(UserError, match=r"vision tower starts from nothing.* --no-freeze-vision"):
+        FirstStageTraining(job(scenes, freeze_vision=True))
+
+
 def test_what_is_no_first_stage_is_said(scenes: Path) -> None:
     with pytest.raises(UserError, match="of the family yolo: expected a first stage"):
-        FirstStageTraining(job(scenes, weights="starter-yolo-detect")).fit(scenes / "never")
+        FirstStageTraining(job(scenes, weights="starter-yolo-detect"))
     with pytest.raises(UserError, match="has no captions of pictures"):
         FirstStageTraining(job(scenes / "images"))
     with pytest.raises(UserError, match="name others to validate on with --val"):
