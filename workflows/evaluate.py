@@ -167,8 +167,7 @@ class Evaluate(Frozen):
             return catalog.build(catalog.spec(self.text_model, "embed", None, "auto", licences))
         from workflows.index import model_of  # brings FAISS along
 
-        # a model whose column nobody named writes several vectors a picture as `embeddings`
-        made_by = model_of(lake, "embedding" if column == "embeddings" else column)
+        made_by = model_of(lake, column)
         if made_by is None:
             raise UserError(
                 f"{self.model} does not say which model made {column!r}: name it as --text-model"

@@ -20,6 +20,7 @@ from indexes.store import IndexStore
 from lakesight.errors import UserError
 from lakesight.lake.reader import Lake
 from lakesight.models.base import Frozen, ModelSpec
+from lakesight.models.columns import column_of
 from workflows import tables
 
 BATCH_ROWS = 8192
@@ -162,13 +163,7 @@ def fingerprint(lake: Lake, column: str, features: str | None = None) -> str:
 
 
 def model_of(lake: Lake, column: str) -> ModelSpec | None:
-    """Return the model that wrote a column of vectors, or None where the output does not say."""
+    """Return the model that wrote a column of vectors, or of features; None where nobody says."""
     specs = [ModelSpec.model_validate(spec) for spec in lake.settings.get("models", ())]
     made = [spec for spec in specs if spec.card.kind == "embed"]
-    return next((spec for spec in made if _column(spec) == column), None)
-
-
-def _column(spec: ModelSpec) -> str:
-    """Return the column that an embedding model writes."""
-    several = spec.options.get("queries") == "all"
-    return spec.column or ("embeddings" if several else "embedding")
+    return next((spec for spec in made if column_of(spec) == column), None)

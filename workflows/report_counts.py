@@ -8,6 +8,7 @@ import duckdb
 import pyarrow as pa
 
 from lakesight.models.base import ModelSpec
+from lakesight.models.columns import column_of
 from lakesight.schemas import CROP_CAPTIONS, ROW
 
 MAX_LABELS = 24
@@ -48,7 +49,7 @@ class Columns:
             crops=tuple(field.name for field in added if field.type == CROP_CAPTIONS),
             vectors=tuple(field.name for field in added if pa.types.is_fixed_size_list(field.type)),
             described={
-                one.column or "crop_captions": one.options["detections"]
+                column_of(one): one.options["detections"]
                 for one in models
                 if one.card.kind == "caption_crops"
             },

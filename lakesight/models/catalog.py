@@ -24,6 +24,7 @@ from lakesight.models.base import (
     ModelSpec,
     RuntimeName,
 )
+from lakesight.models.columns import column_of
 from lakesight.models.exported import fits, ways
 from lakesight.models.families import family_of
 from lakesight.models.packaged import PACKAGED
@@ -134,8 +135,7 @@ def _build(spec: ModelSpec, num_threads: int | None, networks: dict[str, Any]) -
         model: Model = family.load()(*parts, *shared)
     except ValidationError as error:
         raise UserError(f"the card of {card.name} has a wrong contract: {error}") from error
-    if spec.column is not None:
-        model.output = model.output.with_name(spec.column)
+    model.output = model.output.with_name(column_of(spec))
     return model
 
 

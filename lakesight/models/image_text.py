@@ -14,6 +14,7 @@ from torch.nn.functional import normalize
 from lakesight import schemas
 from lakesight.errors import UserError
 from lakesight.models.base import Image, ModelCard, RuntimeName
+from lakesight.models.columns import own_column
 from lakesight.models.pretrained import TorchOptions, require_finite
 from lakesight.models.seer import Seer, open_seer
 from lakesight.models.towers import FusingTowers
@@ -65,23 +66,23 @@ class ImageText:
         self._seer = seer or open_seer(card, folder, options, runtime)
         self._towers = self._seer.towers
         self.view, self.runs_on = self._seer.view, self._seer.runs_on
-        self.output = self._field()
+        self.output = pa.field(own_column("embed", dict(options)), self._type())
 
-    def _field(self) -> pa.Field:
+    def _type(self) -> pa.DataType:
         if self._writes_features:
             count, width = self._fusing().seen_shape
-            return pa.field("features", pa.list_(pa.list_(pa.float16(), width), count))
+            return pa.list_(pa.list_(pa.float16(), width), count)
         vector = schemas.embedding_type(
             self._towers.dim, pa.type_for_alias(self.options.vector_dtype)
         )
         if self.options.queries == "mean":
-            return pa.field("embedding", vector)
+            return vector
         if self._towers.num_queries == 1:
             raise UserError(
                 f"queries=all was asked of {self.card.name}, which has one vector a picture: "
                 "leave queries at mean, or choose a BLIP-2 retrieval checkpoint"
             )
-        return pa.field("embeddings", pa.list_(vector))
+        return pa.list_(vector)
 
     def predict(self, views: Sequence[Image], rows: pa.Table) -> pa.Array:
         """Return the `embedding` of each view, or its `embeddings`, or its `features`."""

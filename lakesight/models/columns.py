@@ -1,0 +1,33 @@
+"""What the column is called that a model writes: one answer for all who ask."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from lakesight.models.base import Kind, ModelSpec
+
+COLUMNS: dict[Kind, str] = {
+    "detect": "detections",
+    "pose": "detections",
+    "classify": "classes",
+    "embed": "embedding",
+    "caption": "caption",
+    "answer": "answers",
+    "caption_crops": "crop_captions",
+}
+"""By the kind of the model, unless its options make it write something else."""
+
+
+def column_of(spec: ModelSpec) -> str:
+    """Return the column that a model writes: the one that was named, else its own."""
+    return spec.column or own_column(spec.card.kind, spec.options)
+
+
+def own_column(kind: Kind, options: Mapping[str, Any]) -> str:
+    """Return the column of a model whose column nobody named."""
+    if kind == "caption" and options.get("num_captions", 1) > 1:
+        return "captions"
+    if kind == "embed" and options.get("write") == "features":
+        return "features"
+    if kind == "embed" and options.get("queries") == "all":
+        return "embeddings"
+    return COLUMNS[kind]
