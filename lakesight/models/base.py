@@ -253,8 +253,18 @@ class Matcher(Protocol):
     ) -> npt.NDArray[np.float32]:
         """Return the probability `(B,)` of each pair, of pictures that were seen before.
 
-        `features` `(B, N, H)` are what the model saw of them.
+        `features` `(B, N, H)` are what the model saw of them: see `see_features`.
         """
+        ...
+
+    def match_logits(
+        self, features: npt.NDArray[np.floating[Any]], texts: Sequence[str]
+    ) -> npt.NDArray[np.float32]:
+        """Return the logits `(B, 2)` of the same: no, yes."""
+        ...
+
+    def see_features(self, views: Sequence[Image]) -> npt.NDArray[np.float32]:
+        """Return what the model sees of pictures, `(len(views), N, H)`."""
         ...
 
 
