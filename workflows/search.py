@@ -71,7 +71,7 @@ class Search(Frozen):
     match."""
     rerank: int | None = Field(default=None, ge=1, le=10_000)
     """Look at so many of the best pictures and the text together (ITM of BLIP or BLIP-2), and rank
-    them by whether they match, too; for an index with --features."""
+    them by whether they match, too; the others follow. For an index with --features."""
     json_output: bool = Field(default=False, alias="json")
     """Print one JSON object a row, with all its columns."""
 
@@ -84,7 +84,8 @@ class Search(Frozen):
         k = max(self.k + (query.own_id is not None), self.rerank or 0)
         hits = without(searcher.search(query.vectors[None], k, self.where), query.own_id)
         if self.rerank is not None:
-            hits = reranked(searcher, query.model, self.query, hits[: self.rerank])
+            best = reranked(searcher, query.model, self.query, hits[: self.rerank])
+            hits = best + hits[self.rerank :]
         hits = hits[: self.k]
         seconds = time.perf_counter() - start
         if self.json_output:
@@ -174,19 +175,23 @@ def embed_text(text: str, model: Model) -> Vectors:
 def reranked(
     searcher: Searcher, model: Model | None, text: str, hits: Sequence[Mapping[str, Any]]
 ) -> list[dict[str, Any]]:
-    """Return the hits by the probability that they match the text plus their score, as LAVIS does.
+    """Return the hits by their score plus the logit that they match the text, as LAVIS does.
 
-    The probability becomes `match`. What the model saw of them is read from the index: no picture
-    is looked at again.
+    `match` becomes the probability that they do, of which many are nearly 1. What the model saw of
+    them is read from the index: no picture is looked at again.
     """
     if not isinstance(model, Matcher):
         raise UserError("this index was made by a model that cannot match pictures with texts")
     if not hits:
         return []
     features = searcher.features([hit["id"] for hit in hits])
-    chances = model.match_features(features, [text] * len(hits)).tolist()
-    both = sorted(zip(chances, hits, strict=True), key=lambda one: -one[0] - one[1]["score"])
-    return [{**hit, "rank": rank, "match": chance} for rank, (chance, hit) in enumerate(both, 1)]
+    logits = model.match_logits(features, [text] * len(hits)).astype(np.float64)
+    chances = np.exp(-np.logaddexp(0, logits[:, 0] - logits[:, 1]))
+    sums = logits[:, 1] + np.array([hit["score"] for hit in hits])
+    return [
+        {**hits[place], "rank": rank, "match": float(chances[place])}
+        for rank, place in enumerate(np.argsort(-sums, kind="stable").tolist(), start=1)
+    ]
 
 
 def build(manifest: IndexManifest) -> Model:
