@@ -14,14 +14,13 @@ from lakesight.evaluation import (
     TASKS,
     Evaluation,
     Texts,
-    data_for,
     evaluate,
     evaluate_output,
     field_of,
     judging_of,
+    open_judged,
     open_labels,
     task_of,
-    to_judge,
 )
 from lakesight.lake.output import Output
 from lakesight.lake.reader import Lake
@@ -178,8 +177,7 @@ class Evaluate(Frozen):
         options = dict(map(option, self.set))
         kind = judging_of(self.task).kind if self.task else None
         spec = catalog.spec(self.model, kind, options, self.runtime, self.allow_licence)
-        model = catalog.build(to_judge(spec, **options))
-        data = data_for(model, self.data, self.split, self.task, **self._how)
+        _, model, data = open_judged(spec, options, self.data, self.split, self.task, **self._how)
         self._check_plots(data)
         with progress(len(data)) as state:
 

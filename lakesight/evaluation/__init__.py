@@ -7,7 +7,14 @@ output holds is judged by the same rules.
 from lakesight.evaluation.objects import SHAPES
 from lakesight.evaluation.pairing import evaluate_output, field_of
 from lakesight.evaluation.result import Evaluation, Result
-from lakesight.evaluation.running import OPTIONS, data_for, evaluate, to_judge
+from lakesight.evaluation.running import (
+    OPTIONS,
+    Judged,
+    data_for,
+    evaluate,
+    open_judged,
+    to_judge,
+)
 from lakesight.evaluation.tasks import TASKS, judge_of, judging_of, open_labels, task_of
 from lakesight.evaluation.texts import Texts
 from lakesight.evaluation.truth import truth_of
@@ -17,6 +24,7 @@ __all__ = [
     "SHAPES",
     "TASKS",
     "Evaluation",
+    "Judged",
     "Result",
     "Texts",
     "data_for",
@@ -25,6 +33,7 @@ __all__ = [
     "field_of",
     "judge_of",
     "judging_of",
+    "open_judged",
     "open_labels",
     "task_of",
     "to_judge",

@@ -1,13 +1,13 @@
 """Judging a model: it looks at every picture of a dataset."""
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 
 from lakesight.errors import UserError
 from lakesight.evaluation.result import Evaluation
-from lakesight.evaluation.tasks import judge_of, open_labels, task_of
+from lakesight.evaluation.tasks import judge_of, judging_of, open_labels, task_of
 from lakesight.evaluation.texts import Texts
 from lakesight.evaluation.vectors import EveryVector, ImageEncoder
 from lakesight.metrics import Bootstrap
@@ -22,6 +22,40 @@ OPTIONS: dict[str, Any] = {"score_threshold": 0.001, "iou_threshold": 0.7, "max_
 
 EVERY_CLASS = {"top_k": 100_000}
 """Of a classifier that is to be judged."""
+
+
+class Judged(NamedTuple):
+    """A model that is to be judged, and what by."""
+
+    spec: ModelSpec
+    """With the options that it is judged with."""
+    model: Model
+    data: Pictures | Texts
+
+
+def open_judged(
+    spec: ModelSpec,
+    options: Mapping[str, Any],
+    data: str,
+    split: Split = "val",
+    task: str | None = None,
+    **how: Any,
+) -> Judged:
+    """Build a model as it is judged, and open labelled pictures to judge it on.
+
+    `options` are those that were asked for, which win over those of an evaluation. Where the task
+    is for another of the model's kinds, it is built as that, with the options that both have. `how`
+    as of `data_for`.
+    """
+    kind = judging_of(task).kind if task else None
+    if kind is not None and kind != spec.card.kind:
+        card = catalog.as_kind(spec.card, kind)
+        known = catalog.options_of(card).model_fields
+        options = {name: value for name, value in options.items() if name in known}
+        spec = catalog.spec_of(card, dict(options), spec.runtime, spec.licences_accepted)
+    spec = to_judge(spec, **options)
+    model = catalog.build(spec)
+    return Judged(spec, model, data_for(model, data, split, task, **how))
 
 
 def to_judge(spec: ModelSpec, **options: Any) -> ModelSpec:

@@ -1,23 +1,26 @@
 """A model in Python: it looks, is judged, trained and exported, all in this process."""
 
+import inspect
 import json
 import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from PIL import Image
 
 import lakesight
 from lakesight.errors import UserError
 from lakesight.loaded import LoadedModel
-from lakesight.metrics import Bootstrap, DetectionResult
+from lakesight.metrics import Bootstrap, DetectionResult, LanguageResult
 from lakesight.models.look import look
 from lakesight.training.loop import Callback, Progress
 from tests import yolo_folders
 from tests.lakesight.models import tiny as checkpoints
 from workflows.__main__ import main
+from workflows.evaluate import Evaluate
 
 
 @pytest.fixture(scope="module")
@@ -114,7 +117,9 @@ def test_evaluate_is_that_of_the_command(
 ) -> None:
     labels, images = labelled(tmp_path, scenes), str(scenes / "images" / "val")
     model = lakesight.load(str(folder))
-    result = model.evaluate(labels, images=images, bootstrap=Bootstrap(), slices=["label"])
+    result = model.evaluate(labels, images=images, bootstrap=True, slice=["label"])
+    given = model.evaluate(labels, images=images, bootstrap=Bootstrap(), slice=["label"])
+    assert given.to_dict() == result.to_dict()
     words = ["--images", images, "--bootstrap", "--slice", "label", "--json"]
     assert main(["evaluate", str(folder), labels, *words]) == 0
     told = json.loads(capsys.readouterr().out)
@@ -136,6 +141,140 @@ def test_options_that_were_asked_for_are_judged(
     assert isinstance(few, DetectionResult)
     assert isinstance(many, DetectionResult)
     assert few.num_found < many.num_found
+
+
+def test_evaluate_takes_the_settings_of_the_command() -> None:
+    of_load = {"model", "set", "runtime", "allow_licence"}
+    of_an_output = {"column", "text_model"}
+    of_a_terminal = {"plots", "json_output"}
+    ours = set(inspect.signature(LoadedModel.evaluate).parameters) - {"self"}
+    assert ours == set(Evaluate.model_fields) - of_load - of_an_output - of_a_terminal
+
+
+LICENCES = ["unknown", "opt-175b-licence"]
+
+
+def test_words_are_judged_as_by_the_command(
+    scenes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = str(checkpoints.write("blip2-opt", tmp_path / "blip2"))
+    model = lakesight.load(
+        folder, allow_licence=LICENCES, device="cpu", num_beams=1, max_new_tokens=3
+    )
+    assert model.card.kind == "caption"
+    answers = model.evaluate(
+        short(scenes, tmp_path), task="answer", images=str(scenes / "images" / "val")
+    )
+    (found,) = answers.results.values()
+    assert isinstance(found, LanguageResult)
+    assert found.counts == {"questions": 4, "pictures": 4}
+    words = ["--task", "answer", "--images", str(scenes / "images" / "val"), "--json"]
+    words += ["--set", "device=cpu", "--set", "num_beams=1", "--set", "max_new_tokens=3"]
+    words += [word for licence in LICENCES for word in ("--allow-licence", licence)]
+    assert main(["evaluate", folder, short(scenes, tmp_path), *words]) == 0
+    assert json.loads(capsys.readouterr().out)["results"] == answers.to_dict()["results"]
+    described = model.evaluate(str(scenes), captions="description", batch_size=3)
+    assert (
+        main(
+            [
+                "evaluate",
+                folder,
+                str(scenes),
+                "--captions",
+                "description",
+                "--batch-size",
+                "3",
+                *words[4:],
+            ]
+        )
+        == 0
+    )
+    assert json.loads(capsys.readouterr().out)["results"] == described.to_dict()["results"]
+    with pytest.raises(UserError, match="spice are figures of captions"):
+        model.evaluate(short(scenes, tmp_path), task="answer", extra=["spice"])
+    with pytest.raises(UserError, match="expected a model of kind embed, but blip2 is of kind"):
+        model.evaluate(str(scenes), task="retrieve")
+
+
+def short(scenes: Path, tmp_path: Path) -> str:
+    """Write a short question about each picture."""
+    names = sorted(one.name for one in (scenes / "images" / "val").iterdir())
+    asked = [{"image": name, "question": "red?", "answer": "yes"} for name in names]
+    path = tmp_path / "short.json"
+    path.write_text(json.dumps(asked))
+    return str(path)
+
+
+def test_features_and_matches_of_pictures_of_any_form(
+    model: LoadedModel, scenes: Path, tmp_path: Path
+) -> None:
+    folder = str(checkpoints.write("blip2-itc", tmp_path / "itc"))
+    finder = lakesight.load(folder, allow_licence=["unknown"], device="cpu")
+    paths: list[Any] = sorted((scenes / "images" / "val").iterdir())
+    forms = [paths[0], paths[1].read_bytes(), Image.open(paths[2])]
+    views, texts = finder.image_processor(forms), ["a red star", "a dog", "two hearts"]
+    own: Any = finder.model
+    np.testing.assert_array_equal(finder.match(forms, texts), own.match(views, texts))
+    assert finder.match(paths[0], "a red star").shape == (1,)
+    for given in (
+        {"images": forms},
+        {"images": forms, "level": "hidden"},
+        {"texts": texts, "mode": "text"},
+        {"images": forms, "texts": texts, "mode": "multimodal", "level": "hidden"},
+    ):
+        found = finder.extract_features(**given)
+        wanted = own.extract_features(**given | ({"images": views} if "images" in given else {}))
+        np.testing.assert_array_equal(found.values, wanted.values)
+    assert finder.extract_features(paths[0]).values.shape == (1, 6, 16)
+    with pytest.raises(UserError, match="as many pictures as texts"):
+        finder.match(paths[0], texts)
+    with pytest.raises(UserError, match="tiny-detect gives no features of pictures and texts"):
+        model.extract_features(paths[0])
+    with pytest.raises(UserError, match="tiny-detect gives no features of pictures and texts"):
+        model.match(paths[0], "a dog")
+
+
+def test_questions_are_asked_of_every_picture(
+    model: LoadedModel, scenes: Path, tmp_path: Path
+) -> None:
+    folder = str(checkpoints.write("blip2-opt", tmp_path / "blip2"))
+    how: dict[str, Any] = {"allow_licence": LICENCES, "device": "cpu"}
+    answerer = lakesight.load(folder, kind="answer", **how)
+    paths: list[Any] = sorted((scenes / "images" / "val").iterdir())[:3]
+    found = answerer.answer(paths, ["is it red?", "a dog?"], ["yes", "no"], batch_size=2)
+    asked = pa.array([["is it red?", "a dog?"]] * 3, pa.list_(pa.string()))
+    choice = pa.array([["yes", "no"]] * 3, pa.list_(pa.string()))
+    assert found.column.equals(answerer.predict(paths, questions=asked, candidates=choice).column)
+    assert {one["answer"] for value in found for one in value.value} <= {"yes", "no"}
+    (one,) = answerer.answer(paths[0], "is it red?", ["yes", "no"])[0].value
+    assert (one["question"], one["answer"]) == ("is it red?", found[0].value[0]["answer"])
+    with pytest.raises(UserError, match="the question is empty"):
+        answerer.answer(paths[0], " ")
+    with pytest.raises(UserError, match=r'blip2 was loaded to caption, .* kind="answer"'):
+        lakesight.load(folder, **how).answer(paths[0], "is it red?")
+    with pytest.raises(UserError, match="tiny-detect was loaded to detect, and answers nothing"):
+        model.answer(paths[0], "is it red?")
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "family"),
+    [("blip2-itc", None, "image-text"), ("blip2-opt", "answer", "captioner")],
+)
+def test_a_blip2_is_trained_on_for_its_own_task(
+    name: str, kind: Any, family: str, scenes: Path, tmp_path: Path
+) -> None:
+    folder = str(checkpoints.write(name, tmp_path / name))
+    model = lakesight.load(folder, kind=kind, allow_licence=LICENCES, device="cpu")
+    settings = {"epochs": 1, "batch_size": 4, "max_tokens": 16, "warmup_epochs": 0}
+    trained = model.train(str(scenes), str(tmp_path / "better"), **settings)
+    assert trained.card.family == family
+    assert f"from {name}" in trained.card.provenance
+
+
+def test_what_nothing_trains_says_so(scenes: Path, tmp_path: Path) -> None:
+    model = lakesight.load("ssd-mobilenet-v2-coco", num_threads=1)
+    with pytest.raises(UserError, match="of the family tf-detection, which cannot be trained"):
+        model.train(str(scenes), str(tmp_path / "better"))
 
 
 class Told(Callback):
