@@ -14,7 +14,7 @@ from pydantic import Field
 from pydantic_settings import CliPositionalArg
 
 import lakesight
-from indexes.build import Builder, is_vector
+from indexes.build import Builder, is_vector, shape_of
 from indexes.manifest import IndexManifest
 from indexes.store import IndexStore
 from lakesight.errors import UserError
@@ -58,8 +58,8 @@ class Index(Frozen):
         lake = lakesight.open(self.output)
         check_column(lake, self.column)
         store = IndexStore.open(self.index)
-        if self.features is not None and self.features not in lake.dataset().schema.names:
-            raise UserError(f"{self.output} has no column {self.features!r} of features")
+        if self.features is not None:
+            check_features(lake, self.column, self.features)
         wanted = fingerprint(lake, self.column, self.features)
         manifest = None if self.rebuild else store.current()
         if manifest is None or manifest.fingerprint != wanted:
@@ -135,6 +135,21 @@ def check_column(lake: Lake, column: str) -> None:
         else "give `lakesight annotate` a model by --embed, and another output"
     )
     raise UserError(f"expected vectors in the column {column!r}, got {found}: {hint}")
+
+
+def check_features(lake: Lake, column: str, features: str) -> None:
+    """Raise UserError unless the output has features there, of the model that made the vectors."""
+    schema = lake.dataset().schema
+    if features not in schema.names:
+        raise UserError(f"{lake.output.uri} has no column {features!r} of features")
+    shape_of(schema.field(features).type)
+    made, seen = model_of(lake, column), model_of(lake, features)
+    if made is None or seen is None or made.card.sha256 != seen.card.sha256:
+        names = [one.card.name if one else "an unknown model" for one in (made, seen)]
+        raise UserError(
+            f"the vectors in {column!r} are of {names[0]}, and the features in {features!r} of "
+            f"{names[1]}: one model is to search and to match, so embed both by the same weights"
+        )
 
 
 def batches(lake: Lake, column: str) -> Iterator[pa.RecordBatch]:

@@ -15,9 +15,11 @@ from PIL import Image
 import lakesight
 from indexes.search import Searcher
 from lakesight.errors import UserError
+from lakesight.models import catalog
 from tests.annotating import run
 from tests.lakesight.models import tiny
 from tests.outputs import write_pictures
+from tests.worded import write_rows
 from workflows.index import Index
 from workflows.search import Search
 
@@ -112,6 +114,38 @@ def test_what_was_seen_comes_back_as_the_output_has_it(output: Path) -> None:
     assert "features" not in searcher.rows.schema.names
     with pytest.raises(UserError, match="no row with the id"):
         searcher.features(["f" * 32])
+
+
+def test_features_of_another_model_are_refused(output: Path, tmp_path: Path) -> None:
+    """Of another checkpoint of the same sizes, which nothing else would tell apart."""
+    other = tmp_path / "other"
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        tiny.write_blip2_itc(other)
+    models = lakesight.open(str(output / "seen")).settings["models"]
+    spec = catalog.spec(str(other), "embed", {"write": "features"}, "auto", ["unknown"])
+    stranger = spec.model_copy(update={"column": "features"}).model_dump(mode="json")
+    rows = lakesight.open(str(output / "seen")).dataset().to_table().to_pylist()
+    kept = {row["uri"].rpartition("/")[2]: row for row in rows}
+    schema = lakesight.open(str(output / "seen")).dataset().schema
+    fields = [schema.field("embeddings"), schema.field("features")]
+    for number, features_by in enumerate([models[1], stranger, None]):
+        made_by = [models[0], *([features_by] if features_by else [])]
+        seen = tmp_path / str(number)
+        write_rows(output / "source", seen, fields, kept, made_by)
+        index = Index(
+            output=str(seen),
+            index=str(tmp_path / f"index-{number}"),
+            column="embeddings",
+            features="features",
+        )
+        if number == 0:
+            assert index.run() == 0
+            continue
+        name = ["itc", "other", "an unknown model"][number]
+        with pytest.raises(UserError, match=f"are of itc, and the features .* of {name}: one mod"):
+            index.run()
+        assert not (tmp_path / f"index-{number}").exists()
 
 
 def test_mistakes_are_said(output: Path, tmp_path: Path) -> None:
