@@ -13,6 +13,7 @@ from indexes.flat import new_index, storage_of
 from indexes.manifest import Digest, Recall, digest
 from indexes.recall import BruteForce
 from lakesight.errors import UserError
+from lakesight.schemas import is_vector
 
 INDEX = "index.faiss"
 FEATURES = "features.f16"
@@ -52,19 +53,22 @@ class Builder:
         self._rows: pq.ParquetWriter | None = None
         self._true: BruteForce | None = None
 
-    def add(self, batch: pa.RecordBatch) -> None:
+    def add(self, rows: pa.Table) -> None:
         """Take in rows; those without a vector are passed over, those with a bad one counted.
 
         Raises UserError where rows have different numbers of vectors.
         """
-        rows = pa.Table.from_batches([batch]).filter(pc.is_valid(batch[self.column]))
+        if rows[self.column].null_count:
+            rows = rows.filter(pc.is_valid(rows[self.column]))
         if not rows.num_rows:
             return
         vectors = self._vectors(rows[self.column])
         lengths = np.linalg.norm(vectors, axis=2)
         good = (np.abs(lengths - 1) <= NORM_TOLERANCE).all(axis=1)  # NaN is not
         self.num_skipped += int((~good).sum())
-        if good.any():
+        if good.all():
+            self._append(rows, vectors)
+        elif good.any():
             self._append(rows.filter(pa.array(good)), vectors[good])
 
     def _vectors(self, column: pa.ChunkedArray) -> npt.NDArray[np.float32]:
@@ -111,9 +115,10 @@ class Builder:
     def _keep_features(self, column: pa.ChunkedArray) -> None:
         if column.null_count:
             raise UserError(f"there are rows with vectors and without {self.features!r}")
-        flat = pc.list_flatten(pc.list_flatten(column)).to_numpy().astype("<f2")
         with (self.folder / FEATURES).open("ab") as file:
-            file.write(flat.tobytes())
+            for chunk in column.chunks:
+                flat = chunk.flatten().flatten().to_numpy()
+                file.write(flat.astype("<f2", copy=False).data)
 
     def _writer(self, start: int) -> pq.ParquetWriter:
         """Return the file for the rows from `start` on: a new one after every `ROWS_PER_FILE`."""
@@ -123,12 +128,6 @@ class Builder:
                 self._rows.close()
             self._rows = pq.ParquetWriter(path, self.schema, compression="zstd")
         return self._rows
-
-
-def is_vector(kind: pa.DataType) -> bool:
-    """Return whether a column of this type holds one vector a row, or a list of them."""
-    inner = kind.value_type if pa.types.is_list(kind) else kind
-    return bool(pa.types.is_fixed_size_list(inner) and pa.types.is_floating(inner.value_type))
 
 
 def shape_of(kind: pa.DataType) -> tuple[int, int]:

@@ -28,6 +28,7 @@ from lakesight.metrics import Bootstrap
 from lakesight.metrics.language.java import JavaMetric
 from lakesight.models import catalog
 from lakesight.models.base import Frozen, Model, RuntimeName
+from lakesight.models.columns import embedder_of
 from lakesight.models.look import BATCH
 from lakesight.plots import draw_evaluation, draw_samples
 from lakesight.training.blip2.texts import SceneCaptions
@@ -164,9 +165,7 @@ class Evaluate(Frozen):
         if self.text_model:
             licences = self.allow_licence
             return catalog.build(catalog.spec(self.text_model, "embed", None, "auto", licences))
-        from workflows.index import model_of  # brings FAISS along
-
-        made_by = model_of(lake, column)
+        made_by = embedder_of(lake.settings.get("models", ()), column)
         if made_by is None:
             raise UserError(
                 f"{self.model} does not say which model made {column!r}: name it as --text-model"

@@ -9,21 +9,24 @@ from uuid import uuid4
 
 import faiss
 import pyarrow as pa
-import pyarrow.compute as pc
 from pydantic import Field
 from pydantic_settings import CliPositionalArg
 
 import lakesight
-from indexes.build import Builder, is_vector, shape_of
+from indexes.build import Builder, row_schema, shape_of
 from indexes.manifest import IndexManifest
 from indexes.store import IndexStore
 from lakesight.errors import UserError
 from lakesight.lake.reader import Lake
 from lakesight.models.base import Frozen, ModelSpec
-from lakesight.models.columns import column_of
+from lakesight.models.columns import embedder_of
+from lakesight.schemas import is_vector
 from workflows import tables
 
-BATCH_ROWS = 8192
+BATCH_ROWS, BATCH_BYTES = 8192, 64 << 20
+"""What is in memory at once: so many rows, or fewer where they are large."""
+SEVERAL = 32
+"""The vectors of a row that has a list of them, for how large it may be."""
 
 
 class Index(Frozen):
@@ -73,8 +76,8 @@ class Index(Frozen):
         started = datetime.now(UTC)
         with tempfile.TemporaryDirectory(prefix="lakesight-index-") as name:
             builder = Builder(Path(name), lake.dataset().schema, self.column, self.features)
-            for batch in batches(lake, self.column):
-                builder.add(batch)
+            for rows in batches(lake, self.column, self.features):
+                builder.add(rows)
             if not builder.count:
                 raise UserError(
                     f"{self.output} has no vectors of length 1 in {self.column!r}: "
@@ -87,7 +90,7 @@ class Index(Frozen):
                 source=lake.output.uri,
                 fingerprint=wanted,
                 column=self.column,
-                model=model_of(lake, self.column),
+                model=_model_of(lake, self.column),
                 storage=builder.storage,
                 dim=builder.dim,
                 count=builder.count,
@@ -143,7 +146,7 @@ def check_features(lake: Lake, column: str, features: str) -> None:
     if features not in schema.names:
         raise UserError(f"{lake.output.uri} has no column {features!r} of features")
     shape_of(schema.field(features).type)
-    made, seen = model_of(lake, column), model_of(lake, features)
+    made, seen = _model_of(lake, column), _model_of(lake, features)
     if made is None or seen is None or made.card.sha256 != seen.card.sha256:
         names = [one.card.name if one else "an unknown model" for one in (made, seen)]
         raise UserError(
@@ -152,16 +155,34 @@ def check_features(lake: Lake, column: str, features: str) -> None:
         )
 
 
-def batches(lake: Lake, column: str) -> Iterator[pa.RecordBatch]:
-    """Yield the latest rows that have a vector, at least `BATCH_ROWS` at once but for the last."""
+def batches(lake: Lake, column: str, features: str | None = None) -> Iterator[pa.Table]:
+    """Yield the latest rows, with what an index takes of them and nothing else.
+
+    Of all but the last there are at least `BATCH_ROWS`, or `BATCH_BYTES`.
+    """
+    schema = lake.dataset().schema
+    large = [column, *([features] if features else [])]
+    names = [*row_schema(schema).names[1:], *large]
+    max_rows = BATCH_BYTES // sum(num_bytes(schema.field(name).type) for name in large)
     held: list[pa.RecordBatch] = []
-    for batch in lake.latest():
-        held.append(batch.filter(pc.is_valid(batch[column])))
-        if sum(part.num_rows for part in held) >= BATCH_ROWS:
-            yield pa.concat_batches(held)
-            held = []
+    num_rows = size = 0
+    for batch in lake.latest(names, max(1, max_rows) if max_rows < BATCH_ROWS else None):
+        held.append(batch)
+        num_rows, size = num_rows + batch.num_rows, size + batch.nbytes
+        if num_rows >= BATCH_ROWS or size >= BATCH_BYTES:
+            yield pa.Table.from_batches(held)
+            held, num_rows, size = [], 0, 0
     if held:
-        yield pa.concat_batches(held)
+        yield pa.Table.from_batches(held)
+
+
+def num_bytes(kind: pa.DataType) -> int:
+    """Return how large a value of vectors or features is, `SEVERAL` being in a list."""
+    if pa.types.is_fixed_size_list(kind):
+        return int(kind.list_size) * num_bytes(kind.value_type)
+    if pa.types.is_list(kind):
+        return SEVERAL * num_bytes(kind.value_type)
+    return int(kind.byte_width)
 
 
 def fingerprint(lake: Lake, column: str, features: str | None = None) -> str:
@@ -177,8 +198,5 @@ def fingerprint(lake: Lake, column: str, features: str | None = None) -> str:
     return hashlib.sha256(tables.as_json(told).encode()).hexdigest()
 
 
-def model_of(lake: Lake, column: str) -> ModelSpec | None:
-    """Return the model that wrote a column of vectors, or of features; None where nobody says."""
-    specs = [ModelSpec.model_validate(spec) for spec in lake.settings.get("models", ())]
-    made = [spec for spec in specs if spec.card.kind == "embed"]
-    return next((spec for spec in made if column_of(spec) == column), None)
+def _model_of(lake: Lake, column: str) -> ModelSpec | None:
+    return embedder_of(lake.settings.get("models", ()), column)

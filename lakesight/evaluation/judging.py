@@ -15,7 +15,7 @@ from lakesight.evaluation.retrieval import RetrievalJudge
 from lakesight.evaluation.texts import Texts
 from lakesight.metrics import Bootstrap
 from lakesight.models.base import TextEncoder
-from lakesight.schemas import ROW, object_fields
+from lakesight.schemas import ROW, is_vector, object_fields
 from lakesight.training.yolo.datasets import Pictures
 
 P_contra = TypeVar("P_contra", contravariant=True)
@@ -72,6 +72,4 @@ def holds_captions(column: pa.Field) -> bool:
 
 def holds_vectors(column: pa.Field) -> bool:
     """Return whether a column has a vector for each picture, or several."""
-    kind = column.type
-    vector = kind.value_type if pa.types.is_list(kind) else kind
-    return bool(pa.types.is_fixed_size_list(vector) and pa.types.is_floating(vector.value_type))
+    return is_vector(column.type)

@@ -1,6 +1,6 @@
 """What the column is called that a model writes: one answer for all who ask."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from lakesight.models.base import Kind, ModelSpec
@@ -31,3 +31,13 @@ def own_column(kind: Kind, options: Mapping[str, Any]) -> str:
     if kind == "embed" and options.get("queries") == "all":
         return "embeddings"
     return COLUMNS[kind]
+
+
+def embedder_of(models: Iterable[Any], column: str) -> ModelSpec | None:
+    """Return the model that wrote a column of vectors, or of features; None where nobody did.
+
+    `models` are those of an output, as `Lake.settings` has them.
+    """
+    specs = [ModelSpec.model_validate(one) for one in models]
+    made = [spec for spec in specs if spec.card.kind == "embed"]
+    return next((spec for spec in made if column_of(spec) == column), None)

@@ -8,8 +8,8 @@ import pyarrow.dataset as ds
 import pytest
 
 from indexes import build as build_module
-from indexes.build import INDEX, POSITION, is_vector, row_schema
-from lakesight.schemas import CLASSES, detection_type, embedding_type
+from indexes.build import INDEX, POSITION, row_schema
+from lakesight.schemas import CLASSES, detection_type, embedding_type, is_vector
 from tests.indexing import build, rows_of, unit
 
 
@@ -84,5 +84,6 @@ def test_vectors_are_told_from_other_lists() -> None:
     assert not is_vector(CLASSES)
     assert not is_vector(pa.list_(pa.string()))
     assert not is_vector(pa.string())
+    assert not is_vector(pa.list_(embedding_type(8), 4))  # features
     columns = {"uri": pa.string(), "embedding": embedding_type(8), "detections": detection_type()}
     assert row_schema(pa.schema(columns)).names == [POSITION, "uri", "detections"]
