@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from lakesight.models.base import ModelSpec
 from lakesight.models.columns import column_of
-from lakesight.schemas import CROP_CAPTIONS, ROW
+from lakesight.schemas import CROP_CAPTIONS, ROW, is_vector
 
 MAX_LABELS = 24
 MAX_ERRORS = 50
@@ -47,7 +47,7 @@ class Columns:
                 name for name, members in structs.items() if {"question", "answer"} <= {*members}
             ),
             crops=tuple(field.name for field in added if field.type == CROP_CAPTIONS),
-            vectors=tuple(field.name for field in added if pa.types.is_fixed_size_list(field.type)),
+            vectors=tuple(field.name for field in added if is_vector(field.type)),
             described={
                 column_of(one): one.options["detections"]
                 for one in models
