@@ -23,8 +23,9 @@ from lakesight.models.columns import embedder_of
 from lakesight.schemas import is_vector
 from workflows import tables
 
-BATCH_ROWS, BATCH_BYTES = 8192, 64 << 20
-"""What is in memory at once: so many rows, or fewer where they are large."""
+BATCH_ROWS, BATCH_BYTES = 8192, 16 << 20
+"""What is taken in at once: so many rows, or fewer where they are large. Reading nested numbers of
+two bytes from Parquet takes five times their size."""
 SEVERAL = 32
 """The vectors of a row that has a list of them, for how large it may be."""
 

@@ -5,6 +5,7 @@ import faiss
 import numpy as np
 import pyarrow as pa
 import pyarrow.dataset as ds
+import pyarrow.parquet as pq
 import pytest
 
 from indexes import build as build_module
@@ -50,6 +51,11 @@ def test_rows_are_split_into_files(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert sorted(files) == [INDEX, *(f"rows-{number:05d}.parquet" for number in range(3))]
     sizes = [ds.dataset(tmp_path / name).count_rows() for name in sorted(files)[1:]]
     assert sizes == [100, 100, 50]
+
+
+def test_rows_that_come_few_at_a_time_share_a_group(tmp_path: Path) -> None:
+    build(tmp_path, rows_of(unit(250, 8)), batch_rows=10).finish()
+    assert pq.ParquetFile(tmp_path / "rows-00000.parquet").num_row_groups == 1
 
 
 def test_digests_are_those_of_the_files(tmp_path: Path) -> None:
