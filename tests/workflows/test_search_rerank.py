@@ -35,6 +35,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> str:
     folder = tiny.write("blip2-itc", tmp_path_factory.mktemp("tiny") / "itc")
     weights = hf.Blip2ForImageTextRetrieval.from_pretrained(folder)
     with torch.no_grad():
+        weights.itm_head.weight.mul_(10)
         weights.itm_head.bias.copy_(torch.tensor([-30.0, 30.0]))
     weights.save_pretrained(folder)
     return str(folder)
@@ -68,7 +69,7 @@ def by_transformers(model: str, source: Path) -> dict[str, tuple[float, float]]:
     """Return of each picture by its URI the contrastive score and the logit of yes."""
     own = hf.Blip2ForImageTextRetrieval.from_pretrained(model).eval()
     own.config.image_token_index = None  # texts without placeholders
-    paths = sorted(source.iterdir())
+    paths = sorted(source.glob("*.jpg"))
     inputs = hf.BlipImageProcessorPil.from_pretrained(model)(
         images=[Image.open(path).convert("RGB") for path in paths], return_tensors="pt"
     )
