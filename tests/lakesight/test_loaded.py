@@ -147,8 +147,10 @@ def test_evaluate_takes_the_settings_of_the_command() -> None:
     of_load = {"model", "set", "runtime", "allow_licence"}
     of_an_output = {"column", "text_model"}
     of_a_terminal = {"plots", "json_output"}
+    of_a_cluster = {"num_workers", "gpus", "address", "verbose"}
     ours = set(inspect.signature(LoadedModel.evaluate).parameters) - {"self"}
-    assert ours == set(Evaluate.model_fields) - of_load - of_an_output - of_a_terminal
+    theirs = set(Evaluate.model_fields) - of_load - of_an_output
+    assert ours == theirs - of_a_terminal - of_a_cluster
 
 
 LICENCES = ["unknown", "opt-175b-licence"]
@@ -158,40 +160,27 @@ def test_words_are_judged_as_by_the_command(
     scenes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = str(checkpoints.write("blip2-opt", tmp_path / "blip2"))
-    model = lakesight.load(
-        folder, allow_licence=LICENCES, device="cpu", num_beams=1, max_new_tokens=3
-    )
+    given: dict[str, Any] = {"device": "cpu", "num_beams": 1, "max_new_tokens": 3}
+    model = lakesight.load(folder, allow_licence=LICENCES, **given)
+    asked, images = short(scenes, tmp_path), str(scenes / "images" / "val")
+
+    def printed(data: str, *words: str) -> Any:
+        settings = [word for one in given.items() for word in ("--set", "=".join(map(str, one)))]
+        accepted = [word for one in LICENCES for word in ("--allow-licence", one)]
+        assert main(["evaluate", folder, data, *words, *settings, *accepted, "--json"]) == 0
+        return json.loads(capsys.readouterr().out)["results"]
+
     assert model.card.kind == "caption"
-    answers = model.evaluate(
-        short(scenes, tmp_path), task="answer", images=str(scenes / "images" / "val")
-    )
+    answers = model.evaluate(asked, task="answer", images=images)
     (found,) = answers.results.values()
     assert isinstance(found, LanguageResult)
     assert found.counts == {"questions": 4, "pictures": 4}
-    words = ["--task", "answer", "--images", str(scenes / "images" / "val"), "--json"]
-    words += ["--set", "device=cpu", "--set", "num_beams=1", "--set", "max_new_tokens=3"]
-    words += [word for licence in LICENCES for word in ("--allow-licence", licence)]
-    assert main(["evaluate", folder, short(scenes, tmp_path), *words]) == 0
-    assert json.loads(capsys.readouterr().out)["results"] == answers.to_dict()["results"]
+    assert answers.to_dict()["results"] == printed(asked, "--task", "answer", "--images", images)
+    words = ["--captions", "description", "--batch-size", "3"]
     described = model.evaluate(str(scenes), captions="description", batch_size=3)
-    assert (
-        main(
-            [
-                "evaluate",
-                folder,
-                str(scenes),
-                "--captions",
-                "description",
-                "--batch-size",
-                "3",
-                *words[4:],
-            ]
-        )
-        == 0
-    )
-    assert json.loads(capsys.readouterr().out)["results"] == described.to_dict()["results"]
+    assert described.to_dict()["results"] == printed(str(scenes), *words)
     with pytest.raises(UserError, match="spice are figures of captions"):
-        model.evaluate(short(scenes, tmp_path), task="answer", extra=["spice"])
+        model.evaluate(asked, task="answer", images=images, extra=["spice"])
     with pytest.raises(UserError, match="expected a model of kind embed, but blip2 is of kind"):
         model.evaluate(str(scenes), task="retrieve")
 
@@ -256,19 +245,34 @@ def test_questions_are_asked_of_every_picture(
         model.answer(paths[0], "is it red?")
 
 
-@pytest.mark.parametrize(
-    ("name", "kind", "family"),
-    [("blip2-itc", None, "image-text"), ("blip2-opt", "answer", "captioner")],
-)
-def test_a_blip2_is_trained_on_for_its_own_task(
-    name: str, kind: Any, family: str, scenes: Path, tmp_path: Path
-) -> None:
-    folder = str(checkpoints.write(name, tmp_path / name))
-    model = lakesight.load(folder, kind=kind, allow_licence=LICENCES, device="cpu")
-    settings = {"epochs": 1, "batch_size": 4, "max_tokens": 16, "warmup_epochs": 0}
-    trained = model.train(str(scenes), str(tmp_path / "better"), **settings)
-    assert trained.card.family == family
-    assert f"from {name}" in trained.card.provenance
+@pytest.fixture(scope="module")
+def said(scenes: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """Return how to train on pictures with captions that any context has room for."""
+    images = scenes / "images" / "train"
+    entries = [{"image": one.name, "caption": "a red star"} for one in sorted(images.iterdir())]
+    path = tmp_path_factory.mktemp("said") / "said.json"
+    path.write_text(json.dumps(entries))
+    given = {"val": str(path), "images": str(images), "val_images": str(images)}
+    return {"data": str(path), **given, "epochs": 1, "batch_size": 4, "max_tokens": 16}
+
+
+def test_a_finder_is_trained_on_as_one(said: dict[str, Any], tmp_path: Path) -> None:
+    small = {"width": 16, "layers": 2, "heads": 2}
+    size = {"image_size": 32, "patch_size": 8, "vision": small, "qformer": small, "shared": 8}
+    new = {"task": "retrieve", "size": size, "freeze_vision": False}
+    finder = lakesight.train(output=str(tmp_path / "finder"), **said, **new)
+    trained = finder.train(output=str(tmp_path / "better"), **said)
+    assert (trained.card.kind, trained.card.family) == ("embed", "image-text")
+    assert "from finder" in trained.card.provenance
+
+
+@pytest.mark.parametrize("kind", ["caption", "answer", "caption_crops"])
+def test_a_writer_is_trained_on_as_one(kind: Any, said: dict[str, Any], tmp_path: Path) -> None:
+    folder = str(checkpoints.write("blip2-opt", tmp_path / "writer"))
+    writer = lakesight.load(folder, kind=kind, allow_licence=LICENCES, device="cpu")
+    trained = writer.train(output=str(tmp_path / "better"), questions={"share": 0}, **said)
+    assert (trained.card.kind, trained.card.family) == ("caption", "captioner")
+    assert "from writer" in trained.card.provenance
 
 
 def test_what_nothing_trains_says_so(scenes: Path, tmp_path: Path) -> None:
