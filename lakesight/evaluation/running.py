@@ -1,11 +1,13 @@
 """Judging a model: it looks at every picture of a dataset."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import pyarrow as pa
 
 from lakesight.errors import UserError
+from lakesight.evaluation.judging import Judge
 from lakesight.evaluation.result import Evaluation
 from lakesight.evaluation.tasks import judge_of, judging_of, open_labels, task_of
 from lakesight.evaluation.texts import Texts
@@ -107,9 +109,26 @@ def evaluate(
     UserError where a picture cannot be read or has not the size of its labels, or where the model
     does not give what the dataset's task compares.
     """
+    judge = open_judge(model, dataset)
+    add_pictures(judge, model, dataset, batch_size, told)
+    return judge.result(bootstrap, slices)
+
+
+def open_judge(model: Looking, dataset: Pictures | Texts) -> Judge[Any]:
+    """Return what judges a model on a dataset, before it saw any of it; UserError as `evaluate`."""
     if not len(dataset):
         raise UserError("there are no pictures to evaluate on: give a split that has some")
-    judge = judge_of(dataset, model.output, model)
+    return judge_of(dataset, model.output, model)
+
+
+def add_pictures(
+    judge: Judge[Any],
+    model: Looking,
+    dataset: Pictures | Texts,
+    batch_size: int = BATCH,
+    told: Callable[[int], None] | None = None,
+) -> None:
+    """Let a judge see what a model finds on every picture of a dataset: see `evaluate`."""
     looking = EveryVector(model) if isinstance(model, ImageEncoder) else model
     done = 0
     for found, sizes_wh in _looked_at(looking, dataset, batch_size):
@@ -121,7 +140,20 @@ def evaluate(
         done += len(found)
         if told:
             told(done)
-    return judge.result(bootstrap, slices)
+
+
+def shares_of(
+    dataset: Pictures | Texts, num_shares: int, batch_size: int = BATCH
+) -> list[Pictures | Texts]:
+    """Return a dataset in at most so many parts, in its order.
+
+    They are of whole batches, so that a model is shown the very same ones.
+    """
+    num_batches = -(-len(dataset) // batch_size)
+    step = -(-num_batches // num_shares) * batch_size
+    starts = range(0, len(dataset), step)
+    every: Any = dataset  # of which both kinds have pictures
+    return [replace(every, pictures=every.pictures[at : at + step]) for at in starts]
 
 
 def _looked_at(

@@ -26,14 +26,28 @@ READ_BYTES = 4 << 20
 class Lake:
     """The committed rows of an output, each id once. What is committed later needs a new `open`."""
 
-    def __init__(self, output: Output) -> None:
+    def __init__(self, output: Output, settings: Settings | None = None) -> None:
+        """Open an output, whose `settings` are read unless given."""
         self.output = output
-        self._settings: Settings = output.settings()
+        self._settings: Settings = output.settings() if settings is None else settings
 
     @property
     def settings(self) -> dict[str, Any]:
         """What every row was made with."""
         return dict(self._settings.values)
+
+    def parts(self, num_parts: int) -> "list[Lake]":
+        """Return the rows as at most so many lakes, in the order of their files.
+
+        Each shows its files as this lake sees them now, and pickles, to be read elsewhere.
+        """
+        superseded, step = self._superseded, max(1, -(-len(self._names) // num_parts))
+        parts = []
+        for start in range(0, max(1, len(self._names)), step):
+            part = Lake(self.output, self._settings)
+            part._names, part._superseded = self._names[start : start + step], superseded
+            parts.append(part)
+        return parts
 
     @cached_property
     def _names(self) -> list[str]:
