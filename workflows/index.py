@@ -1,55 +1,62 @@
 """`lakesight index OUTPUT INDEX`: committed embeddings into a published FAISS index."""
 
-import hashlib
 import tempfile
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from uuid import uuid4
 
 import faiss
-import pyarrow as pa
 from pydantic import Field
 from pydantic_settings import CliPositionalArg
 
 import lakesight
-from indexes.build import Builder, row_schema, shape_of
+from indexes.build import Builder
 from indexes.manifest import IndexManifest
 from indexes.store import IndexStore
 from lakesight.errors import UserError
-from lakesight.lake.reader import Lake
-from lakesight.models.base import Frozen, ModelSpec
-from lakesight.models.columns import embedder_of
-from lakesight.schemas import is_vector
+from lakesight.models.base import Frozen
 from workflows import tables
+from workflows.indexed import Content, pictures
+from workflows.indexed_texts import is_list, texts
 
-BATCH_ROWS, BATCH_BYTES = 8192, 16 << 20
-"""What is taken in at once: so many rows, or fewer where they are large. Reading nested numbers of
-two bytes from Parquet takes five times their size."""
-SEVERAL = 32
-"""The vectors of a row that has a list of them, for how large it may be."""
+OF_PICTURES = ("column", "features")
+"""Settings that mean nothing where texts are indexed."""
 
 
 class Index(Frozen):
-    """Build an index for `lakesight search` from the embeddings of an output.
+    """Build an index for `lakesight search` from the embeddings of an output, or of texts.
 
     Exact: every vector is compared. The index is published whole: who searches it meanwhile sees
     the old one or the new one. Run again after `annotate`; nothing new means nothing to do.
+
+    With --texts or --text-model texts are indexed, each once, to be found by a picture.
 
     Examples:
       lakesight index seen/ index/
       lakesight index s3://bucket/seen s3://bucket/index
       lakesight index seen/ faces/ --column faces
+      lakesight index seen/ said/ --texts caption
+      lakesight index captions.txt said/ --text-model finder/
     """
 
     output: CliPositionalArg[str]
-    """Folder or s3:// prefix that `lakesight annotate --embed` wrote."""
+    """Folder or s3:// prefix that `lakesight annotate --embed` wrote; or a list of texts: a .txt
+    with one a line, a .csv or a .parquet."""
     index: CliPositionalArg[str]
     """Folder or s3:// prefix of the index."""
     column: str = "embedding"
     """Column that holds the vectors: one a row, or several, of which the best counts."""
     features: str | None = None
     """Column of features to keep, for `search --rerank`; 70 KB to 700 KB a row."""
+    texts: str | None = None
+    """Index the texts of this column in place of the pictures: caption, captions, crop_captions, or
+    of a .csv or .parquet list; `text` of a list unless given."""
+    text_model: str | None = None
+    """What embeds texts, and pictures to find them by, such as a CLIP or a BLIP-2 that retrieves;
+    the model that embedded the output unless given."""
+    allow_licence: tuple[str, ...] = ()
+    """A licence of --text-model, as a refusal names it, that you have read and may use; may be
+    given several times."""
     keep: int = Field(default=2, ge=1)
     """Builds that stay: the new one, and older ones for those who still read them."""
     rebuild: bool = False
@@ -59,39 +66,51 @@ class Index(Frozen):
 
     def run(self) -> int:
         """Build and publish what is new; return 0."""
-        lake = lakesight.open(self.output)
-        check_column(lake, self.column)
+        content = self._content()
         store = IndexStore.open(self.index)
-        if self.features is not None:
-            check_features(lake, self.column, self.features)
-        wanted = fingerprint(lake, self.column, self.features)
         manifest = None if self.rebuild else store.current()
-        if manifest is None or manifest.fingerprint != wanted:
-            manifest, is_new = self._build(lake, store, wanted), True
+        if manifest is None or manifest.fingerprint != content.fingerprint:
+            manifest, is_new = self._build(content, store), True
         else:
             is_new = False
         self._print(manifest, is_new=is_new)
         return 0
 
-    def _build(self, lake: Lake, store: IndexStore, wanted: str) -> IndexManifest:
+    def _content(self) -> Content:
+        if self.texts is None and self.text_model is None:
+            if self.allow_licence:
+                raise UserError("--allow-licence is for --text-model: leave it out")
+            if is_list(self.output):
+                raise UserError(
+                    f"{self.output} is a list: to index its texts, name what embeds them as "
+                    "--text-model"
+                )
+            return pictures(lakesight.open(self.output), self.column, self.features)
+        for name in self.model_fields_set.intersection(OF_PICTURES):
+            raise UserError(f"--{name} is of pictures, and texts are to be indexed: leave it out")
+        return texts(self.output, self.texts, self.text_model, self.allow_licence)
+
+    def _build(self, content: Content, store: IndexStore) -> IndexManifest:
         started = datetime.now(UTC)
         with tempfile.TemporaryDirectory(prefix="lakesight-index-") as name:
-            builder = Builder(Path(name), lake.dataset().schema, self.column, self.features)
-            for rows in batches(lake, self.column, self.features):
+            builder = Builder(Path(name), content.schema, content.vectors, content.features)
+            for rows in content.rows():
                 builder.add(rows)
             if not builder.count:
+                what = "no texts" if content.holds == "texts" else "no vectors of length 1"
                 raise UserError(
-                    f"{self.output} has no vectors of length 1 in {self.column!r}: "
-                    f"{builder.num_skipped} of another length"
+                    f"{self.output} has {what} in {content.column!r}: {builder.num_skipped} of "
+                    "another length"
                 )
             recall, files = builder.finish()
             manifest = IndexManifest(
                 build_id=f"{started:%Y%m%dt%H%M%Sz}-{uuid4().hex[:8]}",
                 written=datetime.now(UTC),
-                source=lake.output.uri,
-                fingerprint=wanted,
-                column=self.column,
-                model=_model_of(lake, self.column),
+                holds=content.holds,
+                source=content.source,
+                fingerprint=content.fingerprint,
+                column=content.column,
+                model=content.model,
                 storage=builder.storage,
                 dim=builder.dim,
                 count=builder.count,
@@ -110,7 +129,8 @@ class Index(Frozen):
             print(tables.as_json({"new": is_new} | manifest.model_dump(mode="json")))
             return
         if not is_new:
-            print(f"Nothing new: {self.index} holds all {manifest.count:,} rows")
+            rows = "texts" if manifest.holds == "texts" else "rows"
+            print(f"Nothing new: {self.index} holds all {manifest.count:,} {rows}")
             return
         size = sum(file.size for file in manifest.files.values())
         if manifest.num_skipped:
@@ -122,82 +142,3 @@ class Index(Frozen):
             f"({size / 1e6:.1f} MB, recall@{manifest.recall.k} {manifest.recall.value:.3f}) "
             f"to {self.index}"
         )
-
-
-def check_column(lake: Lake, column: str) -> None:
-    """Raise UserError unless the output has vectors in that column."""
-    schema = lake.dataset().schema
-    fitting = [field.name for field in schema if is_vector(field.type)]
-    if column in fitting:
-        return
-    if not schema.names:
-        raise UserError("the output has no rows yet: run `lakesight annotate` to its end first")
-    found = str(schema.field(column).type) if column in schema.names else "no such column"
-    hint = (
-        f"give --column {' or '.join(fitting)}"
-        if fitting
-        else "give `lakesight annotate` a model by --embed, and another output"
-    )
-    raise UserError(f"expected vectors in the column {column!r}, got {found}: {hint}")
-
-
-def check_features(lake: Lake, column: str, features: str) -> None:
-    """Raise UserError unless the output has features there, of the model that made the vectors."""
-    schema = lake.dataset().schema
-    if features not in schema.names:
-        raise UserError(f"{lake.output.uri} has no column {features!r} of features")
-    shape_of(schema.field(features).type)
-    made, seen = _model_of(lake, column), _model_of(lake, features)
-    if made is None or seen is None or made.card.sha256 != seen.card.sha256:
-        names = [one.card.name if one else "an unknown model" for one in (made, seen)]
-        raise UserError(
-            f"the vectors in {column!r} are of {names[0]}, and the features in {features!r} of "
-            f"{names[1]}: one model is to search and to match, so embed both by the same weights"
-        )
-
-
-def batches(lake: Lake, column: str, features: str | None = None) -> Iterator[pa.Table]:
-    """Yield the latest rows, with what an index takes of them and nothing else.
-
-    Of all but the last there are at least `BATCH_ROWS`, or `BATCH_BYTES`.
-    """
-    schema = lake.dataset().schema
-    large = [column, *([features] if features else [])]
-    names = [*row_schema(schema).names[1:], *large]
-    max_rows = BATCH_BYTES // sum(num_bytes(schema.field(name).type) for name in large)
-    held: list[pa.RecordBatch] = []
-    num_rows = size = 0
-    for batch in lake.latest(names, max(1, max_rows) if max_rows < BATCH_ROWS else None):
-        held.append(batch)
-        num_rows, size = num_rows + batch.num_rows, size + batch.nbytes
-        if num_rows >= BATCH_ROWS or size >= BATCH_BYTES:
-            yield pa.Table.from_batches(held)
-            held, num_rows, size = [], 0, 0
-    if held:
-        yield pa.Table.from_batches(held)
-
-
-def num_bytes(kind: pa.DataType) -> int:
-    """Return how large a value of vectors or features is, `SEVERAL` being in a list."""
-    if pa.types.is_fixed_size_list(kind):
-        return int(kind.list_size) * num_bytes(kind.value_type)
-    if pa.types.is_list(kind):
-        return SEVERAL * num_bytes(kind.value_type)
-    return int(kind.byte_width)
-
-
-def fingerprint(lake: Lake, column: str, features: str | None = None) -> str:
-    """Return a digest of what an index depends on: settings, manifests, data files."""
-    output = lake.output
-    told = {
-        "column": column,
-        **({} if features is None else {"features": features}),
-        "settings": lake.settings,
-        "generations": [each.model_dump(mode="json") for each in output.generations()],
-        "files": lake.files(),  # never written twice, and the very ones that the build will read
-    }
-    return hashlib.sha256(tables.as_json(told).encode()).hexdigest()
-
-
-def _model_of(lake: Lake, column: str) -> ModelSpec | None:
-    return embedder_of(lake.settings.get("models", ()), column)

@@ -11,10 +11,10 @@ from lakesight.evaluation.judging import Judge
 from lakesight.evaluation.result import Evaluation
 from lakesight.evaluation.tasks import judge_of, judging_of, open_labels, task_of
 from lakesight.evaluation.texts import Texts
-from lakesight.evaluation.vectors import EveryVector, ImageEncoder
+from lakesight.evaluation.vectors import EveryVector
 from lakesight.metrics import Bootstrap
 from lakesight.models import catalog
-from lakesight.models.base import Model, ModelSpec
+from lakesight.models.base import ImageEncoder, Model, ModelSpec
 from lakesight.models.look import BATCH, Looking, look_ahead
 from lakesight.training.yolo.datasets import Labelled, Pictures
 from lakesight.training.yolo.sources import Split

@@ -278,6 +278,18 @@ class TextEncoder(Protocol):
 
 
 @runtime_checkable
+class ImageEncoder(Protocol):
+    """A model that embeds pictures into the space of texts, by one vector or several."""
+
+    view: ImageView
+    output: pa.Field
+
+    def embed_images(self, views: Sequence[Image]) -> npt.NDArray[np.float32]:
+        """Return `(len(views), Q, D)` L2-normalised vectors."""
+        ...
+
+
+@runtime_checkable
 class TextReader(Protocol):
     """A model that reads texts: captions to search by, prompts, questions."""
 

@@ -259,7 +259,7 @@ def said(scenes: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, An
 def test_a_finder_is_trained_on_as_one(said: dict[str, Any], tmp_path: Path) -> None:
     small = {"width": 16, "layers": 2, "heads": 2}
     size = {"image_size": 32, "patch_size": 8, "vision": small, "qformer": small, "shared": 8}
-    new = {"task": "retrieve", "size": size, "freeze_vision": False}
+    new: dict[str, Any] = {"task": "retrieve", "size": size, "freeze_vision": False}
     finder = lakesight.train(output=str(tmp_path / "finder"), **said, **new)
     trained = finder.train(output=str(tmp_path / "better"), **said)
     assert (trained.card.kind, trained.card.family) == ("embed", "image-text")

@@ -19,7 +19,8 @@ from lakesight.models.base import ModelSpec
 from lakesight.schemas import ROW, embedding_type, output_schema
 from tests.indexing import unit
 from tests.outputs import DIM, EMBEDDER, SETTINGS, vector, write_output, write_pictures
-from workflows.index import Index, batches
+from workflows.index import Index
+from workflows.indexed import batches
 from workflows.sql import Sql
 
 ROOT = Path(__file__).parents[2]
