@@ -27,8 +27,9 @@ from lakesight.models.image_text import ImageText
 from lakesight.training.blip2.job import FirstStageJob
 from lakesight.training.blip2.training import FirstStageTraining
 from workflows.__main__ import main as lakesight_command
+from workflows.queries import Query, build, embed_text
 from workflows.scenes import Scenes
-from workflows.search import build, embed_text, reranked, without
+from workflows.search import reranked, without
 
 TOLERANCE = 5e-3
 """Of a probability: features are kept as float16."""
@@ -107,7 +108,8 @@ def ours(searcher: Searcher, model: ImageText, text: str, count: int) -> dict[st
     """Return the chances of the best candidates by URI, from what the index kept."""
     vectors = embed_text(text, model)
     hits = without(searcher.search(vectors[None], count), None)
-    return {hit["uri"]: hit["match"] for hit in reranked(searcher, model, text, hits)}
+    query = Query(vectors, model=model, text=text)
+    return {hit["uri"]: hit["match"] for hit in reranked(searcher, query, hits)}
 
 
 def rerun(searcher: Searcher, model: ImageText, text: str, count: int) -> dict[str, float]:

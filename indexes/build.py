@@ -13,6 +13,7 @@ from indexes.flat import new_index, storage_of
 from indexes.manifest import Digest, Recall, digest
 from indexes.recall import BruteForce
 from lakesight.errors import UserError
+from lakesight.schemas import is_vector
 
 INDEX = "index.faiss"
 FEATURES = "features.f16"
@@ -22,6 +23,8 @@ POSITION = "position"
 ROWS_PER_FILE = 1 << 20
 ROWS_PER_GROUP = 4096
 """What a lookup of one row reads at least."""
+WAITING_BYTES = 32 << 20
+"""The most that waits to become such a group."""
 NUM_QUERIES, K = 64, 10
 """For the measured recall."""
 NORM_TOLERANCE = 0.02
@@ -49,22 +52,26 @@ class Builder:
         self.vectors_per_row: int | None = None
         """The same for all of them; None before the first."""
         self.num_skipped = 0
+        self._waiting: list[pa.Table] = []
         self._rows: pq.ParquetWriter | None = None
         self._true: BruteForce | None = None
 
-    def add(self, batch: pa.RecordBatch) -> None:
+    def add(self, rows: pa.Table) -> None:
         """Take in rows; those without a vector are passed over, those with a bad one counted.
 
         Raises UserError where rows have different numbers of vectors.
         """
-        rows = pa.Table.from_batches([batch]).filter(pc.is_valid(batch[self.column]))
+        if rows[self.column].null_count:
+            rows = rows.filter(pc.is_valid(rows[self.column]))
         if not rows.num_rows:
             return
         vectors = self._vectors(rows[self.column])
         lengths = np.linalg.norm(vectors, axis=2)
         good = (np.abs(lengths - 1) <= NORM_TOLERANCE).all(axis=1)  # NaN is not
         self.num_skipped += int((~good).sum())
-        if good.any():
+        if good.all():
+            self._append(rows, vectors)
+        elif good.any():
             self._append(rows.filter(pa.array(good)), vectors[good])
 
     def _vectors(self, column: pa.ChunkedArray) -> npt.NDArray[np.float32]:
@@ -84,8 +91,10 @@ class Builder:
 
     def finish(self) -> tuple[Recall, dict[str, Digest]]:
         """Close the files and measure the recall; return it with the digest of each file."""
-        assert self._rows is not None
         assert self._true is not None
+        if self._waiting:
+            self._write_rows()
+        assert self._rows is not None
         self._rows.close()
         faiss.write_index(self.index, str(self.folder / INDEX))
         files = {}
@@ -99,7 +108,7 @@ class Builder:
         self.count += len(vectors)
         positions = pa.array(np.arange(start, start + len(vectors)))
         kept = rows.append_column(POSITION, positions).select(self.schema.names)
-        self._writer(start).write_table(kept.cast(self.schema), row_group_size=ROWS_PER_GROUP)
+        self._keep_rows(kept.cast(self.schema))
         self.index.add(flat)
         if self.features is not None:
             self._keep_features(rows[self.features])
@@ -108,27 +117,41 @@ class Builder:
             self._true = BruteForce(flat[spread.astype(np.int64)], K)
         self._true.see(flat)
 
+    def _keep_rows(self, rows: pa.Table) -> None:
+        """Hold rows until they are worth a group of their file."""
+        self._waiting.append(rows)
+        waiting = self._waiting
+        many = sum(one.num_rows for one in waiting) >= ROWS_PER_GROUP
+        if many or sum(one.nbytes for one in waiting) >= WAITING_BYTES:
+            self._write_rows()
+
+    def _write_rows(self) -> None:
+        """Write the rows that wait, a new file beginning after every `ROWS_PER_FILE`."""
+        rows, self._waiting = pa.concat_tables(self._waiting), []
+        first = rows[POSITION][0].as_py()
+        done = 0
+        while done < rows.num_rows:
+            number, before = divmod(first + done, ROWS_PER_FILE)
+            part = rows.slice(done, ROWS_PER_FILE - before)
+            self._writer(number).write_table(part, row_group_size=ROWS_PER_GROUP)
+            done += part.num_rows
+
     def _keep_features(self, column: pa.ChunkedArray) -> None:
         if column.null_count:
             raise UserError(f"there are rows with vectors and without {self.features!r}")
-        flat = pc.list_flatten(pc.list_flatten(column)).to_numpy().astype("<f2")
         with (self.folder / FEATURES).open("ab") as file:
-            file.write(flat.tobytes())
+            for chunk in column.chunks:
+                flat = chunk.flatten().flatten().to_numpy()
+                file.write(flat.astype("<f2", copy=False).data)
 
-    def _writer(self, start: int) -> pq.ParquetWriter:
-        """Return the file for the rows from `start` on: a new one after every `ROWS_PER_FILE`."""
-        path = self.folder / f"rows-{start // ROWS_PER_FILE:05d}.parquet"
+    def _writer(self, number: int) -> pq.ParquetWriter:
+        """Return the file of this number, which is the last one or a new one."""
+        path = self.folder / f"rows-{number:05d}.parquet"
         if self._rows is None or not path.exists():
             if self._rows is not None:
                 self._rows.close()
             self._rows = pq.ParquetWriter(path, self.schema, compression="zstd")
         return self._rows
-
-
-def is_vector(kind: pa.DataType) -> bool:
-    """Return whether a column of this type holds one vector a row, or a list of them."""
-    inner = kind.value_type if pa.types.is_list(kind) else kind
-    return bool(pa.types.is_fixed_size_list(inner) and pa.types.is_floating(inner.value_type))
 
 
 def shape_of(kind: pa.DataType) -> tuple[int, int]:

@@ -30,17 +30,24 @@ class Recall(Frozen):
     """Stored vectors, spread over the first rows, each looked up among all."""
 
 
+Holds = Literal["pictures", "texts"]
+"""What the rows of an index are."""
+
+
 class IndexManifest(Frozen):
     """One immutable build of an index."""
 
     format: Literal[1] = 1
     build_id: Name
     written: datetime
+    holds: Holds = "pictures"
+    """pictures: rows of an output. texts: an `id` and a `text` each, to be found by pictures."""
     source: str
-    """URI of the output whose rows are indexed."""
+    """URI of the output, or of the list, whose rows are indexed."""
     fingerprint: str
     """Digest of what was indexed: the same again means that there is nothing to do."""
     column: str
+    """Of the source: of vectors, or of texts."""
     model: ModelSpec | None
     """What made the vectors, and makes a query comparable with them; None where unknown."""
     metric: Literal["inner_product"] = "inner_product"

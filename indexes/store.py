@@ -86,8 +86,7 @@ class IndexStore:
         Of the builds that were current before, `keep - 1` stay for readers that still use them.
         """
         for name in manifest.files:
-            key = self.key("builds", manifest.build_id, name)
-            self.store.put(key, (folder / name).read_bytes())
+            self.store.put_file(self.key("builds", manifest.build_id, name), folder / name)
         data = manifest.model_dump_json(indent=2).encode()
         self.store.put(self.key("builds", manifest.build_id, MANIFEST), data)
         history = self._history()

@@ -25,14 +25,19 @@ from lakesight.models.base import (
     TextEncoder,
     TextReader,
 )
+from lakesight.models.base import Image as View
+from lakesight.models.families import FAMILIES, family_of
+from lakesight.models.features import FeatureExtractor, Features, Level, Mode
 from lakesight.models.look import BATCH, Picture, look_ahead
-from lakesight.processors import ImageProcessor, TextProcessor, several
+from lakesight.processors import ImageProcessor, TextProcessor, several, several_texts
 from lakesight.results import Results
 
 if TYPE_CHECKING:
     from lakesight.evaluation import Evaluation
     from lakesight.exporting.run import Done
     from lakesight.metrics import Bootstrap
+    from lakesight.metrics.language.java import JavaMetric
+    from lakesight.training.blip2.texts import SceneCaptions
     from lakesight.training.loop import Callback
     from lakesight.training.yolo.lake_truth import LakeLabels
     from lakesight.training.yolo.sources import Split
@@ -101,6 +106,68 @@ class LoadedModel:
             )
         return self.model.embed_text(texts)
 
+    def extract_features(
+        self,
+        images: Picture | Sequence[Picture] = (),
+        texts: str | Sequence[str] = (),
+        mode: Mode = "image",
+        level: Level = "projected",
+    ) -> Features:
+        """Return what an image-text model makes of pictures, of texts, or of pairs of both.
+
+        Pictures of any kind; modes, levels and shapes as `ImageText.extract_features` has them.
+        Raises UserError for another model, and for what it has not.
+        """
+        model = self._extractor()
+        return model.extract_features(self._views(images), several_texts(texts), mode, level)
+
+    def match(
+        self, images: Picture | Sequence[Picture], texts: str | Sequence[str]
+    ) -> npt.NDArray[np.float32]:
+        """Return the probability `(N,)` that each of N pictures and its text belong together (ITM).
+
+        Raises UserError for a model that never looks at both together, and for uneven pairs.
+        """
+        return self._extractor().match(self._views(images), several_texts(texts))
+
+    def answer(
+        self,
+        pictures: Picture | Sequence[Picture],
+        questions: str | Sequence[str],
+        candidates: Sequence[str] | None = None,
+        *,
+        batch_size: int = BATCH,
+    ) -> Results:
+        """Ask the same questions about every picture; `candidates` are answers to choose from.
+
+        A result's value is a list of question, answer and score, in the order of the questions.
+        Each picture's own questions are a column of `predict`. Raises UserError for a model that
+        answers none.
+        """
+        if self.card.kind != "answer":
+            raise UserError(
+                f"{self.card.name} was loaded to {self.card.kind}, and answers nothing: load a "
+                'BLIP-2 with kind="answer"'
+            )
+        every, asked = several(pictures), several_texts(questions)
+        given = {"questions": asked} | ({} if candidates is None else {"candidates": candidates})
+        columns = {
+            name: pa.array([list(texts)] * len(every), pa.list_(pa.string()))
+            for name, texts in given.items()
+        }
+        return self.predict(every, batch_size=batch_size, **columns)
+
+    def _extractor(self) -> FeatureExtractor:
+        if not isinstance(self.model, FeatureExtractor):
+            raise UserError(
+                f"{self.card.name} gives no features of pictures and texts: load an image-text "
+                "model, such as a CLIP or a BLIP-2 that retrieves"
+            )
+        return self.model
+
+    def _views(self, pictures: Picture | Sequence[Picture]) -> list[View]:
+        return list(self.image_processor(pictures))
+
     def evaluate(
         self,
         data: str,
@@ -108,43 +175,68 @@ class LoadedModel:
         split: "Split" = "val",
         task: str | None = None,
         images: str | None = None,
-        multi_label: bool = False,
         labels: "LakeLabels | None" = None,
-        bootstrap: "Bootstrap | None" = None,
-        slices: Sequence[str] = (),
+        multi_label: bool = False,
+        captions: "SceneCaptions" = "captions",
+        extra: "Sequence[JavaMetric]" = (),
+        batch_size: int = BATCH,
+        bootstrap: "bool | Bootstrap" = False,
+        slice: Sequence[str] = (),  # noqa: A002 - as the command has it
     ) -> "Evaluation":
         """Return how good the model is on labelled pictures: as `lakesight evaluate`.
 
-        It looks with the options of an evaluation, but for those that it was loaded with.
+        It looks with the options of an evaluation, but for those that it was loaded with. A `task`
+        that is for another of its kinds judges it as that.
         """
         from lakesight import evaluation
+        from lakesight.metrics import Bootstrap
 
-        judged = catalog.build(evaluation.to_judge(self.spec, **self._options))
-        opened = evaluation.data_for(
-            judged, data, split, task, images=images, multi_label=multi_label, labels=labels
+        judged = evaluation.open_judged(
+            self.spec,
+            self._options,
+            data,
+            split,
+            task,
+            images=images,
+            labels=labels,
+            multi_label=multi_label,
+            captions=captions,
+            extra=tuple(extra),
         )
-        return evaluation.evaluate(judged, opened, bootstrap, slices)
+        draws = Bootstrap() if bootstrap is True else bootstrap or None
+        return evaluation.evaluate(judged.model, judged.data, draws, slice, batch_size=batch_size)
 
     def train(
         self, data: str, output: str, *, callbacks: "Sequence[Callback]" = (), **settings: Any
     ) -> "LoadedModel":
         """Train on from these weights, and return the new model, whose folder is `output`.
 
-        Of a YOLO, task and image size are the model's unless given. See `train`.
+        The task is what the model's family is trained for unless given; of a YOLO it is the
+        model's, as is the image size. See `train`. Raises UserError for a family that nothing
+        trains.
         """
         from lakesight.training.families import job_type
 
-        contract = self.card.contract
         own = {
             "weights": self.name,
             "allow_licence": self.spec.licences_accepted,
-            "task": contract.get("task", "detect"),
+            "task": settings.get("task") or self._trained_for(),
             "image_size": self.model.view.width,
-            "multi_label": contract.get("multi_label", False),
+            "multi_label": self.card.contract.get("multi_label", False),
         }
-        known = job_type(settings.get("task", own["task"])).model_fields
+        known = job_type(own["task"]).model_fields
         fitting = {name: value for name, value in own.items() if name in known}
         return train(data, output, callbacks=callbacks, **fitting | settings)
+
+    def _trained_for(self) -> str:
+        task = family_of(self.card).trains(self.card)
+        if task is None:
+            trained = [name for name, one in FAMILIES.items() if one.trains(self.card)]
+            raise UserError(
+                f"{self.card.name} is of the family {self.card.family}, which cannot be trained "
+                f"here: {', '.join(trained)} can"
+            )
+        return task
 
     def export(self, format: str, output: str | None = None, **options: Any) -> "Done":  # noqa: A002
         """Write the weights in another engine's format into the model's folder, and judge them.

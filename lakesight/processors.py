@@ -47,7 +47,7 @@ class TextProcessor:
         behind the tokens that stand for the picture. Raises UserError for a text that the model
         cannot read.
         """
-        every = [texts] if isinstance(texts, str) else list(texts)
+        every = several_texts(texts)
         try:
             return self._reader.tokens(every) if every else []
         except ValueError as error:
@@ -57,3 +57,8 @@ class TextProcessor:
 def several(pictures: Picture | Sequence[Picture]) -> list[Picture]:
     """Return the pictures, of one too, as a list."""
     return [pictures] if isinstance(pictures, ONE) else list(pictures)
+
+
+def several_texts(texts: str | Sequence[str]) -> list[str]:
+    """Return the texts, of one too, as a list."""
+    return [texts] if isinstance(texts, str) else list(texts)

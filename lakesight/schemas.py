@@ -117,6 +117,12 @@ def embedding_type(dim: int, dtype: pa.DataType | None = None) -> pa.DataType:
     return pa.list_(dtype or pa.float16(), dim)
 
 
+def is_vector(kind: pa.DataType) -> bool:
+    """Return whether a column of this type holds one vector a row, or a list of them."""
+    inner = kind.value_type if pa.types.is_list(kind) else kind
+    return bool(pa.types.is_fixed_size_list(inner) and pa.types.is_floating(inner.value_type))
+
+
 def output_schema(outputs: Sequence[pa.Field]) -> pa.Schema:
     """Return the schema of an output: `ROW`, then each model's column.
 

@@ -42,8 +42,8 @@ def rows_of(vectors: Vectors) -> pa.Table:
 def build(folder: Path, rows: pa.Table, batch_rows: int = 100) -> Builder:
     """Return a builder that has seen the rows, in batches."""
     builder = Builder(folder, rows.schema, "embedding")
-    for batch in rows.to_batches(max_chunksize=batch_rows):
-        builder.add(batch)
+    for start in range(0, rows.num_rows, batch_rows):
+        builder.add(rows.slice(start, batch_rows))
     return builder
 
 

@@ -9,6 +9,7 @@ import yaml
 from lakesight.errors import UserError
 from lakesight.models import catalog
 from lakesight.models.base import Kind, ModelSpec, RuntimeName
+from lakesight.models.columns import COLUMNS, column_of
 from lakesight.schemas import ROW, WORDS
 
 
@@ -27,17 +28,6 @@ _Words.yaml_implicit_resolvers = {
 
 
 COLUMN_NAME = re.compile(r"[a-z][a-z0-9_]*")
-COLUMNS: dict[Kind, str] = {
-    "detect": "detections",
-    "pose": "detections",
-    "classify": "classes",
-    "embed": "embedding",
-    "caption": "caption",
-    "answer": "answers",
-    "caption_crops": "crop_captions",
-}
-"""What a model's column is called unless it is named."""
-
 TOLD: dict[Kind, tuple[str, ...]] = {"caption": ("prompt",), "answer": ("questions", "candidates")}
 """The columns of a list that a model of a kind is told, of `schemas.WORDS`."""
 
@@ -88,7 +78,7 @@ def _check_columns(specs: Sequence[ModelSpec]) -> None:
     """Raise UserError where two models would write one column, or one that every row has."""
     taken = {*ROW.names, *WORDS.names}
     for spec in specs:
-        column = spec.column or COLUMNS[spec.card.kind]
+        column = column_of(spec)
         if spec.card.kind == "pose":
             _check_pose(spec, specs, taken)
         elif column in taken:
@@ -116,7 +106,7 @@ def _check_pose(spec: ModelSpec, specs: Sequence[ModelSpec], taken: Collection[s
 
 def _check_crops(spec: ModelSpec, specs: Sequence[ModelSpec]) -> None:
     objects = spec.options["detections"]
-    found = {other.column or COLUMNS["detect"] for other in specs if other.card.kind == "detect"}
+    found = {column_of(other) for other in specs if other.card.kind == "detect"}
     if objects not in found:
         raise UserError(
             f"--caption-crops looks at what --detect found, in the column {objects!r}: give "

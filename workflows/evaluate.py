@@ -1,9 +1,10 @@
 """`lakesight evaluate MODEL DATA`: how good a model is, or an output, on labelled pictures."""
 
 import json
+import os
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 from pydantic_settings import CliPositionalArg
@@ -14,14 +15,17 @@ from lakesight.evaluation import (
     TASKS,
     Evaluation,
     Texts,
-    data_for,
-    evaluate,
+    add_pictures,
     evaluate_output,
     field_of,
+    judge_of,
     judging_of,
+    labelled_shares,
+    noted,
+    open_judge,
+    open_judged,
     open_labels,
     task_of,
-    to_judge,
 )
 from lakesight.lake.output import Output
 from lakesight.lake.reader import Lake
@@ -29,6 +33,7 @@ from lakesight.metrics import Bootstrap
 from lakesight.metrics.language.java import JavaMetric
 from lakesight.models import catalog
 from lakesight.models.base import Frozen, Model, RuntimeName
+from lakesight.models.columns import embedder_of
 from lakesight.models.look import BATCH
 from lakesight.plots import draw_evaluation, draw_samples
 from lakesight.training.blip2.texts import SceneCaptions
@@ -37,6 +42,9 @@ from lakesight.training.yolo.lake_truth import LakeLabels
 from lakesight.training.yolo.sources import Split
 from workflows.chosen import option
 from workflows.progress import progress
+
+if TYPE_CHECKING:
+    from workflows.judges import Workers
 
 OF_A_MODEL = ("set", "runtime", "allow_licence", "batch_size")
 """Settings that mean nothing where an output is judged."""
@@ -56,6 +64,7 @@ class Evaluate(Frozen):
       lakesight evaluate s3://lake/seen captions_val.json --column caption --bootstrap
       lakesight evaluate s3://lake/seen questions.json --task answer --slice kind
       lakesight evaluate clip/ captions_val.json --images photos/ --task retrieve
+      lakesight evaluate s3://lake/seen captions_val.json --num-workers 16 --address auto
     """
 
     model: CliPositionalArg[str]
@@ -99,6 +108,16 @@ class Evaluate(Frozen):
     slice: tuple[str, ...] = ()
     """Also judge the pictures of each kind apart: by folder, or by a field of COCO's images; of
     answers also by kind, which is that of the question; may be given several times."""
+    num_workers: int | None = Field(default=None, ge=1)
+    """Judge in so many processes on Ray, each a share of the pictures, or of the output's files; in
+    this process alone unless given. The figures are the same."""
+    gpus: float | None = Field(default=None, ge=0)
+    """GPUs that the workers share; those of the cluster unless given."""
+    address: str | None = None
+    """Ray cluster of the workers; RAY_ADDRESS unless given, and this machine alone without either.
+    """
+    verbose: bool = False
+    """Let Ray's own logs through."""
     plots: Path | None = None
     """Folder to write plots into: curves, confusion, samples."""
     json_output: bool = Field(default=False, alias="json")
@@ -108,6 +127,7 @@ class Evaluate(Frozen):
         """Print the figures; return 0."""
         if self.plots and self.plots.is_file():
             raise UserError(f"expected a folder for the plots, got the file {self.plots}")
+        self._check_workers()
         lake = self._lake()
         model, data, result = self._judge_rows(lake) if lake else self._judge_model()
         for note in result.notes:
@@ -148,8 +168,16 @@ class Evaluate(Frozen):
         self._check_plots(data)
         searched = task_of(field_of(lake, column)) == task == "retrieve"
         encoder = self._encoder(lake, column) if searched else None
-        draws = self._draws
-        return None, data, evaluate_output(lake, data, column, draws, self.slice, encoder=encoder)
+        if self.num_workers is None:
+            draws, slices = self._draws, self.slice
+            return None, data, evaluate_output(lake, data, column, draws, slices, encoder=encoder)
+        from workflows.judges import SHARES_A_WORKER, judge_rows  # Ray takes a second to import
+
+        judge = judge_of(data, field_of(lake, column), encoder)
+        shares, notes = labelled_shares(lake, data, self.num_workers * SHARES_A_WORKER)
+        with progress(sum(len(share.pairs) for share in shares)) as state:
+            judge_rows(judge, shares, column, self._workers, state.tell)
+        return None, data, noted(judge.result(self._draws, self.slice), notes)
 
     def _column(self, lake: Lake) -> tuple[str, str]:
         """Return what of the output is judged, and what it is compared by."""
@@ -165,10 +193,7 @@ class Evaluate(Frozen):
         if self.text_model:
             licences = self.allow_licence
             return catalog.build(catalog.spec(self.text_model, "embed", None, "auto", licences))
-        from workflows.index import model_of  # brings FAISS along
-
-        # a model whose column nobody named writes several vectors a picture as `embeddings`
-        made_by = model_of(lake, "embedding" if column == "embeddings" else column)
+        made_by = embedder_of(lake.settings.get("models", ()), column)
         if made_by is None:
             raise UserError(
                 f"{self.model} does not say which model made {column!r}: name it as --text-model"
@@ -179,18 +204,36 @@ class Evaluate(Frozen):
         options = dict(map(option, self.set))
         kind = judging_of(self.task).kind if self.task else None
         spec = catalog.spec(self.model, kind, options, self.runtime, self.allow_licence)
-        model = catalog.build(to_judge(spec, **options))
-        data = data_for(model, self.data, self.split, self.task, **self._how)
+        spec, model, data = open_judged(
+            spec, options, self.data, self.split, self.task, **self._how
+        )
         self._check_plots(data)
+        judge = open_judge(model, data)
         with progress(len(data)) as state:
+            if self.num_workers is None:
+                add_pictures(judge, model, data, self.batch_size, state.tell)
+            else:
+                from workflows.judges import judge_pictures  # Ray takes a second to import
 
-            def told(done: int) -> None:
-                state.done = done
+                judge_pictures(judge, spec, data, self.batch_size, self._workers, state.tell)
+        return model, data, judge.result(self._draws, self.slice)
 
-            result = evaluate(
-                model, data, self._draws, self.slice, batch_size=self.batch_size, told=told
-            )
-        return model, data, result
+    def _check_workers(self) -> None:
+        of_workers = ("gpus", "address", "verbose")
+        if self.num_workers is None:
+            for name in self.model_fields_set.intersection(of_workers):
+                raise UserError(f"--{name} is for workers on Ray: give --num-workers, too")
+
+    @property
+    def _workers(self) -> "Workers":
+        from workflows.judges import Workers
+
+        return Workers(
+            num_workers=self.num_workers or 1,
+            gpus=self.gpus,
+            address=self.address or os.environ.get("RAY_ADDRESS"),
+            verbose=self.verbose,
+        )
 
     def _check_plots(self, data: Pictures | Texts) -> None:
         if self.plots and isinstance(data, Texts):

@@ -1,50 +1,62 @@
 """`lakesight index OUTPUT INDEX`: committed embeddings into a published FAISS index."""
 
-import hashlib
 import tempfile
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from uuid import uuid4
 
 import faiss
-import pyarrow as pa
-import pyarrow.compute as pc
 from pydantic import Field
 from pydantic_settings import CliPositionalArg
 
 import lakesight
-from indexes.build import Builder, is_vector
+from indexes.build import Builder
 from indexes.manifest import IndexManifest
 from indexes.store import IndexStore
 from lakesight.errors import UserError
-from lakesight.lake.reader import Lake
-from lakesight.models.base import Frozen, ModelSpec
+from lakesight.models.base import Frozen
 from workflows import tables
+from workflows.indexed import Content, pictures
+from workflows.indexed_texts import is_list, texts
 
-BATCH_ROWS = 8192
+OF_PICTURES = ("column", "features")
+"""Settings that mean nothing where texts are indexed."""
 
 
 class Index(Frozen):
-    """Build an index for `lakesight search` from the embeddings of an output.
+    """Build an index for `lakesight search` from the embeddings of an output, or of texts.
 
     Exact: every vector is compared. The index is published whole: who searches it meanwhile sees
     the old one or the new one. Run again after `annotate`; nothing new means nothing to do.
+
+    With --texts or --text-model texts are indexed, each once, to be found by a picture.
 
     Examples:
       lakesight index seen/ index/
       lakesight index s3://bucket/seen s3://bucket/index
       lakesight index seen/ faces/ --column faces
+      lakesight index seen/ said/ --texts caption
+      lakesight index captions.txt said/ --text-model finder/
     """
 
     output: CliPositionalArg[str]
-    """Folder or s3:// prefix that `lakesight annotate --embed` wrote."""
+    """Folder or s3:// prefix that `lakesight annotate --embed` wrote; or a list of texts: a .txt
+    with one a line, a .csv or a .parquet."""
     index: CliPositionalArg[str]
     """Folder or s3:// prefix of the index."""
     column: str = "embedding"
     """Column that holds the vectors: one a row, or several, of which the best counts."""
     features: str | None = None
     """Column of features to keep, for `search --rerank`; 70 KB to 700 KB a row."""
+    texts: str | None = None
+    """Index the texts of this column in place of the pictures: caption, captions, crop_captions, or
+    of a .csv or .parquet list; `text` of a list unless given."""
+    text_model: str | None = None
+    """What embeds texts, and pictures to find them by, such as a CLIP or a BLIP-2 that retrieves;
+    the model that embedded the output unless given."""
+    allow_licence: tuple[str, ...] = ()
+    """A licence of --text-model, as a refusal names it, that you have read and may use; may be
+    given several times."""
     keep: int = Field(default=2, ge=1)
     """Builds that stay: the new one, and older ones for those who still read them."""
     rebuild: bool = False
@@ -54,39 +66,51 @@ class Index(Frozen):
 
     def run(self) -> int:
         """Build and publish what is new; return 0."""
-        lake = lakesight.open(self.output)
-        check_column(lake, self.column)
+        content = self._content()
         store = IndexStore.open(self.index)
-        if self.features is not None and self.features not in lake.dataset().schema.names:
-            raise UserError(f"{self.output} has no column {self.features!r} of features")
-        wanted = fingerprint(lake, self.column, self.features)
         manifest = None if self.rebuild else store.current()
-        if manifest is None or manifest.fingerprint != wanted:
-            manifest, is_new = self._build(lake, store, wanted), True
+        if manifest is None or manifest.fingerprint != content.fingerprint:
+            manifest, is_new = self._build(content, store), True
         else:
             is_new = False
         self._print(manifest, is_new=is_new)
         return 0
 
-    def _build(self, lake: Lake, store: IndexStore, wanted: str) -> IndexManifest:
+    def _content(self) -> Content:
+        if self.texts is None and self.text_model is None:
+            if self.allow_licence:
+                raise UserError("--allow-licence is for --text-model: leave it out")
+            if is_list(self.output):
+                raise UserError(
+                    f"{self.output} is a list: to index its texts, name what embeds them as "
+                    "--text-model"
+                )
+            return pictures(lakesight.open(self.output), self.column, self.features)
+        for name in self.model_fields_set.intersection(OF_PICTURES):
+            raise UserError(f"--{name} is of pictures, and texts are to be indexed: leave it out")
+        return texts(self.output, self.texts, self.text_model, self.allow_licence)
+
+    def _build(self, content: Content, store: IndexStore) -> IndexManifest:
         started = datetime.now(UTC)
         with tempfile.TemporaryDirectory(prefix="lakesight-index-") as name:
-            builder = Builder(Path(name), lake.dataset().schema, self.column, self.features)
-            for batch in batches(lake, self.column):
-                builder.add(batch)
+            builder = Builder(Path(name), content.schema, content.vectors, content.features)
+            for rows in content.rows():
+                builder.add(rows)
             if not builder.count:
+                what = "no texts" if content.holds == "texts" else "no vectors of length 1"
                 raise UserError(
-                    f"{self.output} has no vectors of length 1 in {self.column!r}: "
-                    f"{builder.num_skipped} of another length"
+                    f"{self.output} has {what} in {content.column!r}: {builder.num_skipped} of "
+                    "another length"
                 )
             recall, files = builder.finish()
             manifest = IndexManifest(
                 build_id=f"{started:%Y%m%dt%H%M%Sz}-{uuid4().hex[:8]}",
                 written=datetime.now(UTC),
-                source=lake.output.uri,
-                fingerprint=wanted,
-                column=self.column,
-                model=model_of(lake, self.column),
+                holds=content.holds,
+                source=content.source,
+                fingerprint=content.fingerprint,
+                column=content.column,
+                model=content.model,
                 storage=builder.storage,
                 dim=builder.dim,
                 count=builder.count,
@@ -105,7 +129,8 @@ class Index(Frozen):
             print(tables.as_json({"new": is_new} | manifest.model_dump(mode="json")))
             return
         if not is_new:
-            print(f"Nothing new: {self.index} holds all {manifest.count:,} rows")
+            rows = "texts" if manifest.holds == "texts" else "rows"
+            print(f"Nothing new: {self.index} holds all {manifest.count:,} {rows}")
             return
         size = sum(file.size for file in manifest.files.values())
         if manifest.num_skipped:
@@ -117,58 +142,3 @@ class Index(Frozen):
             f"({size / 1e6:.1f} MB, recall@{manifest.recall.k} {manifest.recall.value:.3f}) "
             f"to {self.index}"
         )
-
-
-def check_column(lake: Lake, column: str) -> None:
-    """Raise UserError unless the output has vectors in that column."""
-    schema = lake.dataset().schema
-    fitting = [field.name for field in schema if is_vector(field.type)]
-    if column in fitting:
-        return
-    if not schema.names:
-        raise UserError("the output has no rows yet: run `lakesight annotate` to its end first")
-    found = str(schema.field(column).type) if column in schema.names else "no such column"
-    hint = (
-        f"give --column {' or '.join(fitting)}"
-        if fitting
-        else "give `lakesight annotate` a model by --embed, and another output"
-    )
-    raise UserError(f"expected vectors in the column {column!r}, got {found}: {hint}")
-
-
-def batches(lake: Lake, column: str) -> Iterator[pa.RecordBatch]:
-    """Yield the latest rows that have a vector, at least `BATCH_ROWS` at once but for the last."""
-    held: list[pa.RecordBatch] = []
-    for batch in lake.latest():
-        held.append(batch.filter(pc.is_valid(batch[column])))
-        if sum(part.num_rows for part in held) >= BATCH_ROWS:
-            yield pa.concat_batches(held)
-            held = []
-    if held:
-        yield pa.concat_batches(held)
-
-
-def fingerprint(lake: Lake, column: str, features: str | None = None) -> str:
-    """Return a digest of what an index depends on: settings, manifests, data files."""
-    output = lake.output
-    told = {
-        "column": column,
-        **({} if features is None else {"features": features}),
-        "settings": lake.settings,
-        "generations": [each.model_dump(mode="json") for each in output.generations()],
-        "files": lake.files(),  # never written twice, and the very ones that the build will read
-    }
-    return hashlib.sha256(tables.as_json(told).encode()).hexdigest()
-
-
-def model_of(lake: Lake, column: str) -> ModelSpec | None:
-    """Return the model that wrote a column of vectors, or None where the output does not say."""
-    specs = [ModelSpec.model_validate(spec) for spec in lake.settings.get("models", ())]
-    made = [spec for spec in specs if spec.card.kind == "embed"]
-    return next((spec for spec in made if _column(spec) == column), None)
-
-
-def _column(spec: ModelSpec) -> str:
-    """Return the column that an embedding model writes."""
-    several = spec.options.get("queries") == "all"
-    return spec.column or ("embeddings" if several else "embedding")

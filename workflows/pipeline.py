@@ -46,7 +46,7 @@ def run_pipeline(
             for report in batch["_report"].to_pylist():
                 yield PieceReport.model_validate_json(report)
     except ray.exceptions.RayError as error:
-        _raise_ours(error)
+        raise_ours(error)
         raise
 
 
@@ -73,7 +73,7 @@ def _through(dataset: ray.data.Dataset, pool: Pool, output: Output) -> ray.data.
         )
 
 
-def _raise_ours(error: BaseException) -> None:
+def raise_ours(error: BaseException) -> None:
     """Raise the error of ours that Ray wrapped, if there is one: it says what to do."""
     cause: BaseException | None = error
     while cause is not None:

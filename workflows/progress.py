@@ -35,6 +35,10 @@ class Progress:
     errors: int = 0
     start: float = field(default_factory=time.monotonic)
 
+    def tell(self, done: int) -> None:
+        """Count what is done by now."""
+        self.done = done
+
     def __str__(self) -> str:
         """Return one line: pictures done, rate, errors, time left."""
         elapsed_s = time.monotonic() - self.start

@@ -8,7 +8,8 @@ import duckdb
 import pyarrow as pa
 
 from lakesight.models.base import ModelSpec
-from lakesight.schemas import CROP_CAPTIONS, ROW
+from lakesight.models.columns import column_of
+from lakesight.schemas import CROP_CAPTIONS, ROW, is_vector
 
 MAX_LABELS = 24
 MAX_ERRORS = 50
@@ -46,9 +47,9 @@ class Columns:
                 name for name, members in structs.items() if {"question", "answer"} <= {*members}
             ),
             crops=tuple(field.name for field in added if field.type == CROP_CAPTIONS),
-            vectors=tuple(field.name for field in added if pa.types.is_fixed_size_list(field.type)),
+            vectors=tuple(field.name for field in added if is_vector(field.type)),
             described={
-                one.column or "crop_captions": one.options["detections"]
+                column_of(one): one.options["detections"]
                 for one in models
                 if one.card.kind == "caption_crops"
             },

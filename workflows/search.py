@@ -1,45 +1,21 @@
 """`lakesight search INDEX QUERY`: the rows most like a picture, a row, or a text."""
 
-import re
 import sys
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 from pydantic import Field
 from pydantic_settings import CliPositionalArg
 
 from indexes.manifest import IndexManifest
 from indexes.search import Searcher
-from lakesight.errors import UserError
-from lakesight.lake.globs import IMAGE_SUFFIXES
-from lakesight.lake.store import Store, TooLargeError
-from lakesight.lake.uris import is_s3, local_path
-from lakesight.media.decode import MediaError
-from lakesight.media.limits import Limits
-from lakesight.media.pool import DecodePool
-from lakesight.models import catalog
-from lakesight.models.base import Frozen, Matcher, Model, TextEncoder
+from lakesight.models.base import Frozen
 from workflows import tables
-
-Vectors = npt.NDArray[np.float32]
-SUFFIXES = frozenset(IMAGE_SUFFIXES.split())
-ROW_ID = re.compile(r"id:([0-9a-f]{32})")
-
-
-class Query(NamedTuple):
-    """What is looked for."""
-
-    vectors: Vectors
-    """`(V, dim)`."""
-    own_id: str | None = None
-    """Of a row of the index, which is not to find itself."""
-    model: Model | None = None
-    """What reads the text."""
+from workflows.queries import Query, check_rerank, pairs, query_of
 
 
 class Search(Frozen):
@@ -50,6 +26,9 @@ class Search(Frozen):
       id:HEX                             a row by its id; it is not among its own results
       a red bus                          a text, where the model that made the index reads text
 
+    An index of texts (`lakesight index … --texts`) gives texts: those that a picture is best told
+    by.
+
     Examples:
       lakesight search index/ photo.jpg
       lakesight search index/ photo.jpg --where "width >= 1024 AND uri LIKE '%/2024/%'"
@@ -58,6 +37,7 @@ class Search(Frozen):
       lakesight search index/ photo.jpg \
           --where "len([d for d in detections if d.label = 'person' AND d.score > 0.8]) >= 2"
       lakesight search s3://bucket/index "a red bus" -k 100 --json
+      lakesight search said/ photo.jpg --rerank 128
     """
 
     index: CliPositionalArg[str]
@@ -70,21 +50,24 @@ class Search(Frozen):
     """SQL condition on the row, in DuckDB's words; applied first, so that k rows come back if k
     match."""
     rerank: int | None = Field(default=None, ge=1, le=10_000)
-    """Look at so many of the best pictures and the text together (ITM of BLIP or BLIP-2), and rank
-    them by whether they match, too; for an index with --features."""
+    """Look at so many of the best and the query together (ITM of BLIP or BLIP-2), and rank them by
+    whether picture and text match, too; the others follow. For a text in an index with --features,
+    and for a picture in one of --texts."""
     json_output: bool = Field(default=False, alias="json")
     """Print one JSON object a row, with all its columns."""
 
     def run(self) -> int:
         """Print the results, best first; return 0."""
         searcher = Searcher.open(self.index)
-        query = self._query(searcher)
+        query = query_of(searcher, self.query)
+        if self.rerank is not None:
+            check_rerank(searcher.manifest.holds, query)
         start = time.perf_counter()
         # one more, since the row itself may be among them
         k = max(self.k + (query.own_id is not None), self.rerank or 0)
         hits = without(searcher.search(query.vectors[None], k, self.where), query.own_id)
         if self.rerank is not None:
-            hits = reranked(searcher, query.model, self.query, hits[: self.rerank])
+            hits = reranked(searcher, query, hits[: self.rerank]) + hits[self.rerank :]
         hits = hits[: self.k]
         seconds = time.perf_counter() - start
         if self.json_output:
@@ -93,109 +76,34 @@ class Search(Frozen):
             self._print(hits, searcher.manifest, seconds)
         return 0
 
-    def _query(self, searcher: Searcher) -> Query:
-        if not self.query.strip():
-            raise UserError("the query is empty: expected a picture, id:HEX, or words")
-        by_id = ROW_ID.fullmatch(self.query)
-        is_picture = not by_id and names_picture(self.query)
-        if self.query.startswith("id:") and not by_id:
-            raise UserError(f"expected id: and 32 hex digits, got {self.query!r}")
-        if self.rerank is not None and (by_id or is_picture):
-            raise UserError("--rerank looks at pictures and a text together: search by a text")
-        if by_id:
-            return Query(searcher.vectors(by_id[1]), by_id[1])
-        if is_picture:
-            data = read(self.query)
-            return Query(embed_picture(data, build(searcher.manifest)))
-        model = build(searcher.manifest)
-        return Query(embed_text(self.query, model), model=model)
-
     def _print(self, hits: list[dict[str, Any]], manifest: IndexManifest, seconds: float) -> None:
-        shown = [
-            {"rank": hit["rank"], "score": f"{hit['score']:.4f}", "seen": seen(hit)}
-            | {"uri": hit["uri"]}
-            for hit in hits
-        ]
+        names = ["text"] if manifest.holds == "texts" else ["seen", "uri"]
+        shown = [hit | {"score": f"{hit['score']:.4f}", "seen": seen(hit)} for hit in hits]
         if shown:
-            names = ["rank", "score", "seen", "uri"]
-            tables.write_aligned(shown, names, sys.stdout, max_cell=1024)
+            tables.write_aligned(shown, ["rank", "score", *names], sys.stdout, max_cell=1024)
         kept = f" where {self.where}" if self.where else ""
+        what = "texts" if manifest.holds == "texts" else "rows"
         print(
-            f"{len(hits)} of {manifest.count:,} rows of {self.index}{kept}, {seconds * 1000:.0f} ms"
+            f"{len(hits)} of {manifest.count:,} {what} of {self.index}{kept}, "
+            f"{seconds * 1000:.0f} ms"
         )
 
 
-def names_picture(text: str) -> bool:
-    """Return whether a query is a picture's path or URI, rather than words."""
-    _, dot, suffix = text.rpartition(".")
-    if is_s3(text) or text.startswith("file://") or (dot and suffix.lower() in SUFFIXES):
-        return True
-    try:
-        return local_path(text).is_file()
-    except OSError:  # words that are too long for a name
-        return False
+def reranked(searcher: Searcher, query: Query, hits: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the hits by their score plus the logit that picture and text match, as LAVIS does.
 
-
-def read(uri: str) -> bytes:
-    """Return the bytes of a picture, or raise UserError where there is none."""
-    store, key = Store.open(uri)
-    try:
-        return store.get(key, max_bytes=Limits().max_bytes)
-    except (FileNotFoundError, IsADirectoryError):
-        raise UserError(f"there is no picture at {uri}") from None
-    except TooLargeError:
-        raise UserError(f"{uri} has more than {Limits().max_bytes >> 20} MiB") from None
-
-
-def embed_picture(data: bytes, model: Model) -> Vectors:
-    """Return what the batch job would have written for this picture, `(V, dim)`."""
-    with DecodePool([model.view], Limits(), num_processes=1) as pool:
-        ((_, picture),) = pool.decode([(0, data)])
-    if isinstance(picture, MediaError):
-        raise UserError(f"the picture cannot be read: {picture}")
-    size = pa.table({"width": [picture.width], "height": [picture.height]})
-    (value,) = model.predict(picture.views, size).to_pylist()
-    found = np.asarray(value, dtype=np.float32)
-    return found.reshape(-1, found.shape[-1])
-
-
-def embed_text(text: str, model: Model) -> Vectors:
-    """Return the vector `(1, dim)` of a text, by the model that made the index."""
-    if not isinstance(model, TextEncoder):
-        raise UserError(
-            f"this index was made by {model.card.name}, which sees pictures and reads no text: "
-            "search by a picture or by id:HEX, or embed the pictures by a model of the family "
-            "image-text (CLIP, SigLIP, SigLIP2, BLIP-2)"
-        )
-    vectors: Vectors = model.embed_text([text])
-    return vectors
-
-
-def reranked(
-    searcher: Searcher, model: Model | None, text: str, hits: Sequence[Mapping[str, Any]]
-) -> list[dict[str, Any]]:
-    """Return the hits by the probability that they match the text plus their score, as LAVIS does.
-
-    The probability becomes `match`. What the model saw of them is read from the index: no picture
-    is looked at again.
+    `match` becomes the probability that they do, of which many are nearly 1.
     """
-    if not isinstance(model, Matcher):
-        raise UserError("this index was made by a model that cannot match pictures with texts")
     if not hits:
         return []
-    features = searcher.features([hit["id"] for hit in hits])
-    chances = model.match_features(features, [text] * len(hits)).tolist()
-    both = sorted(zip(chances, hits, strict=True), key=lambda one: -one[0] - one[1]["score"])
-    return [{**hit, "rank": rank, "match": chance} for rank, (chance, hit) in enumerate(both, 1)]
-
-
-def build(manifest: IndexManifest) -> Model:
-    """Return the model whose vectors an index holds."""
-    if manifest.model is None:
-        raise UserError(
-            f"this index does not say which model made {manifest.column!r}: search by id:HEX"
-        )
-    return catalog.build(manifest.model)
+    model, features, texts = pairs(searcher, query, hits)
+    logits = model.match_logits(features, texts).astype(np.float64)
+    chances = np.exp(-np.logaddexp(0, logits[:, 0] - logits[:, 1]))
+    sums = logits[:, 1] + np.array([hit["score"] for hit in hits])
+    return [
+        {**hits[place], "rank": rank, "match": float(chances[place])}
+        for rank, place in enumerate(np.argsort(-sums, kind="stable").tolist(), start=1)
+    ]
 
 
 def without(found: pa.Table, row_id: str | None) -> list[dict[str, Any]]:

@@ -4,10 +4,28 @@ Every picture goes the way that `annotate` takes it: bytes, view, network, colum
 output holds is judged by the same rules.
 """
 
+from lakesight.evaluation.judging import Judge
 from lakesight.evaluation.objects import SHAPES
-from lakesight.evaluation.pairing import evaluate_output, field_of
+from lakesight.evaluation.pairing import (
+    Share,
+    add_rows,
+    evaluate_output,
+    field_of,
+    labelled_shares,
+    noted,
+)
 from lakesight.evaluation.result import Evaluation, Result
-from lakesight.evaluation.running import OPTIONS, data_for, evaluate, to_judge
+from lakesight.evaluation.running import (
+    OPTIONS,
+    Judged,
+    add_pictures,
+    data_for,
+    evaluate,
+    open_judge,
+    open_judged,
+    shares_of,
+    to_judge,
+)
 from lakesight.evaluation.tasks import TASKS, judge_of, judging_of, open_labels, task_of
 from lakesight.evaluation.texts import Texts
 from lakesight.evaluation.truth import truth_of
@@ -17,15 +35,25 @@ __all__ = [
     "SHAPES",
     "TASKS",
     "Evaluation",
+    "Judge",
+    "Judged",
     "Result",
+    "Share",
     "Texts",
+    "add_pictures",
+    "add_rows",
     "data_for",
     "evaluate",
     "evaluate_output",
     "field_of",
     "judge_of",
     "judging_of",
+    "labelled_shares",
+    "noted",
+    "open_judge",
+    "open_judged",
     "open_labels",
+    "shares_of",
     "task_of",
     "to_judge",
     "truth_of",

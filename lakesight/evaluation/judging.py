@@ -1,7 +1,7 @@
 """Judges: they take pictures and what was found on them, and give an evaluation."""
 
 from collections.abc import Sequence
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import pyarrow as pa
 
@@ -15,17 +15,25 @@ from lakesight.evaluation.retrieval import RetrievalJudge
 from lakesight.evaluation.texts import Texts
 from lakesight.metrics import Bootstrap
 from lakesight.models.base import TextEncoder
-from lakesight.schemas import ROW, object_fields
+from lakesight.schemas import ROW, is_vector, object_fields
 from lakesight.training.yolo.datasets import Pictures
 
 P_contra = TypeVar("P_contra", contravariant=True)
 
 
 class Judge(Protocol[P_contra]):
-    """Takes pictures in any order, each once."""
+    """Takes pictures in any order, each once; shares may be judged apart, and merged.
+
+    It pickles: a fresh one goes to whoever judges a share, and comes back with what that saw. Those
+    merged in the order of the shares give the figures of one that saw all, to the last digit.
+    """
 
     def update(self, pictures: Sequence[P_contra], found: pa.Array) -> None:
         """Add pictures and a model's column of them; null is a picture it could not look at."""
+        ...
+
+    def merge(self, other: Any) -> None:
+        """Add what a judge of the same kind has seen of other pictures."""
         ...
 
     def result(self, bootstrap: Bootstrap | None = None, slices: Sequence[str] = ()) -> Evaluation:
@@ -72,6 +80,4 @@ def holds_captions(column: pa.Field) -> bool:
 
 def holds_vectors(column: pa.Field) -> bool:
     """Return whether a column has a vector for each picture, or several."""
-    kind = column.type
-    vector = kind.value_type if pa.types.is_list(kind) else kind
-    return bool(pa.types.is_fixed_size_list(vector) and pa.types.is_floating(vector.value_type))
+    return is_vector(column.type)

@@ -15,17 +15,22 @@ class Labels:
 
     def __init__(self, labels: Sequence[str]) -> None:
         self._places = {label: number for number, label in enumerate(labels)}
-        self._known = 0
-        self._strange: Counter[str] = Counter()
+        self.known = 0
+        self.strange: Counter[str] = Counter()
 
     def add(self, found: pa.Array) -> None:
         """Count the labels of a column of objects or classes."""
         for one in found.flatten().field("label").value_counts():
             label, count = str(one["values"]), one["counts"].as_py()
             if label in self._places:
-                self._known += count
+                self.known += count
             else:
-                self._strange[label] += count
+                self.strange[label] += count
+
+    def merge(self, other: "Labels") -> None:
+        """Add what another counted."""
+        self.known += other.known
+        self.strange.update(other.strange)
 
     def scores(self, found: pa.Array) -> npt.NDArray[np.float64]:
         """Return `(N, classes)` scores of a column of classes, NaN where none is given."""
@@ -40,15 +45,15 @@ class Labels:
 
     def notes(self, what: str) -> tuple[str, ...]:
         """Say what of other classes was left out; UserError where there was nothing else."""
-        if not self._strange:
+        if not self.strange:
             return ()
-        total = sum(self._strange.values())
-        shown = ", ".join(label for label, _ in self._strange.most_common(5))
+        total = sum(self.strange.values())
+        shown = ", ".join(label for label, _ in self.strange.most_common(5))
         said = (
             f"{total:,} found {what} are of classes that the labels lack, "
-            f"{len(self._strange):,} such as {shown}"
+            f"{len(self.strange):,} such as {shown}"
         )
-        if not self._known:
+        if not self.known:
             raise UserError(
                 f"all {said}: the labels are {', '.join(list(self._places)[:5])} …; use the same "
                 "names for the same classes"

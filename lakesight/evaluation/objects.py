@@ -36,7 +36,8 @@ class ObjectJudge:
 
     def __init__(self, dataset: Pictures) -> None:
         """Raise UserError for poses without a keypoint: nobody knows how many there should be."""
-        self._dataset = dataset
+        self._task = dataset.task
+        self._classes = dataset.labels
         self._num_keypoints = dataset.num_keypoints
         if dataset.task == "pose" and not self._num_keypoints:
             raise UserError(
@@ -44,37 +45,44 @@ class ObjectJudge:
                 "some whose objects have keypoints"
             )
         sigmas = keypoint_sigmas(self._num_keypoints) if self._num_keypoints else COCO_SIGMAS
-        self._evaluators = {
+        self.evaluators = {
             shape: DetectionEvaluator(dataset.labels, shape, sigmas=sigmas)
             for shape in SHAPES[dataset.task]
         }
-        self._labels = Labels(dataset.labels)
-        self._num_null = 0
+        self.labels = Labels(dataset.labels)
+        self.num_null = 0
 
     def update(self, pictures: Sequence[Labelled], found: pa.Array) -> None:
         """See `Judge`; a null is a picture on which nothing was found."""
-        self._num_null += found.null_count
-        self._labels.add(found)
-        truths = [truth_of(one, self._dataset.task) for one in pictures]
+        self.num_null += found.null_count
+        self.labels.add(found)
+        truths = [truth_of(one, self._task) for one in pictures]
         names = pa.array([one.picture for one in truths], pa.string())
-        needed = _needed(found, FIELDS[self._dataset.task])
+        needed = _needed(found, FIELDS[self._task])
         table = pa.table({"uri": names, "detections": needed})
-        predictions = predictions_from_table(table, self._dataset.labels, unknown="drop")
-        if self._dataset.task == "pose":
+        predictions = predictions_from_table(table, self._classes, unknown="drop")
+        if self._task == "pose":
             self._check_keypoints(one.keypoints for one in predictions)
-        for evaluator in self._evaluators.values():
+        for evaluator in self.evaluators.values():
             evaluator.update(truths, predictions)
+
+    def merge(self, other: "ObjectJudge") -> None:
+        """See `Judge`."""
+        for shape, evaluator in self.evaluators.items():
+            evaluator.merge(other.evaluators[shape])
+        self.labels.merge(other.labels)
+        self.num_null += other.num_null
 
     def result(self, bootstrap: Bootstrap | None = None, slices: Sequence[str] = ()) -> Evaluation:
         """See `Judge`; UserError where nothing that was found is of a class of the dataset."""
-        judges = self._evaluators.items()
+        judges = self.evaluators.items()
         return Evaluation(
             {shape: one.result(bootstrap) for shape, one in judges},
             {
                 name: by_kind({shape: one.slices(name, bootstrap) for shape, one in judges})
                 for name in slices
             },
-            (*self._labels.notes("objects"), *null_notes(self._num_null, "nothing found")),
+            (*self.labels.notes("objects"), *null_notes(self.num_null, "nothing found")),
         )
 
     def _check_keypoints(self, found: Iterable[Any]) -> None:

@@ -2,14 +2,15 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 from urllib.parse import unquote
 
 import pyarrow as pa
 
 from lakesight.errors import UserError
+from lakesight.evaluation.judging import Judge
 from lakesight.evaluation.result import Evaluation
 from lakesight.evaluation.tasks import judge_of
 from lakesight.evaluation.texts import Texts
@@ -55,16 +56,55 @@ def evaluate_output(
     picture that was looked at has not the size of its labels.
     """
     judge = judge_of(dataset, field_of(lake, column), encoder)
-    uris = [row for batch in lake.latest(["uri", "etag"]) for row in batch["uri"].to_pylist()]
-    pairs = paired(dataset.pictures, uris)
-    for batch in lake.latest(["uri", "etag", "width", "height", column]):
-        found = [number for number, uri in enumerate(batch["uri"].to_pylist()) if uri in pairs]
+    (share,), notes = labelled_shares(lake, dataset)
+    add_rows(judge, share, column)
+    return noted(judge.result(bootstrap, slices), notes)
+
+
+@dataclass(frozen=True)
+class Share:
+    """Some of an output's data files, and the labels of their rows."""
+
+    lake: Lake
+    pairs: Mapping[str, Named]
+    """By the uri of the row."""
+
+
+def labelled_shares(
+    lake: Lake, dataset: Pictures | Texts, num_shares: int = 1
+) -> tuple[list[Share], tuple[str, ...]]:
+    """Return an output in at most so many parts, in its order, and notes of what only one side has.
+
+    Raises UserError as `evaluate_output`.
+    """
+    parts = lake.parts(num_shares)
+    uris = [
+        [uri for batch in part.latest(["uri", "etag"]) for uri in batch["uri"].to_pylist()]
+        for part in parts
+    ]
+    every = [uri for some in uris for uri in some]
+    pairs = paired(dataset.pictures, every)
+    shares = [
+        Share(part, {uri: pairs[uri] for uri in some if uri in pairs})
+        for part, some in zip(parts, uris, strict=True)
+    ]
+    return shares, _left_out(dataset.pictures, every, pairs)
+
+
+def add_rows(judge: Judge[Any], share: Share, column: str) -> None:
+    """Let a judge see a column of the rows of a share."""
+    for batch in share.lake.latest(["uri", "etag", "width", "height", column]):
+        uris = batch["uri"].to_pylist()
+        found = [number for number, uri in enumerate(uris) if uri in share.pairs]
         rows = batch.take(pa.array(found, pa.int64()))
-        pictures = [pairs[uri] for uri in rows["uri"].to_pylist()]
+        pictures = [share.pairs[uri] for uri in rows["uri"].to_pylist()]
         _check_sizes(pictures, rows)
         judge.update(pictures, rows[column])
-    result = judge.result(bootstrap, slices)
-    return replace(result, notes=(*_left_out(dataset.pictures, uris, pairs), *result.notes))
+
+
+def noted(result: Evaluation, notes: tuple[str, ...]) -> Evaluation:
+    """Return an evaluation with notes before its own."""
+    return replace(result, notes=(*notes, *result.notes))
 
 
 def field_of(lake: Lake, column: str) -> pa.Field:

@@ -1,6 +1,7 @@
 """Judging a search: pictures by their captions, captions by their picture."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -27,26 +28,37 @@ class RetrievalJudge:
     """
 
     def __init__(self, encoder: TextEncoder) -> None:
-        self._encoder = encoder
-        self._pictures: list[Told] = []
-        self._vectors: list[Vectors] = []
-        self._counts: list[npt.NDArray[np.int64]] = []
+        self._encoder: TextEncoder | None = encoder
+        self.pictures: list[Told] = []
+        self.vectors: list[Vectors] = []
+        self.counts: list[npt.NDArray[np.int64]] = []
 
     def update(self, pictures: Sequence[Told], found: pa.Array) -> None:
         """See `Judge`; null is a picture that is not found, and finds nothing."""
         vectors, counts = unpacked(found)
-        self._pictures += pictures
-        self._vectors.append(vectors)
-        self._counts.append(counts)
+        self.pictures += pictures
+        self.vectors.append(vectors)
+        self.counts.append(counts)
+
+    def merge(self, other: "RetrievalJudge") -> None:
+        """See `Judge`."""
+        self.pictures += other.pictures
+        self.vectors += other.vectors
+        self.counts += other.counts
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return all but the encoder: who judges a share embeds no texts."""
+        return {**vars(self), "_encoder": None}
 
     def result(self, bootstrap: Bootstrap | None = None, slices: Sequence[str] = ()) -> Evaluation:
         """See `Judge`; UserError where texts and pictures have vectors of another length."""
-        names = [str(one.path) for one in self._pictures]
+        assert self._encoder is not None, "this judge is one of a share: merge it into its own"
+        names = [str(one.path) for one in self.pictures]
         owners = [
-            name for name, one in zip(names, self._pictures, strict=True) for _ in one.captions
+            name for name, one in zip(names, self.pictures, strict=True) for _ in one.captions
         ]
-        vectors, counts = np.concatenate(self._vectors), np.concatenate(self._counts)
-        texts = self._encoder.embed_text([text for one in self._pictures for text in one.captions])
+        vectors, counts = np.concatenate(self.vectors), np.concatenate(self.counts)
+        texts = self._encoder.embed_text([text for one in self.pictures for text in one.captions])
         if texts.shape[1] != vectors.shape[1]:
             raise UserError(
                 f"the pictures have vectors of {vectors.shape[1]} numbers, and the texts of "
@@ -58,7 +70,7 @@ class RetrievalJudge:
             [f"{owner}#{number}" for number, owner in enumerate(owners)],
             lambda some: similarities(vectors, counts, texts[some]),
             owners,
-            [kinds_of(one) for one in self._pictures],
+            [kinds_of(one) for one in self.pictures],
         )
         notes = null_notes(int((counts == 0).sum()), "a picture that is never found")
         return of_one("retrieval", evaluator, bootstrap, slices, notes)

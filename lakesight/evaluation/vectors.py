@@ -1,27 +1,12 @@
 """An image-text model that gives every vector of a picture, whatever it writes into a table."""
 
 from collections.abc import Sequence
-from typing import Protocol, runtime_checkable
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
-from lakesight.media.view import ImageView
-from lakesight.models.base import Image
+from lakesight.models.base import Image, ImageEncoder
 from lakesight.schemas import embedding_type
-
-
-@runtime_checkable
-class ImageEncoder(Protocol):
-    """A model that embeds pictures into the space of texts, by one vector or several."""
-
-    view: ImageView
-    output: pa.Field
-
-    def embed_images(self, views: Sequence[Image]) -> npt.NDArray[np.float32]:
-        """Return `(len(views), Q, D)` L2-normalised vectors."""
-        ...
 
 
 class EveryVector:

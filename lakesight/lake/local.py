@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import os
+import shutil
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from lakesight.lake.uris import file_uri
 TMP = "_tmp"
 STALE_S = 24 * 3600
 LIST_ROWS = 8192
+COPY_BYTES = 8 << 20
 _Row = tuple[str, str, str, int, datetime]
 
 
@@ -82,11 +84,19 @@ class LocalStore(Store):
 
     def put(self, key: str, data: bytes) -> None:
         """Write a file whole, over any other."""
-        path = self.root / key
         with self._written(data) as tmp:
-            _make(path.parent)
-            tmp.replace(path)
-            _sync(path.parent)
+            self._name(tmp, key)
+
+    def put_file(self, key: str, path: Path) -> None:
+        """Copy a file, over any other."""
+        with path.open("rb") as source, self._written(source) as tmp:
+            self._name(tmp, key)
+
+    def _name(self, tmp: Path, key: str) -> None:
+        path = self.root / key
+        _make(path.parent)
+        tmp.replace(path)
+        _sync(path.parent)
 
     def create(self, key: str, data: bytes) -> bool:
         """Write a file whole unless there is one: a hard link either makes the name or fails."""
@@ -118,7 +128,7 @@ class LocalStore(Store):
                         path.unlink()
 
     @contextlib.contextmanager
-    def _written(self, data: bytes) -> Iterator[Path]:
+    def _written(self, data: bytes | BinaryIO) -> Iterator[Path]:
         """Write `data` beside the tree, safe on disk; the name is gone afterwards."""
         folder = self.root / TMP
         tmp = folder / uuid4().hex
@@ -126,7 +136,10 @@ class LocalStore(Store):
             _make(folder)
             try:
                 with tmp.open("xb") as file:
-                    file.write(data)
+                    if isinstance(data, bytes):
+                        file.write(data)
+                    else:
+                        shutil.copyfileobj(data, file, COPY_BYTES)
                     file.flush()
                     os.fsync(file.fileno())
                 yield tmp

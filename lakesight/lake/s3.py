@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 import pyarrow as pa
@@ -28,6 +29,10 @@ if TYPE_CHECKING:
 
 LIST_ROWS = 1000
 CREATE_ATTEMPTS = 5
+PART_BYTES = 8 << 20
+MAX_PARTS = 10_000
+"""Of an upload, as S3 allows."""
+PARTS_AT_ONCE = 8
 
 
 class Connection(NamedTuple):
@@ -130,6 +135,12 @@ class S3Store(Store):
         """Write an object whole, over any other."""
         with explained(self.name, key):
             self.connection.bucket.put(key, data)
+
+    def put_file(self, key: str, path: Path) -> None:
+        """Upload a file in parts, over any other; it appears whole, after the last of them."""
+        part = max(PART_BYTES, -(-path.stat().st_size // MAX_PARTS))
+        with explained(self.name, key):
+            self.connection.bucket.put(key, path, chunk_size=part, max_concurrency=PARTS_AT_ONCE)
 
     def create(self, key: str, data: bytes) -> bool:
         """Write an object by one `If-None-Match: *` PUT.

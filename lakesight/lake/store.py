@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from datetime import datetime
+from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 import pyarrow as pa
@@ -110,6 +111,10 @@ class Store(ABC):
     @abstractmethod
     def put(self, key: str, data: bytes) -> None:
         """Write an object whole, over any other."""
+
+    @abstractmethod
+    def put_file(self, key: str, path: Path) -> None:
+        """Write an object as `put` does, from a file of any size: a few parts are in memory."""
 
     @abstractmethod
     def create(self, key: str, data: bytes) -> bool:

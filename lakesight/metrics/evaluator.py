@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -38,7 +39,7 @@ class DetectionEvaluator:
 
     Memory grows by about 80 bytes per detection, whatever the size of masks. Workers may each judge
     their share and `merge` at the end: the figures do not depend on who saw which picture. It
-    pickles.
+    pickles, and matches before it does.
     """
 
     def __init__(
@@ -68,6 +69,10 @@ class DetectionEvaluator:
 
     def __len__(self) -> int:
         return len(self._pictures)
+
+    def __getstate__(self) -> dict[str, Any]:
+        self._match_pending()
+        return vars(self)
 
     def update(
         self, truth: Truth | Iterable[Truth], found: Predictions | Iterable[Predictions]

@@ -255,8 +255,18 @@ class Matcher(Protocol):
     ) -> npt.NDArray[np.float32]:
         """Return the probability `(B,)` of each pair, of pictures that were seen before.
 
-        `features` `(B, N, H)` are what the model saw of them.
+        `features` `(B, N, H)` are what the model saw of them: see `see_features`.
         """
+        ...
+
+    def match_logits(
+        self, features: npt.NDArray[np.floating[Any]], texts: Sequence[str]
+    ) -> npt.NDArray[np.float32]:
+        """Return the logits `(B, 2)` of the same: no, yes."""
+        ...
+
+    def see_features(self, views: Sequence[Image]) -> npt.NDArray[np.float32]:
+        """Return what the model sees of pictures, `(len(views), N, H)`."""
         ...
 
 
@@ -266,6 +276,18 @@ class TextEncoder(Protocol):
 
     def embed_text(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
         """Return `(len(texts), dim)` L2-normalised vectors."""
+        ...
+
+
+@runtime_checkable
+class ImageEncoder(Protocol):
+    """A model that embeds pictures into the space of texts, by one vector or several."""
+
+    view: ImageView
+    output: pa.Field
+
+    def embed_images(self, views: Sequence[Image]) -> npt.NDArray[np.float32]:
+        """Return `(len(views), Q, D)` L2-normalised vectors."""
         ...
 
 

@@ -16,6 +16,7 @@ from lakesight import schemas
 from lakesight.errors import UserError
 from lakesight.models.author import Author, open_author
 from lakesight.models.base import Image, ModelCard, RuntimeName
+from lakesight.models.columns import own_column
 from lakesight.models.pretrained import WriterOptions
 from lakesight.models.prompts import Words
 from lakesight.models.sampling import RowSampler
@@ -80,10 +81,8 @@ class Captioner:
         self.card, self.options = card, options
         self.author = author or open_author(card, folder, options, runtime)
         self.view, self.runs_on = self.author.view, self.author.runs_on
-        several = options.num_captions > 1
-        self.output = (
-            pa.field("captions", schemas.CAPTIONS) if several else pa.field("caption", pa.string())
-        )
+        kind = schemas.CAPTIONS if options.num_captions > 1 else pa.string()
+        self.output = pa.field(own_column("caption", dict(options)), kind)
         self._writer = self.author.writer
         self._room = self._writer.room(options.max_new_tokens)
         self.prompt = self._default_prompt()

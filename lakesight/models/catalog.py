@@ -24,6 +24,7 @@ from lakesight.models.base import (
     ModelSpec,
     RuntimeName,
 )
+from lakesight.models.columns import column_of
 from lakesight.models.exported import fits, ways
 from lakesight.models.families import family_of
 from lakesight.models.packaged import PACKAGED
@@ -46,13 +47,19 @@ def resolve(name: str, kind: Kind | None = None) -> ModelCard:
     card = built_in().get(name) or _from_folder(name) or hub.card_for(name)
     if card is None:
         raise UserError(_unknown(name))
-    if kind is None or kind == card.kind:
+    return card if kind is None else as_kind(card, kind, name)
+
+
+def as_kind(card: ModelCard, kind: Kind, name: str | None = None) -> ModelCard:
+    """Return the card of a model as one of its kinds; UserError for others, with its `name`."""
+    if kind == card.kind:
         return card
     known = kinds(card)
     if kind not in known:
         fitting = ", ".join(one.name for one in built_in().values() if kind in kinds(one)) or "none"
         raise UserError(
-            f"expected a model of kind {kind}, but {name} is of kind {' or '.join(known)}. "
+            f"expected a model of kind {kind}, but {name or card.name} is of kind "
+            f"{' or '.join(known)}. "
             f"Built-in models of kind {kind}: {fitting}."
         )
     other = card.model_copy(update={"kind": kind, "family": known[kind]})
@@ -71,13 +78,24 @@ def spec(
     runtime: RuntimeName = "auto",
     licences_accepted: Sequence[str] = (),
 ) -> ModelSpec:
-    """Return a model chosen for a job: kind, options and licences checked, nothing loaded.
+    """Return a model chosen for a job, by its name: see `spec_of`."""
+    return spec_of(resolve(name, kind), options, runtime, licences_accepted)
+
+
+def spec_of(
+    card: ModelCard,
+    options: dict[str, Any] | None = None,
+    runtime: RuntimeName = "auto",
+    licences_accepted: Sequence[str] = (),
+) -> ModelSpec:
+    """Return a model chosen for a job: options and licences checked, nothing loaded.
 
     The spec holds every option, defaults too: what a run was made with does not change with them.
     """
-    card = resolve(name, kind)
     if card.view is None:
-        raise UserError(f"the card of {name} says no view: add the pixels that the model wants")
+        raise UserError(
+            f"the card of {card.name} says no view: add the pixels that the model wants"
+        )
     accepted = licences.check(card, licences_accepted)
     checked = _options(card, options or {}).model_dump(mode="json")
     return ModelSpec(card=card, options=checked, runtime=runtime, licences_accepted=accepted)
@@ -134,8 +152,7 @@ def _build(spec: ModelSpec, num_threads: int | None, networks: dict[str, Any]) -
         model: Model = family.load()(*parts, *shared)
     except ValidationError as error:
         raise UserError(f"the card of {card.name} has a wrong contract: {error}") from error
-    if spec.column is not None:
-        model.output = model.output.with_name(spec.column)
+    model.output = model.output.with_name(column_of(spec))
     return model
 
 

@@ -54,6 +54,8 @@ class Family:
     """The network behind it, where other models may look at that too."""
     checkpoints: Mapping[str, Kind] = field(default_factory=dict)
     """Of transformers: the first of config.json's `architectures` to the kind of model."""
+    trains: Callable[[ModelCard], str | None] = lambda _: None
+    """The task of `lakesight.evaluation.tasks.TASKS` that a card's weights are trained on for."""
 
     def load(self) -> Any:
         """Import the class that builds its models."""
@@ -91,6 +93,11 @@ def _writes(card: ModelCard) -> dict[Kind, str]:
     return {"caption": "captioner", **answers, "caption_crops": "crop-captioner"}
 
 
+def _yolo_task(card: ModelCard) -> str:
+    """Return what a YOLO was made for."""
+    return str(card.contract.get("task", "detect"))
+
+
 _FILES = frozenset({"source", "sha256"})
 CLASSIFIER = SharedNetwork("classifier", _classifier, _FILES | {"view", "contract"}, ("precision",))
 AUTHOR = SharedNetwork("author", _author, _FILES, ("device", "dtype", "precision"))
@@ -98,7 +105,7 @@ SEER = SharedNetwork("seer", _seer, _FILES, ("device", "dtype"))
 
 FAMILIES: dict[str, Family] = {
     "yolo-onnx": Family("lakesight.models.yolo_onnx:YoloOnnx"),
-    "yolo": Family("lakesight.models.yolo.model:Yolo", exported=True),
+    "yolo": Family("lakesight.models.yolo.model:Yolo", exported=True, trains=_yolo_task),
     "tf-detection": Family("lakesight.models.tf_detection:TfDetection"),
     "classifier": Family("lakesight.models.classifier:Classifier", also=_embeds, shares=CLASSIFIER),
     "image-embedder": Family("lakesight.models.image_embedder:ImageEmbedder", shares=CLASSIFIER),
@@ -123,6 +130,7 @@ FAMILIES: dict[str, Family] = {
             "BlipForImageTextRetrieval": "embed",
             "Blip2ForImageTextRetrieval": "embed",
         },
+        trains=lambda _: "retrieve",
     ),
     "captioner": Family(
         "lakesight.models.captioner:Captioner",
@@ -133,12 +141,21 @@ FAMILIES: dict[str, Family] = {
             "BlipForConditionalGeneration": "caption",
             "Blip2ForConditionalGeneration": "caption",
         },
+        trains=lambda _: "write",
     ),
     "crop-captioner": Family(
-        "lakesight.models.crop_captioner:CropCaptioner", view=CROPS, on_torch=True, shares=AUTHOR
+        "lakesight.models.crop_captioner:CropCaptioner",
+        view=CROPS,
+        on_torch=True,
+        shares=AUTHOR,
+        trains=lambda _: "write",
     ),
     "answerer": Family(
-        "lakesight.models.answerer:Answerer", also=_writes, on_torch=True, shares=AUTHOR
+        "lakesight.models.answerer:Answerer",
+        also=_writes,
+        on_torch=True,
+        shares=AUTHOR,
+        trains=lambda _: "write",
     ),
 }
 """By the name that a card gives."""

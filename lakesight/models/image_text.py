@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -14,23 +14,16 @@ from torch.nn.functional import normalize
 from lakesight import schemas
 from lakesight.errors import UserError
 from lakesight.models.base import Image, ModelCard, RuntimeName
+from lakesight.models.columns import own_column
+from lakesight.models.features import Features, Level, Mode, joined
 from lakesight.models.pretrained import TorchOptions, require_finite
 from lakesight.models.seer import Seer, open_seer
 from lakesight.models.towers import FusingTowers
 
 TEXTS_PER_CALL = 256
-PAIRS_PER_CALL = 64
-
-Mode = Literal["image", "text", "multimodal"]
-Level = Literal["hidden", "projected"]
-
-
-class Features(NamedTuple):
-    """What `extract_features` returns; shapes are in its docstring."""
-
-    values: npt.NDArray[np.float32]
-    mask: npt.NDArray[np.bool_] | None
-    """`(T, S)`: where a token is, of tokens' states; else None."""
+PICTURES_PER_CALL = 64
+"""With a text or without one. More of either are taken in parts, but by `predict`, whose caller
+chooses the batch."""
 
 
 class ImageTextOptions(TorchOptions):
@@ -65,23 +58,23 @@ class ImageText:
         self._seer = seer or open_seer(card, folder, options, runtime)
         self._towers = self._seer.towers
         self.view, self.runs_on = self._seer.view, self._seer.runs_on
-        self.output = self._field()
+        self.output = pa.field(own_column("embed", dict(options)), self._type())
 
-    def _field(self) -> pa.Field:
+    def _type(self) -> pa.DataType:
         if self._writes_features:
             count, width = self._fusing().seen_shape
-            return pa.field("features", pa.list_(pa.list_(pa.float16(), width), count))
+            return pa.list_(pa.list_(pa.float16(), width), count)
         vector = schemas.embedding_type(
             self._towers.dim, pa.type_for_alias(self.options.vector_dtype)
         )
         if self.options.queries == "mean":
-            return pa.field("embedding", vector)
+            return vector
         if self._towers.num_queries == 1:
             raise UserError(
                 f"queries=all was asked of {self.card.name}, which has one vector a picture: "
                 "leave queries at mean, or choose a BLIP-2 retrieval checkpoint"
             )
-        return pa.field("embeddings", pa.list_(vector))
+        return pa.list_(vector)
 
     def predict(self, views: Sequence[Image], rows: pa.Table) -> pa.Array:
         """Return the `embedding` of each view, or its `embeddings`, or its `features`."""
@@ -94,8 +87,9 @@ class ImageText:
     def _writes_features(self) -> bool:
         return self.options.write == "features"
 
+    @torch.inference_mode()
     def _vectors(self, views: Sequence[Image]) -> pa.Array:
-        vectors = self.embed_images(views)  # (B, Q, D)
+        vectors = _to_numpy(self._seer.see(views).vectors)  # (B, Q, D)
         if self.options.queries == "mean":
             return _vectors(_unit(vectors.mean(axis=1)), self.output.type)
         counts = np.arange(len(views) + 1, dtype=np.int32) * vectors.shape[1]
@@ -111,15 +105,14 @@ class ImageText:
     @torch.inference_mode()
     def embed_images(self, views: Sequence[Image]) -> npt.NDArray[np.float32]:
         """Return `(len(views), Q, D)` L2-normalised vectors; Q is 1, or BLIP-2's queries."""
-        return _to_numpy(self._seer.see(views).vectors)
+        parts = [_to_numpy(self._seer.see(views[part]).vectors) for part in _pictures(views)]
+        nothing = np.empty((0, self._towers.num_queries, self._towers.dim), np.float32)
+        return np.concatenate([nothing, *parts])
 
     @torch.inference_mode()
     def embed_text(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
         """Return `(len(texts), D)` L2-normalised vectors. Texts beyond the context are cut."""
-        parts = [
-            _to_numpy(self._towers.texts(texts[start : start + TEXTS_PER_CALL]).vectors)
-            for start in range(0, len(texts), TEXTS_PER_CALL)
-        ]
+        parts = [_to_numpy(self._towers.texts(texts[part]).vectors) for part in _texts(texts)]
         return np.concatenate([np.empty((0, self._towers.dim), np.float32), *parts])
 
     def tokens(self, texts: Sequence[str]) -> list[npt.NDArray[np.int64]]:
@@ -147,26 +140,35 @@ class ImageText:
                                                           H)` queries of BLIP-2
         ============  ==================================  ===================================
 
-        D is the space that pictures and texts share, H the model's width. Raises UserError where
-        the mode's input is missing, pairs are uneven, or the model has no such features.
+        D is the space that pictures and texts share, H the model's width. Tokens beyond a text's
+        own are padding, and their states say nothing. Raises UserError where the mode's input is
+        missing, pairs are uneven, or the model has no such features.
         """
         if mode == "text":
             _require(texts, "texts", mode)
-            read = self._towers.texts(texts)
-            if level == "projected":
-                return Features(_to_numpy(read.vectors), None)
-            return Features(_floats(read.states), _mask(read.seen))
+            return joined([self._of_texts(texts[part], level) for part in _texts(texts)])
         _require(images, "images", mode)
-        found = self._seer.see(images)
         if mode == "image":
-            projected = level == "projected"
-            values = _to_numpy(found.vectors) if projected else _floats(found.states)
-            return Features(values, None)
+            return joined([self._of_images(images[part], level) for part in _pictures(images)])
         if level == "projected":
             raise UserError("pairs have no projected features: ask for level='hidden'")
         _require(texts, "texts", mode)
         _even(images, texts)
-        states, mask = self._fusing().fuse(found.seen, texts)
+        return joined([self._of_pairs(images[part], texts[part]) for part in _pictures(images)])
+
+    def _of_texts(self, texts: Sequence[str], level: Level) -> Features:
+        read = self._towers.texts(texts)
+        if level == "projected":
+            return Features(_to_numpy(read.vectors), None)
+        return Features(_floats(read.states), _mask(read.seen))
+
+    def _of_images(self, images: Sequence[Image], level: Level) -> Features:
+        found = self._seer.see(images)
+        projected = level == "projected"
+        return Features(_to_numpy(found.vectors) if projected else _floats(found.states), None)
+
+    def _of_pairs(self, images: Sequence[Image], texts: Sequence[str]) -> Features:
+        states, mask = self._fusing().fuse(self._seer.see(images).seen, texts)
         return Features(_floats(states), None if mask is None else _mask(mask))
 
     @torch.inference_mode()
@@ -177,9 +179,12 @@ class ImageText:
         """
         _even(images, texts)
         towers = self._fusing()
-        return _floats(towers.match(self._seer.see(images).seen, texts))
+        parts = [
+            _floats(towers.match(self._seer.see(images[part]).seen, texts[part]))
+            for part in _pictures(images)
+        ]
+        return _chances(parts)
 
-    @torch.inference_mode()
     def match_features(
         self, features: npt.NDArray[np.floating[Any]], texts: Sequence[str]
     ) -> npt.NDArray[np.float32]:
@@ -188,13 +193,33 @@ class ImageText:
         The vision tower does not run again; a pair costs a pass of the Q-Former, or of BLIP's text
         encoder.
         """
+        return _chances([self.match_logits(features, texts)])
+
+    @torch.inference_mode()
+    def match_logits(
+        self, features: npt.NDArray[np.floating[Any]], texts: Sequence[str]
+    ) -> npt.NDArray[np.float32]:
+        """Return the logits `(B, 2)`, no and yes, that `match_features` are the softmax of.
+
+        That of yes is what a search ranks by: probabilities near 1 are all alike.
+        """
         _even(features, texts)
-        seen = torch.from_numpy(np.asarray(features, np.float32))
-        parts = [
-            _floats(self._fusing().match(seen[start:stop].to(*self._seer.place), texts[start:stop]))
-            for start, stop in _spans(len(texts), PAIRS_PER_CALL)
-        ]
-        return np.concatenate([np.empty(0, np.float32), *parts])
+        towers = self._fusing()
+        parts = []
+        for part in _pictures(features):
+            seen = torch.from_numpy(np.array(features[part], np.float32))
+            parts.append(_floats(towers.match(seen.to(*self._seer.place), texts[part])))
+        return np.concatenate([np.empty((0, 2), np.float32), *parts])
+
+    @torch.inference_mode()
+    def see_features(self, views: Sequence[Image]) -> npt.NDArray[np.float32]:
+        """Return `(len(views), N, H)`, what `match_features` and `match_logits` start from.
+
+        `write=features` keeps it in float16. Raises UserError for a model without a matching head.
+        """
+        nothing = np.empty((0, *self._fusing().seen_shape), np.float32)
+        parts = [_floats(self._seer.see(views[part]).seen) for part in _pictures(views)]
+        return np.concatenate([nothing, *parts])
 
     def _fusing(self) -> FusingTowers:
         """Return the towers, where they look at a picture and a text together."""
@@ -217,8 +242,20 @@ def _require(given: Sequence[Any], name: str, mode: Mode) -> None:
         raise UserError(f"mode={mode!r} needs {name}, and got none")
 
 
-def _spans(count: int, size: int) -> Iterator[tuple[int, int]]:
-    return ((start, min(start + size, count)) for start in range(0, count, size))
+def _pictures(given: Sequence[Any] | npt.NDArray[Any]) -> Iterator[slice]:
+    """Yield what of pictures, or of pairs, goes through the model at once."""
+    return (slice(at, at + PICTURES_PER_CALL) for at in range(0, len(given), PICTURES_PER_CALL))
+
+
+def _texts(given: Sequence[str]) -> Iterator[slice]:
+    return (slice(at, at + TEXTS_PER_CALL) for at in range(0, len(given), TEXTS_PER_CALL))
+
+
+def _chances(logits: Sequence[npt.NDArray[np.float32]]) -> npt.NDArray[np.float32]:
+    """Return the probability `(B,)` of yes, of parts of logits `(…, 2)`."""
+    every = torch.from_numpy(np.concatenate([np.empty((0, 2), np.float32), *logits]))
+    chances: npt.NDArray[np.float32] = every.softmax(dim=1)[:, 1].numpy()
+    return chances
 
 
 def _even(images: Sequence[Any] | npt.NDArray[Any], texts: Sequence[str]) -> None:

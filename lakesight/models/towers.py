@@ -55,7 +55,7 @@ class FusingTowers(Towers, Protocol):
         ...
 
     def match(self, seen: Tensor, texts: Sequence[str]) -> Tensor:
-        """Return the probability `(B,)` that each pair belongs together (ITM)."""
+        """Return the logits `(B, 2)` of whether each pair belongs together (ITM): no, yes."""
         ...
 
 

@@ -5,11 +5,12 @@ import faiss
 import numpy as np
 import pyarrow as pa
 import pyarrow.dataset as ds
+import pyarrow.parquet as pq
 import pytest
 
 from indexes import build as build_module
-from indexes.build import INDEX, POSITION, is_vector, row_schema
-from lakesight.schemas import CLASSES, detection_type, embedding_type
+from indexes.build import INDEX, POSITION, row_schema
+from lakesight.schemas import CLASSES, detection_type, embedding_type, is_vector
 from tests.indexing import build, rows_of, unit
 
 
@@ -52,6 +53,11 @@ def test_rows_are_split_into_files(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert sizes == [100, 100, 50]
 
 
+def test_rows_that_come_few_at_a_time_share_a_group(tmp_path: Path) -> None:
+    build(tmp_path, rows_of(unit(250, 8)), batch_rows=10).finish()
+    assert pq.ParquetFile(tmp_path / "rows-00000.parquet").num_row_groups == 1
+
+
 def test_digests_are_those_of_the_files(tmp_path: Path) -> None:
     _, files = build(tmp_path, rows_of(unit(50, 8))).finish()
     for name, told in files.items():
@@ -84,5 +90,6 @@ def test_vectors_are_told_from_other_lists() -> None:
     assert not is_vector(CLASSES)
     assert not is_vector(pa.list_(pa.string()))
     assert not is_vector(pa.string())
+    assert not is_vector(pa.list_(embedding_type(8), 4))  # features
     columns = {"uri": pa.string(), "embedding": embedding_type(8), "detections": detection_type()}
     assert row_schema(pa.schema(columns)).names == [POSITION, "uri", "detections"]

@@ -72,11 +72,16 @@ from lakesight.lake.local import LocalStore
 class DyingStore(LocalStore):
     '''Dies by SIGKILL just before, or just after, the object whose key ends in `last`.'''
     def put(self, key, data):
-        when, last = sys.argv[2:]
-        if key.endswith(last) and when == "before":
-            os.kill(os.getpid(), signal.SIGKILL)
+        self.die(key, "before")
         super().put(key, data)
-        if key.endswith(last):
+        self.die(key, "after")
+    def put_file(self, key, path):
+        self.die(key, "before")
+        super().put_file(key, path)
+        self.die(key, "after")
+    def die(self, key, now):
+        when, last = sys.argv[2:]
+        if key.endswith(last) and when == now:
             os.kill(os.getpid(), signal.SIGKILL)
 
 folder = IndexStore.open(sys.argv[1])

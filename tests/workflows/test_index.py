@@ -1,4 +1,6 @@
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,14 +12,18 @@ import lakesight
 from indexes.search import Searcher
 from indexes.store import IndexStore
 from lakesight.errors import UserError
+from lakesight.lake.output import Output
+from lakesight.lake.source import Source
 from lakesight.lake.store import Store
 from lakesight.models.base import ModelSpec
-from lakesight.schemas import embedding_type, output_schema
+from lakesight.schemas import ROW, embedding_type, output_schema
 from tests.indexing import unit
 from tests.outputs import DIM, EMBEDDER, SETTINGS, vector, write_output, write_pictures
 from workflows.index import Index
+from workflows.indexed import batches
 from workflows.sql import Sql
 
+ROOT = Path(__file__).parents[2]
 NAMES = [f"{number:02}.jpg" for number in range(12)] + ["broken.jpg"]
 
 
@@ -138,6 +144,68 @@ def test_nothing_to_index_is_one_line_and_no_index(
     with pytest.raises(UserError, match=says):
         Index(output=str(tmp_path / "seen"), index=str(tmp_path / "index")).run()
     assert not (tmp_path / "index" / "current.json").exists()
+
+
+SHAPE = (257, 1408)
+"""Of BLIP-2's features: 0.72 MB a row."""
+
+
+def write_large(root: Path, num_rows: int) -> str:
+    """Write an output of rows with features, in two files."""
+    write_pictures(str(root / "source"), [f"{number:04}.jpg" for number in range(num_rows)])
+    features = pa.list_(pa.list_(pa.float16(), SHAPE[1]), SHAPE[0])
+    fields = [pa.field("embedding", embedding_type(DIM)), pa.field("features", features)]
+    specs = [dict(SETTINGS["models"][0]) | {"column": name} for name in ("embedding", "features")]
+    schema = output_schema(fields)
+    out = Output.open(str(root / "seen"))
+    out.bind({"models": specs}, schema)
+    out.plan(Source(uri=str(root / "source"), include=("*",)), num_rows // 2)
+    for piece in out.pending():
+        keys = out.read_piece(piece).select(["id", "uri", "etag"]).to_pylist()
+        told = [key | {"run_id": "run", "status": "ok", "embedding": vector("x")} for key in keys]
+        rows = [{name: each.get(name) for name in schema.names[:-1]} for each in told]
+        table = pa.Table.from_pylist(rows, schema=pa.schema(list(schema)[:-1]))
+        zeros = pa.array(np.zeros(len(rows) * SHAPE[0] * SHAPE[1], np.float16))
+        inner = pa.FixedSizeListArray.from_arrays(zeros, SHAPE[1])
+        seen = pa.FixedSizeListArray.from_arrays(inner, SHAPE[0])
+        out.commit(piece, table.append_column(schema.field("features"), seen))
+    return str(root / "seen")
+
+
+PEAK = """
+import sys
+from workflows.index import Index
+Index(output=sys.argv[1], index=sys.argv[2], features=sys.argv[3] or None).run()
+(peak,) = [line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")]
+print(int(peak) >> 10)
+"""
+
+
+def peak_mib(output: str, index: Path, features: str) -> int:
+    """Return the most memory that a process takes to index an output."""
+    words = [sys.executable, "-c", PEAK, output, str(index), features]
+    done = subprocess.run(words, capture_output=True, text=True, check=True, cwd=ROOT)
+    return int(done.stdout.splitlines()[-1])
+
+
+def test_memory_does_not_grow_with_features(tmp_path: Path) -> None:
+    num_rows = 600
+    output = write_large(tmp_path, num_rows)
+    without = peak_mib(output, tmp_path / "without", "")
+    with_features = peak_mib(output, tmp_path / "with", "features")
+    size = num_rows * SHAPE[0] * SHAPE[1] * 2
+    (kept,) = (tmp_path / "with").rglob("features.f16")
+    assert kept.stat().st_size == size
+    assert with_features - without < (size >> 20) / 2
+
+
+def test_only_what_an_index_takes_is_read(tmp_path: Path) -> None:
+    lake = lakesight.open(write_large(tmp_path, 4))
+    for features in (None, "features"):
+        (rows,) = batches(lake, "embedding", features)
+        assert rows.num_rows == 4
+        names = [*ROW.names, "embedding", *([features] if features else [])]
+        assert rows.column_names == names
 
 
 def test_no_output_is_one_line(tmp_path: Path) -> None:

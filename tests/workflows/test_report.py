@@ -13,7 +13,7 @@ from PIL import Image
 
 from lakesight.errors import UserError
 from lakesight.lake.output import Output
-from lakesight.schemas import ANSWERS, CAPTIONS, CROP_CAPTIONS, output_schema
+from lakesight.schemas import ANSWERS, CAPTIONS, CROP_CAPTIONS, embedding_type, output_schema
 from tests.outputs import (
     EMBEDDER,
     LABELS,
@@ -111,6 +111,27 @@ def test_shows_each_picture_with_what_was_seen(new_root: Callable[[], str], tmp_
     for each in seen:
         assert each["caption"] in page.text
     assert "class dog 0.75" in page.text
+
+
+def test_embeddings_are_counted_and_features_are_none(tmp_path: Path) -> None:
+    fields = [
+        pa.field("embedding", embedding_type(4)),
+        pa.field("embeddings", pa.list_(embedding_type(4))),
+        pa.field("features", pa.list_(pa.list_(pa.float16(), 3), 2)),
+    ]
+    seen = {"embedding": [1, 0, 0, 0], "embeddings": [[1, 0, 0, 0]], "features": [[1, 2, 3]] * 2}
+    write_pictures(str(tmp_path / "source"), NAMES)
+    write_output(
+        str(tmp_path / "source"),
+        str(tmp_path / "seen"),
+        schema=output_schema(fields),
+        change=seen,
+    )
+    page = report(str(tmp_path / "seen"), tmp_path / "report.html")
+    words = [said for _, said in page.words]
+    assert words.count("embeddings") == 2
+    assert {"in embedding", "in embeddings"} <= set(words)
+    assert "in features" not in words
 
 
 def test_counts_what_was_seen(local_output: str, tmp_path: Path) -> None:

@@ -21,7 +21,8 @@ from lakesight.schemas import ANSWERS, CROP_CAPTIONS, ROW, output_schema, row_id
 from tests.lakesight.models import tiny
 from tests.outputs import SCHEMA, row, vector, write_output, write_pictures
 from workflows.index import Index
-from workflows.search import Search, counted, names_picture, seen
+from workflows.queries import names_picture
+from workflows.search import Search, counted, seen
 
 NAMES = [f"{number:02}.jpg" for number in range(12)]
 

@@ -86,8 +86,8 @@ class ExportedTowers:
         return self._pair(seen, texts)[0], None
 
     def match(self, seen: Tensor, texts: Sequence[str]) -> Tensor:
-        """Return the probability `(B,)` that each pair belongs together."""
-        return self._pair(seen, texts)[1].softmax(dim=1)[:, 1]
+        """Return the logits `(B, 2)` of whether each pair belongs together: no, yes."""
+        return self._pair(seen, texts)[1]
 
     def _pair(self, seen: Tensor, texts: Sequence[str]) -> list[Tensor]:
         ids, mask = self.words(texts)

@@ -46,8 +46,8 @@ class Blip2Towers:
         return self.model.fuse(seen, *self.words(texts)), None
 
     def match(self, seen: Tensor, texts: Sequence[str]) -> Tensor:
-        """Return the probability `(B,)` that each pair belongs together."""
-        return self.model.match(seen, *self.words(texts)).float().softmax(dim=1)[:, 1]
+        """Return the logits `(B, 2)` of whether each pair belongs together: no, yes."""
+        return self.model.match(seen, *self.words(texts)).float()
 
 
 class BlipTowers:
@@ -87,9 +87,9 @@ class BlipTowers:
         return states, mask
 
     def match(self, seen: Tensor, texts: Sequence[str]) -> Tensor:
-        """Return the probability `(B,)` that each pair belongs together."""
+        """Return the logits `(B, 2)` of whether each pair belongs together: no, yes."""
         logits: Tensor = self._model.itm_head(self.fuse(seen, texts)[0][:, 0])
-        return logits.float().softmax(dim=1)[:, 1]
+        return logits.float()
 
 
 def seen_shape(config: Any) -> tuple[int, int]:

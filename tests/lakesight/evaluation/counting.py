@@ -36,15 +36,18 @@ class CountJudge:
     """Judges how many objects were found."""
 
     def __init__(self, _: Pictures, __: object | None) -> None:
-        self._evaluator = ClassEvaluator(NUMBERS)
+        self.evaluator = ClassEvaluator(NUMBERS)
 
     def update(self, pictures: Sequence[Labelled], found: pa.Array) -> None:
         truth = [min(MOST, len(one.class_ids)) for one in pictures]
         scores = np.eye(len(NUMBERS))[np.minimum(MOST, lengths(found))]
-        self._evaluator.update([str(one.path) for one in pictures], truth, scores)
+        self.evaluator.update([str(one.path) for one in pictures], truth, scores)
+
+    def merge(self, other: "CountJudge") -> None:
+        self.evaluator.merge(other.evaluator)
 
     def result(self, bootstrap: Bootstrap | None = None, slices: Sequence[str] = ()) -> Evaluation:
-        return of_one("count", self._evaluator, bootstrap, slices, ())
+        return of_one("count", self.evaluator, bootstrap, slices, ())
 
 
 class CountJob(Job):

@@ -96,6 +96,37 @@ def test_latest_shows_a_changed_object_once(output: Output, tmp_path: Path) -> N
     assert lakesight.open(output.uri).count() == 5
 
 
+def test_latest_gives_few_rows_at_once(new_root: Callable[[], str], tmp_path: Path) -> None:
+    features = pa.list_(pa.list_(pa.float16(), 3), 2)
+    schema = output_schema(
+        [pa.field("embedding", embedding_type(2)), pa.field("features", features)]
+    )
+    output = Output.open(new_root())
+    output.bind({}, schema)
+    for versions in ({f"{n}.jpg": "A" for n in range(5)}, {"1.jpg": "B", "4.jpg": "A"}):
+        lines = [f"s3://bucket/{name},{etag}" for name, etag in versions.items()]
+        (tmp_path / "list.csv").write_text("\n".join(["uri,etag", *lines]))
+        output.plan(Source(uri=str(tmp_path / "list.csv")), 4)
+        for piece in output.pending():
+            rows = rows_of(output.read_piece(piece))
+            for name, value in {"embedding": [0.5, 1.0], "features": [[1, 2, 3]] * 2}.items():
+                field, known = schema.field(name), [value] * (rows.num_rows - 1)
+                rows = rows.append_column(field, pa.array([*known, None], field.type))
+            output.commit(piece, rows)
+    lake = lakesight.open(output.uri)
+    whole = lake.latest().read_all()
+    assert seen(whole) == [(f"{n}.jpg", "B" if n == 1 else "A") for n in range(5)]
+    stream = lake.latest(max_rows=3)
+    assert stream.schema == schema
+    batches = list(stream)
+    assert [batch.num_rows for batch in batches] == [2, 1, 1, 1]  # the first lost 1.jpg of old
+    assert pa.Table.from_batches(batches).equals(whole)
+    names = ["features", "uri", "etag"]
+    some = list(lake.latest(names, max_rows=1))
+    assert [batch.schema.names for batch in some] == [names] * len(some)
+    assert pa.Table.from_batches(some).equals(whole.select(names))
+
+
 def test_latest_follows_an_object_back(output: Output, tmp_path: Path) -> None:
     """A -> B -> A -> C -> B."""
     for etag, num_rows in (("A", 2), ("B", 3), ("A", 3), ("C", 4), ("B", 4)):

@@ -11,12 +11,13 @@ import uuid
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pytest
 
 from lakesight.errors import UserError
 from lakesight.lake.local import STALE_S, LocalStore
-from lakesight.lake.s3 import S3Store
+from lakesight.lake.s3 import PART_BYTES, S3Store
 from lakesight.lake.store import ENTRIES, ChangedError, ForbiddenError, Store, TooLargeError
 from workflows.s3_server import S3Server
 
@@ -74,6 +75,20 @@ def test_any_key_comes_back(store: Store, folder: str, key: str) -> None:
     assert other.get(found) == b"third!"
     store.delete(key)
     assert not store.exists(key)
+
+
+def test_a_file_is_put_in_parts(store: Store, folder: str, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for size in (0, 5, 3 * PART_BYTES + 7):
+        path = tmp_path / "large"
+        path.write_bytes(rng.bytes(size))
+        store.put_file(f"{folder}/large", path)
+        assert store.get(f"{folder}/large") == path.read_bytes()
+    assert keys(store.list(folder), folder) == ["large"]
+    if isinstance(store, S3Store):  # whose etag tells of how many parts an object was made
+        head = store.head(f"{folder}/large")
+        assert head is not None
+        assert head.etag.endswith("-4")
 
 
 def test_what_is_not_there(store: Store) -> None:

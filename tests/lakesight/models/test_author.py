@@ -50,6 +50,22 @@ def test_a_picture_is_seen_once_to_be_captioned_and_asked_about(
     assert passes == [len(views), 2]
 
 
+def test_an_array_that_is_filled_anew_is_captioned_anew(
+    checkpoint: Checkpoint, views: list[Image]
+) -> None:
+    (chosen, *_) = specs(checkpoint("blip2-opt"))
+    model: Any = catalog.build(chosen)
+    row = pa.table({"width": [32]})
+    camera = views[0].copy()
+    found = []
+    for view in views:
+        camera[:] = view
+        found += model.predict([camera], row).to_pylist()
+    fresh: Any = catalog.build(chosen)
+    assert found == [fresh.predict([view.copy()], row)[0].as_py() for view in views]
+    assert len({*found}) > 1
+
+
 def test_other_weights_places_or_precisions_are_not_shared(checkpoint: Checkpoint) -> None:
     caption, answer, crops = specs(checkpoint("blip2-opt"))
     assert catalog.network(caption) == catalog.network(answer) == catalog.network(crops)

@@ -17,6 +17,7 @@ from lakesight.errors import UserError
 from lakesight.models import catalog
 from lakesight.models.base import Image
 from lakesight.models.guard import see
+from lakesight.models.image_text import PICTURES_PER_CALL, TEXTS_PER_CALL
 
 hf: Any = transformers  # typed only in part
 Checkpoint = Callable[[str], Path]
@@ -285,7 +286,8 @@ def test_features_of_blip_are_those_of_transformers(
     np.testing.assert_array_equal(tokens.mask, mask)
     np.testing.assert_allclose(tokens.values[mask], apart.question_embeds.numpy()[mask], atol=1e-5)
     pairs = model.extract_features(views, TEXTS, mode="multimodal", level="hidden")
-    np.testing.assert_allclose(pairs.values[mask], both.question_embeds.numpy()[mask], atol=1e-5)
+    wanted = both.question_embeds.numpy()[mask]
+    np.testing.assert_allclose(pairs.values[mask], wanted, rtol=1e-5, atol=2e-5)
     np.testing.assert_allclose(model.similarity(views, TEXTS), apart.itm_score, atol=1e-5)
 
 
@@ -344,6 +346,78 @@ def test_features_that_cannot_be_had_are_refused(
     images = () if "needs images" in message else views
     with pytest.raises(UserError, match=message):
         load(checkpoint("blip2-itc")).extract_features(images, **given)
+
+
+@pytest.mark.parametrize("name", PAIRS)
+def test_logits_of_matching_are_those_of_transformers(
+    name: str, checkpoint: Checkpoint, load: Load, views: list[Image]
+) -> None:
+    model, own = load(checkpoint(name)), Pairing(name, checkpoint(name), views)
+    out = own(matching=True)
+    wanted = out.itm_score if hasattr(out, "itm_score") else out.logits_per_image
+    found = model.match_logits(model.see_features(views), TEXTS)
+    np.testing.assert_allclose(found, wanted, atol=1e-5)
+    assert model.match_logits(np.empty((0, *found.shape), np.float32), []).shape == (0, 2)
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_an_array_that_is_filled_anew_is_seen_anew(
+    name: str, checkpoint: Checkpoint, load: Load, views: list[Image]
+) -> None:
+    model = load(checkpoint(name))
+    camera = views[0].copy()
+    first = model.embed_images([camera])
+    camera[:] = views[1]
+    second = model.embed_images([camera])
+    np.testing.assert_allclose(second, model.embed_images(views[1:2]), atol=1e-5)
+    assert np.abs(first - second).max() > 1e-3
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_more_pictures_than_one_call_takes_go_through_in_parts(
+    name: str, checkpoint: Checkpoint, load: Load, views: list[Image], pictures: Pictures
+) -> None:
+    model = load(checkpoint(name))
+    own = getattr(model._towers, "_model", None) or model._towers.model.retrieval
+    sizes: list[int] = []
+    own.vision_model.register_forward_hook(
+        lambda *given: sizes.append(len(given[2].last_hidden_state))
+    )
+    many = [*pictures(2 * PICTURES_PER_CALL), *views]  # the last ones are those of `views`
+    texts = [*["a red bus"] * (len(many) - len(views)), *TEXTS]
+
+    def agrees(found: Floats, alone: Floats) -> None:
+        assert len(found) == len(many)
+        np.testing.assert_allclose(found[-len(views) :], alone, atol=1e-5)
+
+    agrees(model.embed_images(many), model.embed_images(views))
+    for level in ("projected", "hidden"):
+        found, alone = (model.extract_features(one, level=level) for one in (many, views))
+        agrees(found.values, alone.values)
+    if name in PAIRS:
+        agrees(model.match(many, texts), model.match(views, TEXTS))
+        agrees(model.see_features(many), model.see_features(views))
+        pairs = {"mode": "multimodal", "level": "hidden"}
+        found = model.extract_features(many, texts, **pairs)
+        alone = model.extract_features(views, TEXTS, **pairs)
+        agrees(found.values, alone.values)
+        assert (found.mask is None) == (alone.mask is None)
+    assert max(sizes) == PICTURES_PER_CALL
+
+
+def test_more_texts_than_one_call_takes_are_padded_to_the_longest(
+    checkpoint: Checkpoint, load: Load
+) -> None:
+    model = load(checkpoint("clip"))
+    texts = ["bus"] * TEXTS_PER_CALL + ["two cats asleep, 7"]
+    found = model.extract_features(texts=texts, mode="text", level="hidden")
+    alone = model.extract_features(texts=texts[:1], mode="text", level="hidden")
+    longest = model.extract_features(texts=texts[-1:], mode="text", level="hidden")
+    assert found.values.shape[1] == longest.values.shape[1] > alone.values.shape[1]
+    lengths = found.mask.sum(axis=1)
+    assert (lengths[0], lengths[-1]) == (alone.mask.sum(), longest.mask.sum())
+    np.testing.assert_allclose(found.values[0][found.mask[0]], alone.values[0], atol=1e-5)
+    np.testing.assert_allclose(found.values[-1], longest.values[0], atol=1e-5)
 
 
 @pytest.mark.parametrize("name", PAIRS)
