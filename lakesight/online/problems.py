@@ -1,0 +1,258 @@
+"""What a request that cannot be answered gets instead: problem details (RFC 9457).
+
+Endpoints and middlewares raise `Problem`; `Problems`, which lies around all of them, answers.
+"""
+
+import http.client
+import json
+import logging
+import traceback
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError, ResponseValidationError
+from pydantic import BaseModel, ConfigDict
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from lakesight.online.kinds import KINDS, OF_STATUS, PREFIX
+
+MEDIA_TYPE = "application/problem+json"
+MAX_TEXT = 500
+"""Characters of a detail: what a client sent may be quoted in it, and is not sent back whole."""
+MAX_ERRORS = 20
+
+log = logging.getLogger(__name__)
+
+
+class Problem(Exception):  # noqa: N818  # what RFC 9457 calls it
+    """A request that is refused, with the name of one of `kinds.KINDS` and a sentence."""
+
+    def __init__(
+        self,
+        kind: str,
+        detail: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        members: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__(kind, detail)
+        self.kind = kind
+        self.detail = detail
+        self.headers = dict(headers or {})
+        self.members = dict(members or {})
+
+    @property
+    def status(self) -> int:
+        """The HTTP status of the answer."""
+        return KINDS[self.kind].status
+
+
+class ProblemDetails(BaseModel):
+    """What every refusal looks like (RFC 9457, section 3)."""
+
+    model_config = ConfigDict(extra="allow", use_attribute_docstrings=True)
+
+    type: str
+    """What kind of problem it is: a path on this server that explains it, or `about:blank`."""
+    title: str
+    """The kind in a few words; the same for every problem of that kind."""
+    status: int
+    """The HTTP status."""
+    detail: str | None = None
+    """What is wrong with this request, and what to do."""
+    request_id: str | None = None
+    """What the answer's X-Request-ID says; the server's log has it too."""
+
+
+RESPONSES: dict[int | str, dict[str, Any]] = {
+    code: {
+        "description": description,
+        "content": {MEDIA_TYPE: {"schema": ProblemDetails.model_json_schema()}},
+    }
+    for code, description in {"4XX": "The request is refused", "5XX": "No answer now"}.items()
+}
+"""What OpenAPI says of errors: give it to every router, or FastAPI documents its own."""
+
+
+def answer(problem: Problem, scope: Scope) -> Response:
+    """Return the response to a request that is refused."""
+    kind = KINDS[problem.kind]
+    members = {"type": PREFIX + problem.kind, "title": kind.title, "status": kind.status}
+    text = {"detail": shortened(problem.detail), **problem.members}
+    return _response(members | text, scope, problem.headers)
+
+
+def plain(status: int, detail: str, headers: Mapping[str, str], scope: Scope) -> Response:
+    """Return the response for a status alone, as Starlette and FastAPI raise them."""
+    if status in OF_STATUS:
+        return answer(Problem(OF_STATUS[status], detail, headers=headers), scope)
+    members = {"type": "about:blank", "title": phrase(status), "status": status}
+    return _response(members | {"detail": shortened(detail)}, scope, headers)
+
+
+def phrase(status: int) -> str:
+    """Return the words of a status."""
+    return http.client.responses.get(status, "Error")
+
+
+def shortened(text: str) -> str:
+    """Return a text that may quote what was sent: at most 500 characters, on one line."""
+    line = " ".join(text.split())
+    return line if len(line) <= MAX_TEXT else line[: MAX_TEXT - 1] + "…"
+
+
+def request_id(scope: Scope) -> str | None:
+    """Return the id that the request was given, or None before it has one."""
+    found: str | None = scope.get("state", {}).get("request_id")
+    return found
+
+
+def _response(members: dict[str, Any], scope: Scope, headers: Mapping[str, str]) -> Response:
+    """As ASCII, so that half a surrogate pair that was sent cannot break the answer."""
+    body = json.dumps({**members, "request_id": request_id(scope)}).encode("ascii")
+    return Response(body, members["status"], headers=dict(headers), media_type=MEDIA_TYPE)
+
+
+def invalid(errors: Sequence[Any]) -> Problem:
+    """Return the problem of a request that does not fit: where and why, never what was sent."""
+    if any(error["type"] == "json_invalid" for error in errors):
+        return Problem("bad-json", "the body is no JSON")
+    found = [{"at": _place(error["loc"]), "message": shortened(error["msg"])} for error in errors]
+    first = found[0]
+    more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
+    detail = f"{first['at']}: {first['message']}{more}"
+    return Problem("invalid", detail, members={"errors": found[:MAX_ERRORS]})
+
+
+def _place(loc: Sequence[str | int]) -> str:
+    """Return a place in the request: the names that a client made up are cut."""
+    return ".".join(str(part)[:60] for part in loc[:8])
+
+
+async def _on_problem(request: Request, error: Exception) -> Response:
+    assert isinstance(error, Problem)
+    return answer(error, request.scope)
+
+
+async def _on_http(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    if error.status_code in {204, 304}:
+        return Response(status_code=error.status_code, headers=error.headers)
+    return plain(error.status_code, str(error.detail), error.headers or {}, request.scope)
+
+
+async def _on_invalid(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    return answer(invalid(error.errors()), request.scope)
+
+
+async def _on_unexpected(request: Request, _error: Exception) -> Response:
+    """Answer; Starlette raises the error again, and `Problems` logs it."""
+    return answer(unexpected(), request.scope)
+
+
+def install(app: FastAPI) -> None:
+    """Make an app answer all its own errors as problem details."""
+    app.add_exception_handler(Problem, _on_problem)
+    app.add_exception_handler(HTTPException, _on_http)
+    app.add_exception_handler(RequestValidationError, _on_invalid)
+    app.add_exception_handler(ResponseValidationError, _on_unexpected)
+    app.add_exception_handler(Exception, _on_unexpected)
+
+
+def unexpected() -> Problem:
+    """Return what is said of a mistake of ours: nothing but where to look."""
+    return Problem("internal", "the server's log says more, by the request id")
+
+
+class Problems:
+    """Middleware around everything that may raise: no error leaves it, only answers.
+
+    A `Problem` is answered; an error answer of another media type (Starlette's, Ray Serve's)
+    becomes a problem; any other exception is a 500, logged without its message, which may hold
+    what a client sent.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request; a web socket is refused, as nothing here speaks one."""
+        if scope["type"] == "websocket":
+            await send({"type": "websocket.close", "code": 1008})
+            return
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        answers = _Answers(scope, receive, send)
+        try:
+            await self.app(scope, receive, answers.send)
+            await answers.finish()
+        except Problem as problem:
+            await answers.instead(answer(problem, scope))
+        except ClientDisconnect:
+            return
+        except Exception as error:
+            log.error("%s %s", request_id(scope), trace(error))
+            await answers.instead(answer(unexpected(), scope))
+
+
+class _Answers:
+    """The answer to one request, as it is sent."""
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self.scope = scope
+        self.receive = receive
+        self._send = send
+        self.is_started = False
+        self.replaced: tuple[int, Mapping[str, str]] | None = None
+
+    async def send(self, message: Message) -> None:
+        """Send a message on, unless it is of an error answer that is none of ours."""
+        if message["type"] == "http.response.start":
+            headers = {k.decode("latin-1").lower(): v for k, v in message.get("headers", [])}
+            if message["status"] >= 400 and not _is_problem(headers):
+                self.replaced = (message["status"], _kept(headers))
+                return
+            self.is_started = True
+        if self.replaced is None:
+            await self._send(message)
+
+    async def finish(self) -> None:
+        """Send the problem that stands for an error answer of another type, where there was one."""
+        if self.replaced is not None:
+            status, headers = self.replaced
+            await self.instead(plain(status, phrase(status), headers, self.scope))
+
+    async def instead(self, response: Response) -> None:
+        """Send this answer where none has begun. The server cuts off a half-sent one."""
+        if not self.is_started:
+            await response(self.scope, self.receive, self._send)
+
+
+def _is_problem(headers: Mapping[str, bytes]) -> bool:
+    return headers.get("content-type", b"").startswith(MEDIA_TYPE.encode())
+
+
+def _kept(headers: Mapping[str, bytes]) -> dict[str, str]:
+    """Return the headers of an error answer that its problem keeps."""
+    names = ("allow", "retry-after", "www-authenticate", "connection")
+    return {name: headers[name].decode("latin-1") for name in names if name in headers}
+
+
+def trace(error: BaseException) -> str:
+    """Return the type and the places of an error, and of what caused it, without any message."""
+    lines = []
+    seen: BaseException | None = error
+    while seen is not None and len(lines) < 8:
+        places = [
+            f"{frame.f_code.co_filename}:{line} {frame.f_code.co_name}"
+            for frame, line in traceback.walk_tb(seen.__traceback__)
+        ]
+        lines.append(f"{type(seen).__qualname__} at {' < '.join(places[:-13:-1])}")
+        seen = seen.__cause__ or seen.__context__
+    return "; from ".join(lines)
