@@ -24,6 +24,7 @@ from lakesight.online.service import Service
 from workflows.chosen import KINDS, option
 from workflows.cluster import check_reachable, cluster
 from workflows.finder import open_index
+from workflows.ingress import Ingress, choose, prepared
 
 APP = "lakesight"
 """The application's and the deployment's name in Ray Serve."""
@@ -75,6 +76,9 @@ class Serve(Frozen):
     cpus_per_replica: int | None = Field(default=None, ge=1)
     """Cores that one replica may use; an equal share of this machine's unless given."""
     gpus_per_replica: float = Field(default=0, ge=0)
+    ingress: Ingress = "auto"
+    """haproxy: HAProxy in front of each replica's own server; proxy: Ray Serve's own, several times
+    as slow. A cluster that is joined has its own."""
     address: str | None = None
     """Ray cluster; RAY_ADDRESS unless given, and this machine alone without either."""
     verbose: bool = False
@@ -95,8 +99,11 @@ class Serve(Frozen):
             check_reachable(address)
         elif _is_taken(self.host, self.port):
             raise UserError(f"{self.host}:{self.port} is taken: give another --port")
-        # its handlers come after those of Ray
-        with cluster(address, verbose=self.verbose) as nodes, _told_to_stop() as stop:
+        with (
+            prepared(choose(self.ingress)),
+            cluster(address, verbose=self.verbose) as nodes,
+            _told_to_stop() as stop,
+        ):
             serve = _serve(verbose=self.verbose)
             serve.start(http_options={"host": self.host, "port": self.port})
             try:
@@ -202,7 +209,7 @@ def bound(
 
     from actors.replica import Replica
 
-    deployment = serve.deployment(
+    deployment: Any = serve.deployment(
         serve.ingress()(Replica),
         name=APP,
         max_ongoing_requests=MAX_ONGOING,
@@ -276,7 +283,10 @@ def _is_taken(host: str, port: int) -> bool:
 
 @contextmanager
 def _told_to_stop() -> Iterator[threading.Event]:
-    """Yield what is set when the process is told to end, by Ctrl-C or SIGTERM."""
+    """Yield what is set when the process is told to end, by Ctrl-C or SIGTERM.
+
+    To be entered once Ray has started, which has handlers of its own.
+    """
     stop = threading.Event()
     kinds = (signal.SIGINT, signal.SIGTERM)
     before = {kind: signal.signal(kind, lambda *_: stop.set()) for kind in kinds}

@@ -1,6 +1,7 @@
 """`POST /v1/search`: the rows of a published index most like a text, a picture, or a row."""
 
 import time
+from functools import partial
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -109,8 +110,10 @@ async def search(request: Request) -> Response:
     find = service_of(request).find
     async with visit(request) as shop:
         name, finder = shop.index(asked.index)
-        query = await find(lambda: _by_id(finder, asked.id)) if asked.id else None
-        query = query or await _embedded(shop, finder, asked, sent)
+        if asked.id is not None:
+            query = await find(partial(_by_id, finder, asked.id))
+        else:
+            query = await _embedded(shop, finder, asked, sent)
         start = time.perf_counter()
         hits = await find(lambda: _found(finder, query, asked))
         if asked.rerank is not None:
