@@ -6,8 +6,11 @@ from collections.abc import Iterable
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
-NEVER_4 = [ipaddress.IPv4Network(text) for text in ("192.88.99.0/24", "224.0.0.0/3")]
-"""Besides what Python calls not global: the 6to4 relays, and multicast with all above it."""
+NEVER_4 = [
+    ipaddress.IPv4Network(text) for text in ("192.0.0.0/24", "192.88.99.0/24", "224.0.0.0/3")
+]
+"""Besides what Python calls not global: protocol assignments, the 6to4 relays, and multicast with
+all above it."""
 UNICAST_6 = ipaddress.IPv6Network("2000::/3")
 """All that IANA gives out to be reached. Outside lie mapped (`::ffff:`), compatible and translated
 (`64:ff9b::`) IPv4 addresses, link-local, unique local, site-local and multicast ones."""

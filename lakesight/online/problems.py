@@ -24,8 +24,11 @@ MAX_TEXT = 500
 MAX_ERRORS = 20
 
 
-class Problem(Exception):  # noqa: N818  # what RFC 9457 calls it
-    """A request that is refused, with the name of one of `kinds.KINDS` and a sentence."""
+class Problem(HTTPException):
+    """A request that is refused, with the name of one of `kinds.KINDS` and a sentence.
+
+    Of Starlette's class, so that FastAPI lets it through where it makes a 400 of all else.
+    """
 
     def __init__(
         self,
@@ -35,16 +38,14 @@ class Problem(Exception):  # noqa: N818  # what RFC 9457 calls it
         headers: Mapping[str, str] | None = None,
         members: Mapping[str, Any] | None = None,
     ) -> None:
-        super().__init__(kind, detail)
+        super().__init__(KINDS[kind].status, detail, headers)
         self.kind = kind
-        self.detail = detail
-        self.headers = dict(headers or {})
         self.members = dict(members or {})
 
     @property
     def status(self) -> int:
         """The HTTP status of the answer."""
-        return KINDS[self.kind].status
+        return self.status_code
 
 
 class ProblemDetails(BaseModel):
@@ -79,7 +80,7 @@ def answer(problem: Problem, scope: Scope) -> Response:
     kind = KINDS[problem.kind]
     members = {"type": PREFIX + problem.kind, "title": kind.title, "status": kind.status}
     text = {"detail": shortened(problem.detail), **problem.members}
-    return _response(members | text, scope, problem.headers)
+    return _response(members | text, scope, problem.headers or {})
 
 
 def plain(status: int, detail: str, headers: Mapping[str, str], scope: Scope) -> Response:

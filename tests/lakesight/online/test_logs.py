@@ -99,7 +99,7 @@ def test_nothing_secret_is_logged_anywhere(
     headers = {
         "Authorization": f"Bearer {key}",
         "Cookie": f"lakesight={session}",
-        "X-Request-ID": f"{key} ",
+        "X-Request-ID": f"({key})",
         "User-Agent": QUERY,
         "Referer": f"http://x/?{QUERY}",
     }
@@ -107,11 +107,18 @@ def test_nothing_secret_is_logged_anywhere(
         httpx_post(address + path, QUERY.encode() + picture + key.encode(), headers)
         httpx_post(address + path, QUERY.encode() + picture, {})
     until(lambda: len(lines(log)) == 10)
+    written = "".join(log.handler.format(r) for r in log.records if is_of_the_server(r))
     for secret in (key, session):
-        assert secret.split("_", 2)[2] not in log.text
-    assert QUERY not in log.text
-    assert "PNG" not in log.text
+        assert secret.split("_", 2)[2] not in written
+    assert QUERY not in written
+    assert QUERY.replace(" ", "+") not in written
+    assert "PNG" not in written
     assert any(line["path"] == f"/lsk_{made.key.id}_…" for line in lines(log))
+
+
+def is_of_the_server(record: logging.LogRecord) -> bool:
+    """uvicorn's own access log is off, which pytest does not heed; clients log in this process."""
+    return not record.name.startswith(("httpx2", "httpcore2", "uvicorn.access"))
 
 
 def httpx_post(url: str, content: bytes, headers: dict[str, str]) -> None:
