@@ -138,7 +138,22 @@ class Maker:
 
     def wrong_types(self) -> Attack:
         """JSON whose values are of other types than they should be."""
-        odd = [None, True, -1, 0, 1e308, 2**63, "", "x", [], {}, [[]], {"a": 1}, [None], "\u0000"]
+        odd: list[Any] = [
+            None,
+            True,
+            -1,
+            0,
+            1e308,
+            2**63,
+            "",
+            "x",
+            [],
+            {},
+            [[]],
+            {"a": 1},
+            [None],
+            "\u0000",
+        ]
         body: dict[str, Any] = {"images": [{"data": self._base64(self.pictures[1])}]}
         choices: list[Any] = [
             self.random.choice(odd),

@@ -143,7 +143,7 @@ def _kept(headers: Mapping[str, bytes]) -> dict[str, str]:
 
 def trace(error: BaseException) -> str:
     """Return the type and the places of an error, and of what caused it, without any message."""
-    lines = []
+    lines: list[str] = []
     seen: BaseException | None = error
     while seen is not None and len(lines) < 8:
         places = [

@@ -134,7 +134,7 @@ def test_what_is_open_needs_none(address: str, open_address: str) -> None:
     ],
 )
 def test_a_key_that_is_none_is_refused(address: str, value: str) -> None:
-    headers = {"Authorization": value.encode("latin-1")}
+    headers = {b"Authorization": value.encode("latin-1")}
     answer = httpx2.get(f"{address}/v1/who", headers=headers)
     assert answer.status_code == 401
     assert "AAAA" not in answer.text

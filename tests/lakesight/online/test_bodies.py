@@ -1,5 +1,6 @@
 import json
 import time
+from collections.abc import Iterator
 
 import httpx2
 import pytest
@@ -45,7 +46,7 @@ def bodies(echo: Echo) -> Bodies:
 
 
 @pytest.fixture
-def address(bodies: Bodies):  # type: ignore[no-untyped-def]
+def address(bodies: Bodies) -> Iterator[str]:
     with running(Refusing(bodies, RefusalSettings(linger_s=2))) as found:
         yield found
     assert bodies.num_held == 0, "whatever happened, nothing is held afterwards"

@@ -1,4 +1,5 @@
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import httpx2
@@ -35,7 +36,7 @@ def served(settings: HeaderSettings) -> AnswerHeaders:
 
 
 @pytest.fixture(scope="module")
-def address():  # type: ignore[no-untyped-def]
+def address() -> Iterator[str]:
     with running(served(HeaderSettings())) as found:
         yield found
 

@@ -1,5 +1,6 @@
 import json
 import time
+from collections.abc import Iterator
 
 import httpx2
 import pytest
@@ -24,7 +25,7 @@ async def echo(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 @pytest.fixture(scope="module")
-def address():  # type: ignore[no-untyped-def]
+def address() -> Iterator[str]:
     with running(echo, http=Impatient) as found:
         yield found
 

@@ -4,7 +4,7 @@ import asyncio
 import ipaddress
 import socket
 import ssl
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -52,7 +52,7 @@ async def missing(request: Request) -> Response:
 
 
 async def large(request: Request) -> Response:
-    async def pieces():  # type: ignore[no-untyped-def]
+    async def pieces() -> AsyncIterator[bytes]:
         for _ in range(100):
             yield b"x" * 1000
 
@@ -62,7 +62,7 @@ async def large(request: Request) -> Response:
 
 
 async def drip(request: Request) -> Response:
-    async def pieces():  # type: ignore[no-untyped-def]
+    async def pieces() -> AsyncIterator[bytes]:
         while True:
             yield b"x"
             await asyncio.sleep(0.1)

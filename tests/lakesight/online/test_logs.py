@@ -1,6 +1,6 @@
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +35,7 @@ def make_app() -> FastAPI:
 
     @app.post("/v1/stream")
     async def stream() -> StreamingResponse:
-        async def pieces():  # type: ignore[no-untyped-def]
+        async def pieces() -> AsyncIterator[bytes]:
             yield b"abc"
             raise RuntimeError(QUERY)
 

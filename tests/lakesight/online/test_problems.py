@@ -1,6 +1,7 @@
 import json
 import logging
 import re
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -53,7 +54,7 @@ def make_app() -> FastAPI:
 
     @app.get("/half")
     async def half() -> StreamingResponse:
-        async def pieces():  # type: ignore[no-untyped-def]
+        async def pieces() -> AsyncIterator[bytes]:
             yield b"begun"
             raise RuntimeError(SECRET)
 
@@ -67,7 +68,7 @@ def make_app() -> FastAPI:
 
 
 @pytest.fixture(scope="module")
-def address():  # type: ignore[no-untyped-def]
+def address() -> Iterator[str]:
     with running(Refusing(make_app(), RefusalSettings(linger_s=1))) as found:
         yield found
 

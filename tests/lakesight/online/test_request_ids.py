@@ -1,4 +1,5 @@
 import re
+from collections.abc import Iterator
 
 import httpx2
 import pytest
@@ -22,7 +23,7 @@ async def echo(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 @pytest.fixture(scope="module")
-def address():  # type: ignore[no-untyped-def]
+def address() -> Iterator[str]:
     with running(RequestIds(Refusing(echo, RefusalSettings()))) as found:
         yield found
 
@@ -42,7 +43,7 @@ def test_without_one_it_is_made(address: str) -> None:
 
 @pytest.mark.parametrize("odd", ["", "x" * 65, "a b", "a\tb", "ü", "<script>", '{"a": 1}', "a,b"])
 def test_an_odd_one_is_replaced(address: str, odd: str) -> None:
-    answer = httpx2.get(address, headers={"X-Request-ID": odd.encode()})
+    answer = httpx2.get(address, headers={b"X-Request-ID": odd.encode()})
     assert re.fullmatch(r"[0-9a-f]{32}", answer.headers["x-request-id"])
     assert answer.json() == [answer.headers["x-request-id"]] * 2
 
