@@ -31,6 +31,7 @@ COMMANDS = {
     "embed": "workflows.annotate:Embed",
     "index": "workflows.index:Index",
     "search": "workflows.search:Search",
+    "serve": "workflows.serve:Serve",
     "sql": "workflows.sql:Sql",
     "report": "workflows.report:Report",
     "models": "workflows.models:Models",

@@ -23,7 +23,8 @@ from lakesight.media.decode import MediaError
 from lakesight.media.limits import Limits
 from lakesight.media.pool import DecodePool
 from lakesight.models import catalog
-from lakesight.models.base import Frozen, Matcher, Model, TextEncoder
+from lakesight.models.base import Frozen, Model, TextEncoder
+from lakesight.ranking import reranked, without
 from workflows import tables
 
 Vectors = npt.NDArray[np.float32]
@@ -82,9 +83,10 @@ class Search(Frozen):
         start = time.perf_counter()
         # one more, since the row itself may be among them
         k = max(self.k + (query.own_id is not None), self.rerank or 0)
-        hits = without(searcher.search(query.vectors[None], k, self.where), query.own_id)
+        found = searcher.search(query.vectors[None], k, self.where).drop_columns(["query"])
+        hits = without(found.to_pylist(), query.own_id)
         if self.rerank is not None:
-            hits = reranked(searcher, query.model, self.query, hits[: self.rerank])
+            hits = reranked(searcher.features, query.model, self.query, hits[: self.rerank])
         hits = hits[: self.k]
         seconds = time.perf_counter() - start
         if self.json_output:
@@ -171,24 +173,6 @@ def embed_text(text: str, model: Model) -> Vectors:
     return vectors
 
 
-def reranked(
-    searcher: Searcher, model: Model | None, text: str, hits: Sequence[Mapping[str, Any]]
-) -> list[dict[str, Any]]:
-    """Return the hits by the probability that they match the text plus their score, as LAVIS does.
-
-    The probability becomes `match`. What the model saw of them is read from the index: no picture
-    is looked at again.
-    """
-    if not isinstance(model, Matcher):
-        raise UserError("this index was made by a model that cannot match pictures with texts")
-    if not hits:
-        return []
-    features = searcher.features([hit["id"] for hit in hits])
-    chances = model.match_features(features, [text] * len(hits)).tolist()
-    both = sorted(zip(chances, hits, strict=True), key=lambda one: -one[0] - one[1]["score"])
-    return [{**hit, "rank": rank, "match": chance} for rank, (chance, hit) in enumerate(both, 1)]
-
-
 def build(manifest: IndexManifest) -> Model:
     """Return the model whose vectors an index holds."""
     if manifest.model is None:
@@ -196,12 +180,6 @@ def build(manifest: IndexManifest) -> Model:
             f"this index does not say which model made {manifest.column!r}: search by id:HEX"
         )
     return catalog.build(manifest.model)
-
-
-def without(found: pa.Table, row_id: str | None) -> list[dict[str, Any]]:
-    """Return the results but for one row, ranked anew."""
-    hits = [hit for hit in found.drop_columns(["query"]).to_pylist() if hit["id"] != row_id]
-    return [hit | {"rank": rank} for rank, hit in enumerate(hits, start=1)]
 
 
 def seen(row: Mapping[str, Any]) -> str:

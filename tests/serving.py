@@ -1,0 +1,74 @@
+"""The HTTP application on a real server, in a thread of its own, and a real client for it."""
+
+import asyncio
+import socket
+import threading
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import httpx
+import uvicorn
+
+from lakesight.online.app import create_app
+from lakesight.online.asking import Fetch, refuse
+from lakesight.online.finder import OpenIndex, no_index
+from lakesight.online.offers import told
+from lakesight.online.opened import Follower
+from lakesight.online.service import Service
+
+Result = TypeVar("Result")
+STARTS_S = 60
+
+
+@dataclass
+class Running:
+    """A server that answers."""
+
+    url: str
+    client: httpx.Client
+    service: Service
+    loop: asyncio.AbstractEventLoop
+
+    def call(self, coroutine: Coroutine[Any, Any, Result]) -> Result:
+        """Return what a coroutine gives in the server's loop."""
+        return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result(120)
+
+    def configure(self, **settings: Any) -> None:
+        """Serve something else from now on."""
+        self.call(self.service.configure(lambda: told(settings)))
+
+
+@contextmanager
+def running(
+    open_index: OpenIndex = no_index,
+    fetch: Fetch = refuse,
+    follower: Follower | None = None,
+    **settings: Any,
+) -> Iterator[Running]:
+    """Yield a server of these settings (`offers.Serving`); it is ended afterwards."""
+    service = Service(open_index, follower)
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port = listening.getsockname()[1]
+        config = uvicorn.Config(create_app(service, fetch), log_level="warning", ws="none")
+        server = uvicorn.Server(config)
+        started = threading.Event()
+        found: list[asyncio.AbstractEventLoop] = []
+
+        async def serve() -> None:
+            found.append(asyncio.get_running_loop())
+            await service.configure(lambda: told({"refresh_s": 0, **settings}))
+            started.set()
+            await server.serve([listening])
+
+        thread = threading.Thread(target=lambda: asyncio.run(serve()), name="server")
+        thread.start()
+        try:
+            assert started.wait(STARTS_S), "the server did not start"
+            url = f"http://127.0.0.1:{port}"
+            with httpx.Client(base_url=url, timeout=60) as client:
+                yield Running(url, client, service, found[0])
+        finally:
+            server.should_exit = True
+            thread.join()
