@@ -2,7 +2,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-import httpx2
+import httpx
 import pytest
 from fastapi import FastAPI, Request
 
@@ -80,14 +80,14 @@ def bearer(token: str) -> dict[str, str]:
 
 def test_a_key_lets_in(address: str, made: Made) -> None:
     for header in (bearer(made.token), {"authorization": f"bearer {made.token}"}):
-        answer = httpx2.get(f"{address}/v1/who", headers=header)
+        answer = httpx.get(f"{address}/v1/who", headers=header)
         assert answer.status_code == 200
         assert answer.json() == ["key", "phone"]
 
 
 def test_without_a_key_nobody_comes_in(address: str) -> None:
     for path in ("/v1/who", "/v1/nothing", "/metrics", "/v2/health", "/nothing", "//healthz"):
-        answer = httpx2.get(address + path)
+        answer = httpx.get(address + path)
         assert answer.status_code == 401, path
         assert answer.json()["type"] == "/problems/unauthenticated"
         assert answer.headers["www-authenticate"] == 'Bearer realm="lakesight"'
@@ -117,9 +117,9 @@ def test_no_spelling_of_a_path_is_a_way_in(address: str, spelt: str) -> None:
 
 def test_what_is_open_needs_none(address: str, open_address: str) -> None:
     for path in ("/", "/healthz", "/page/x.js"):
-        assert httpx2.get(address + path).json() == "open"
-        assert httpx2.get(open_address + path).json() == "open"
-        assert httpx2.get(address + path, headers=bearer("wrong")).json() == "open"
+        assert httpx.get(address + path).json() == "open"
+        assert httpx.get(open_address + path).json() == "open"
+        assert httpx.get(address + path, headers=bearer("wrong")).json() == "open"
 
 
 @pytest.mark.parametrize(
@@ -135,7 +135,7 @@ def test_what_is_open_needs_none(address: str, open_address: str) -> None:
 )
 def test_a_key_that_is_none_is_refused(address: str, value: str) -> None:
     headers = {b"Authorization": value.encode("latin-1")}
-    answer = httpx2.get(f"{address}/v1/who", headers=headers)
+    answer = httpx.get(f"{address}/v1/who", headers=headers)
     assert answer.status_code == 401
     assert "AAAA" not in answer.text
 
@@ -143,30 +143,30 @@ def test_a_key_that_is_none_is_refused(address: str, value: str) -> None:
 def test_keys_are_taken_from_nowhere_else(address: str, made: Made) -> None:
     for query in ("key", "api_key", "access_token"):
         url = f"{address}/v1/who?{query}={made.token}"
-        assert httpx2.get(url).status_code == 401
-    assert httpx2.get(f"{address}/v1/who", headers={"X-API-Key": made.token}).status_code == 401
-    assert httpx2.get(f"{address}/v1/who", auth=("", made.token)).status_code == 401
+        assert httpx.get(url).status_code == 401
+    assert httpx.get(f"{address}/v1/who", headers={"X-API-Key": made.token}).status_code == 401
+    assert httpx.get(f"{address}/v1/who", auth=("", made.token)).status_code == 401
     cookie = {"Cookie": f"lakesight={made.token}"}
-    assert httpx2.get(f"{address}/v1/who", headers=cookie).status_code == 401
+    assert httpx.get(f"{address}/v1/who", headers=cookie).status_code == 401
 
 
 def test_keys_change_while_the_server_runs(address: str, path: Path, made: Made) -> None:
     new = make("new phone")
-    assert httpx2.get(f"{address}/v1/who", headers=bearer(new.token)).status_code == 401
+    assert httpx.get(f"{address}/v1/who", headers=bearer(new.token)).status_code == 401
     key_file.add(path, new.key)
     for token in (made.token, new.token):
-        assert httpx2.get(f"{address}/v1/who", headers=bearer(token)).status_code == 200
+        assert httpx.get(f"{address}/v1/who", headers=bearer(token)).status_code == 200
     key_file.remove(path, made.key.id)
-    assert httpx2.get(f"{address}/v1/who", headers=bearer(made.token)).status_code == 401
-    assert httpx2.get(f"{address}/v1/who", headers=bearer(new.token)).status_code == 200
+    assert httpx.get(f"{address}/v1/who", headers=bearer(made.token)).status_code == 401
+    assert httpx.get(f"{address}/v1/who", headers=bearer(new.token)).status_code == 200
     path.write_text("broken")
-    assert httpx2.get(f"{address}/v1/who", headers=bearer(new.token)).status_code == 200
+    assert httpx.get(f"{address}/v1/who", headers=bearer(new.token)).status_code == 200
 
 
 def test_a_key_ends(address: str, path: Path) -> None:
     over = make("over", expires=datetime.now(UTC) - timedelta(seconds=1))
     key_file.add(path, over.key)
-    answer = httpx2.get(f"{address}/v1/who", headers=bearer(over.token))
+    answer = httpx.get(f"{address}/v1/who", headers=bearer(over.token))
     assert answer.status_code == 401
     assert answer.headers["www-authenticate"].endswith('error="invalid_token"')
 
@@ -175,7 +175,7 @@ def test_a_key_uses_what_it_names(address: str, path: Path) -> None:
     some = make("some", Scopes(models=("yolo",), indexes=("photos",)))
     key_file.add(path, some.key)
     codes = {
-        use: httpx2.get(f"{address}/v1/use/{use}", headers=bearer(some.token)).status_code
+        use: httpx.get(f"{address}/v1/use/{use}", headers=bearer(some.token)).status_code
         for use in ("yolo/photos", "blip/photos", "yolo/other", "*/photos", "YOLO/photos")
     }
     assert codes == {
@@ -191,21 +191,21 @@ def test_a_key_has_its_rate(address: str, path: Path, made: Made) -> None:
     slow = make("slow", rate=Rate(per_s=0.01, burst=3))
     key_file.add(path, slow.key)
     codes = [
-        httpx2.get(f"{address}/v1/who", headers=bearer(slow.token)).status_code for _ in range(5)
+        httpx.get(f"{address}/v1/who", headers=bearer(slow.token)).status_code for _ in range(5)
     ]
     assert codes == [200, 200, 200, 429, 429]
-    answer = httpx2.get(f"{address}/v1/who", headers=bearer(slow.token))
+    answer = httpx.get(f"{address}/v1/who", headers=bearer(slow.token))
     assert answer.json()["type"] == "/problems/rate-limited"
     assert 90 <= int(answer.headers["retry-after"]) <= 100
-    assert httpx2.get(f"{address}/v1/who", headers=bearer(made.token)).status_code == 200
-    assert httpx2.get(f"{address}/healthz", headers=bearer(slow.token)).status_code == 200
+    assert httpx.get(f"{address}/v1/who", headers=bearer(made.token)).status_code == 200
+    assert httpx.get(f"{address}/healthz", headers=bearer(slow.token)).status_code == 200
 
 
 def test_pictures_count_towards_the_rate(address: str, path: Path) -> None:
     slow = make("slow", rate=Rate(per_s=0.01, burst=10))
     key_file.add(path, slow.key)
     get = [
-        httpx2.get(f"{address}/v1/pictures/10", headers=bearer(slow.token)).status_code
+        httpx.get(f"{address}/v1/pictures/10", headers=bearer(slow.token)).status_code
         for _ in range(2)
     ]
     assert get == [200, 429]
@@ -216,7 +216,7 @@ def test_a_session_counts_for_its_own_page(address: str, made: Made) -> None:
     origin = {"Origin": address}
 
     def ask(method: str, headers: dict[str, str]) -> int:
-        return httpx2.request(method, f"{address}/v1/who", headers=cookie | headers).status_code
+        return httpx.request(method, f"{address}/v1/who", headers=cookie | headers).status_code
 
     assert ask("POST", origin) == 200
     assert ask("POST", {"Sec-Fetch-Site": "same-origin"}) == 200
@@ -233,21 +233,21 @@ def test_a_session_counts_for_its_own_page(address: str, made: Made) -> None:
 
 def test_a_session_ends_with_its_key(address: str, path: Path, made: Made) -> None:
     headers = {"Cookie": f"lakesight={session_of(made.token)}"}
-    assert httpx2.get(f"{address}/v1/who", headers=headers).json() == ["session", "phone"]
+    assert httpx.get(f"{address}/v1/who", headers=headers).json() == ["session", "phone"]
     key_file.remove(path, made.key.id)
-    assert httpx2.get(f"{address}/v1/who", headers=headers).status_code == 401
+    assert httpx.get(f"{address}/v1/who", headers=headers).status_code == 401
 
 
 def test_a_session_is_no_key(address: str, made: Made) -> None:
     headers = bearer(session_of(made.token))
-    assert httpx2.get(f"{address}/v1/who", headers=headers).status_code == 401
+    assert httpx.get(f"{address}/v1/who", headers=headers).status_code == 401
 
 
 def test_without_keys_pages_of_other_sites_are_refused(open_address: str) -> None:
     def ask(method: str, headers: dict[str, str]) -> int:
-        return httpx2.request(method, f"{open_address}/v1/who", headers=headers).status_code
+        return httpx.request(method, f"{open_address}/v1/who", headers=headers).status_code
 
-    assert httpx2.post(f"{open_address}/v1/who").json() == ["nobody", None]
+    assert httpx.post(f"{open_address}/v1/who").json() == ["nobody", None]
     assert ask("GET", {}) == 200
     assert ask("POST", {"Origin": open_address}) == 200
     assert ask("POST", {"Origin": "https://evil.example"}) == 403

@@ -2,7 +2,7 @@ import json
 import time
 from collections.abc import Iterator
 
-import httpx2
+import httpx
 import pytest
 from starlette.requests import Request
 from starlette.responses import JSONResponse
@@ -55,11 +55,11 @@ def address(bodies: Bodies) -> Iterator[str]:
 def test_a_body_arrives_whole(address: str) -> None:
     body = bytes(range(256)) * 300
     for content in (body, iter([body[:70_000], b"", body[70_000:]])):
-        answer = httpx2.post(address, content=content)
+        answer = httpx.post(address, content=content)
         assert answer.json()["length"] == len(body)
         assert answer.json()["sum"] == sum(body)
-    assert httpx2.post(address, content=b"x" * 100_000).json()["length"] == 100_000
-    assert httpx2.get(address).json()["length"] == 0
+    assert httpx.post(address, content=b"x" * 100_000).json()["length"] == 100_000
+    assert httpx.get(address).json()["length"] == 0
 
 
 def test_a_stated_length_beyond_the_cap_is_refused_unread(address: str, echo: Echo) -> None:
@@ -98,7 +98,7 @@ def test_a_chunked_body_beyond_the_cap_is_refused_while_it_streams(
 
 
 def test_a_client_sees_why_its_upload_was_refused(address: str) -> None:
-    answer = httpx2.post(address, content=iter([b"x" * 50_000] * 40))
+    answer = httpx.post(address, content=iter([b"x" * 50_000] * 40))
     assert answer.status_code == 413
     assert answer.json()["type"] == "/problems/too-large"
     assert answer.headers["connection"] == "close"
@@ -192,9 +192,9 @@ def test_all_bodies_together_have_a_cap(address: str, bodies: Bodies) -> None:
 
 
 def test_compressed_bodies_are_not_taken(address: str, echo: Echo) -> None:
-    answer = httpx2.post(address, content=b"\x1f\x8b", headers={"Content-Encoding": "gzip"})
+    answer = httpx.post(address, content=b"\x1f\x8b", headers={"Content-Encoding": "gzip"})
     assert answer.status_code == 415
-    assert httpx2.post(address, headers={"Content-Encoding": "identity"}).status_code == 200
+    assert httpx.post(address, headers={"Content-Encoding": "identity"}).status_code == 200
     assert echo.num_calls == 1
 
 
@@ -204,7 +204,7 @@ def test_compressed_bodies_are_not_taken(address: str, echo: Echo) -> None:
 def test_deep_json_is_refused_before_anything_parses_it(
     address: str, echo: Echo, kind: str
 ) -> None:
-    answer = httpx2.post(address, content=b"[" * 50_000, headers={"Content-Type": kind})
+    answer = httpx.post(address, content=b"[" * 50_000, headers={"Content-Type": kind})
     assert answer.status_code == 400
     assert answer.json()["type"] == "/problems/bad-json"
     assert echo.num_calls == 0
@@ -212,7 +212,7 @@ def test_deep_json_is_refused_before_anything_parses_it(
 
 def test_other_bodies_are_not_taken_for_json(address: str) -> None:
     headers = {"Content-Type": "application/octet-stream"}
-    assert httpx2.post(address, content=b"[" * 50_000, headers=headers).status_code == 200
+    assert httpx.post(address, content=b"[" * 50_000, headers=headers).status_code == 200
 
 
 def test_continue_is_said_only_to_who_may_send(address: str) -> None:

@@ -2,7 +2,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-import httpx2
+import httpx
 import pytest
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -43,7 +43,7 @@ def address() -> Iterator[str]:
 
 @pytest.mark.parametrize("path", ["/page", "/headers", "/nothing"])
 def test_every_answer_has_them(address: str, path: str) -> None:
-    found = httpx2.get(address + path).headers
+    found = httpx.get(address + path).headers
     assert found["x-content-type-options"] == "nosniff"
     assert found["referrer-policy"] == "no-referrer"
     assert found["cross-origin-resource-policy"] == "same-origin"
@@ -54,7 +54,7 @@ def test_every_answer_has_them(address: str, path: str) -> None:
 
 
 def test_the_page_runs_its_own_files_alone(address: str) -> None:
-    policy = httpx2.get(f"{address}/page").headers["content-security-policy"]
+    policy = httpx.get(f"{address}/page").headers["content-security-policy"]
     assert "unsafe" not in policy
     assert "default-src 'none'" in policy
     assert "script-src 'self'" in policy
@@ -62,20 +62,20 @@ def test_the_page_runs_its_own_files_alone(address: str) -> None:
 
 
 def test_an_answer_is_no_page(address: str) -> None:
-    policy = httpx2.get(f"{address}/headers").headers["content-security-policy"]
+    policy = httpx.get(f"{address}/headers").headers["content-security-policy"]
     assert "script-src" not in policy
     assert "default-src 'none'" in policy
 
 
 def test_the_apps_own_stay(address: str) -> None:
-    found = httpx2.get(f"{address}/cached").headers
+    found = httpx.get(f"{address}/cached").headers
     assert found["cache-control"] == "max-age=60"
     assert found["content-security-policy"] == "default-src 'self'"
 
 
 def test_under_tls_browsers_come_back_by_tls() -> None:
     with running(served(HeaderSettings(hsts_s=3600))) as address:
-        found = httpx2.get(f"{address}/page").headers
+        found = httpx.get(f"{address}/page").headers
     assert found["strict-transport-security"] == "max-age=3600"
 
 
@@ -85,15 +85,15 @@ def test_under_tls_browsers_come_back_by_tls() -> None:
     ids=["too many", "too large"],
 )
 def test_headers_have_a_cap(address: str, many: dict[str, str]) -> None:
-    answer = httpx2.get(f"{address}/page", headers=many)
+    answer = httpx.get(f"{address}/page", headers=many)
     assert answer.status_code == 431
     assert answer.json()["type"] == "/problems/headers-too-large"
 
 
 def test_an_address_has_a_cap(address: str) -> None:
-    assert httpx2.get(f"{address}/page", params={"q": "x" * 9000}).status_code == 414
-    assert httpx2.get(address + "/" + "x" * 9000).status_code == 414
-    assert httpx2.get(f"{address}/page", params={"q": "x" * 7000}).status_code == 200
+    assert httpx.get(f"{address}/page", params={"q": "x" * 9000}).status_code == 414
+    assert httpx.get(address + "/" + "x" * 9000).status_code == 414
+    assert httpx.get(f"{address}/page", params={"q": "x" * 7000}).status_code == 200
 
 
 @pytest.mark.parametrize("twice", [b"Content-Type: a/b", b"Authorization: x", b"Host: y"])
@@ -110,7 +110,7 @@ def test_clients_do_not_steer_ray_serve(address: str) -> None:
         "Serve-Multiplexed-Model-Id": "x",
         "x_session_id": "x",
     }
-    answer = httpx2.get(f"{address}/headers", headers=steering | {"x-mine": "1"})
+    answer = httpx.get(f"{address}/headers", headers=steering | {"x-mine": "1"})
     assert "x-mine" in answer.json()
     assert not {name.lower() for name in steering} & set(answer.json())
 

@@ -2,7 +2,7 @@ import json
 import time
 from collections.abc import Iterator
 
-import httpx2
+import httpx
 import pytest
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse
@@ -31,7 +31,7 @@ def address() -> Iterator[str]:
 
 
 def test_requests_are_answered_as_ever(address: str) -> None:
-    with httpx2.Client(base_url=address) as client:
+    with httpx.Client(base_url=address) as client:
         for _ in range(3):
             assert client.post("/a", content=b"x" * 500_000).text.startswith("/a 500000 ")
             assert client.post("/b", content=iter([b"x"] * 3000)).text.startswith("/b 3000 ")
@@ -74,7 +74,7 @@ def test_what_is_no_body_has_a_cap(address: str, what: str) -> None:
         else:
             pytest.fail("it took 64 MB")
     assert not answer or status(answer) in (400, 431)
-    assert httpx2.get(address).status_code == 200
+    assert httpx.get(address).status_code == 200
 
 
 def test_a_refusal_is_a_problem(address: str) -> None:
@@ -129,8 +129,8 @@ def test_many_who_are_slow_keep_nobody_out(address: str) -> None:
     lines = [connected(address) for _ in range(200)]
     for line in lines:
         line.sendall(b"GET / HTTP/1.1\r\nX")
-    assert httpx2.get(address).status_code == 200
+    assert httpx.get(address).status_code == 200
     for line in lines:
         assert status(rest(line)) == 408
         line.close()
-    until(lambda: httpx2.get(address).status_code == 200)
+    until(lambda: httpx.get(address).status_code == 200)

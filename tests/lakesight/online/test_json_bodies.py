@@ -1,7 +1,7 @@
 import json
 from typing import Any
 
-import httpx2
+import httpx
 import pytest
 from fastapi import APIRouter, FastAPI
 from pydantic import BaseModel
@@ -127,9 +127,9 @@ def test_routes_are_strict() -> None:
     app.include_router(router, prefix="/v1")
     with running(app) as address:
 
-        def post(raw: bytes) -> httpx2.Response:
+        def post(raw: bytes) -> httpx.Response:
             headers = {"Content-Type": "application/json"}
-            return httpx2.post(f"{address}/v1/word", content=raw, headers=headers)
+            return httpx.post(f"{address}/v1/word", content=raw, headers=headers)
 
         assert post(b'{"word": "a"}').json() == {"word": "a"}
         answer = post(b'{"word": "a", "word": "b"}')

@@ -1,7 +1,7 @@
 import asyncio
 import threading
 
-import httpx2
+import httpx
 import pytest
 from starlette.responses import PlainTextResponse
 from starlette.types import Receive, Scope, Send
@@ -52,29 +52,29 @@ def served(slow: Slow, limits: LoadLimits) -> Refusing:
 def test_an_answer_in_time(slow: Slow) -> None:
     slow.go.set()
     with running(served(slow, LIMITS)) as address:
-        assert httpx2.get(f"{address}/v1/x").text == "done"
+        assert httpx.get(f"{address}/v1/x").text == "done"
 
 
 def test_an_answer_too_late_is_a_504(slow: Slow) -> None:
     with running(served(slow, LIMITS)) as address:
-        answer = httpx2.get(f"{address}/v1/x")
+        answer = httpx.get(f"{address}/v1/x")
         assert answer.status_code == 504
         assert answer.json()["type"] == "/problems/deadline"
         assert slow.num_cancelled == 1
         slow.go.set()
-        assert httpx2.get(f"{address}/v1/x").text == "done"
+        assert httpx.get(f"{address}/v1/x").text == "done"
 
 
 def test_a_stream_that_does_not_end_is_cut(slow: Slow) -> None:
     with running(served(slow, LIMITS)) as address:
-        with pytest.raises(httpx2.RemoteProtocolError):
-            httpx2.get(f"{address}/v1/stream")
+        with pytest.raises(httpx.RemoteProtocolError):
+            httpx.get(f"{address}/v1/stream")
         assert slow.num_cancelled == 1
 
 
 def test_a_timeout_of_the_app_is_its_own_mistake(slow: Slow) -> None:
     with running(served(slow, LIMITS)) as address:
-        assert httpx2.get(f"{address}/v1/timeout").status_code == 500
+        assert httpx.get(f"{address}/v1/timeout").status_code == 500
 
 
 def test_too_many_at_once_are_told_to_come_again(slow: Slow) -> None:
@@ -83,20 +83,20 @@ def test_too_many_at_once_are_told_to_come_again(slow: Slow) -> None:
     with running(served(slow, limits)) as address:
 
         def ask() -> None:
-            statuses.append(httpx2.get(f"{address}/v1/x", timeout=60).status_code)
+            statuses.append(httpx.get(f"{address}/v1/x", timeout=60).status_code)
 
         threads = [threading.Thread(target=ask) for _ in range(2)]
         for thread in threads:
             thread.start()
         until(lambda: slow.num_begun == 2)
-        answer = httpx2.get(f"{address}/v1/x")
+        answer = httpx.get(f"{address}/v1/x")
         assert answer.status_code == 429
         assert answer.headers["retry-after"] == "3"
         assert answer.json()["type"] == "/problems/busy"
         slow.go.set()
         for thread in threads:
             thread.join()
-        assert httpx2.get(f"{address}/v1/x").text == "done", "room again"
+        assert httpx.get(f"{address}/v1/x").text == "done", "room again"
     assert statuses == [200, 200]
 
 
@@ -104,11 +104,11 @@ def test_health_is_answered_however_busy_it_is(slow: Slow) -> None:
     limits = LIMITS.model_copy(update={"answer_s": 30.0, "max_requests": 1})
     with running(served(slow, limits)) as address:
         thread = threading.Thread(
-            target=httpx2.get, args=[f"{address}/v1/x"], kwargs={"timeout": 60}
+            target=httpx.get, args=[f"{address}/v1/x"], kwargs={"timeout": 60}
         )
         thread.start()
         until(lambda: slow.num_begun == 1)
-        health = threading.Thread(target=httpx2.get, args=[f"{address}/healthz"])
+        health = threading.Thread(target=httpx.get, args=[f"{address}/healthz"])
         health.start()
         until(lambda: slow.num_begun == 2)
         slow.go.set()

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx2
+import httpx
 import pytest
 from fastapi import FastAPI, Request
 from fastapi.responses import StreamingResponse
@@ -71,7 +71,7 @@ def lines(log: pytest.LogCaptureFixture) -> list[dict[str, Any]]:
 def test_a_request_is_one_line(address: str, made: Made, log: pytest.LogCaptureFixture) -> None:
     headers = {"Authorization": f"Bearer {made.token}", "X-Request-ID": "job-1"}
     url = f"{address}/v1/items/{QUERY}"
-    httpx2.post(url, params={"q": QUERY}, content=b"a picture", headers=headers)
+    httpx.post(url, params={"q": QUERY}, content=b"a picture", headers=headers)
     until(lambda: lines(log))
     (line,) = lines(log)
     assert line.pop("time").endswith("+00:00")
@@ -118,13 +118,13 @@ def test_nothing_secret_is_logged_anywhere(
 
 def is_of_the_server(record: logging.LogRecord) -> bool:
     """uvicorn's own access log is off, which pytest does not heed; clients log in this process."""
-    return not record.name.startswith(("httpx2", "httpcore2", "uvicorn.access"))
+    return not record.name.startswith(("httpx", "httpcore", "uvicorn.access"))
 
 
 def httpx_post(url: str, content: bytes, headers: dict[str, str]) -> None:
     try:
-        httpx2.post(url, params={"q": QUERY}, content=content, headers=headers)
-    except httpx2.RemoteProtocolError:  # the stream that breaks
+        httpx.post(url, params={"q": QUERY}, content=content, headers=headers)
+    except httpx.RemoteProtocolError:  # the stream that breaks
         assert url.endswith("/stream")
 
 
@@ -154,7 +154,7 @@ def test_a_path_cannot_forge_a_line(
     address: str, made: Made, log: pytest.LogCaptureFixture
 ) -> None:
     headers = {"Authorization": f"Bearer {made.token}"}
-    httpx2.get(address + "/x%0a%7B%22status%22:%20200%7D%1b[31m", headers=headers)
+    httpx.get(address + "/x%0a%7B%22status%22:%20200%7D%1b[31m", headers=headers)
     until(lambda: lines(log))
     (record,) = [r for r in log.records if r.name == "lakesight.access"]
     text = record.getMessage()

@@ -1,4 +1,4 @@
-import httpx2
+import httpx
 import pytest
 from starlette.datastructures import Headers
 from starlette.responses import PlainTextResponse
@@ -73,9 +73,9 @@ def test_a_foreign_host_is_misdirected() -> None:
     app = Hosts(PlainTextResponse("hello"), HostSettings(names=LOCAL_NAMES))
     with running(Refusing(app, RefusalSettings())) as address:
         for host in ("localhost", "LocalHost:1234", "127.0.0.1", "[::1]"):
-            assert httpx2.get(address, headers={"Host": host}).text == "hello"
+            assert httpx.get(address, headers={"Host": host}).text == "hello"
         for host in ("evil.example", "localhost.evil.example", "127.0.0.1.evil.example", "0"):
-            answer = httpx2.get(address, headers={"Host": host})
+            answer = httpx.get(address, headers={"Host": host})
             assert answer.status_code == 421
             assert answer.json()["type"] == "/problems/misdirected"
             assert "evil" not in answer.text
@@ -86,7 +86,7 @@ def test_a_foreign_host_is_misdirected() -> None:
 
 def test_without_names_every_host_is_right() -> None:
     with running(Hosts(PlainTextResponse("hello"), HostSettings())) as address:
-        assert httpx2.get(address, headers={"Host": "any.example"}).text == "hello"
+        assert httpx.get(address, headers={"Host": "any.example"}).text == "hello"
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.1.2.3", "::1", "[::1]", "localhost"])

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Annotated, Literal
 
-import httpx2
+import httpx
 import pytest
 from fastapi import FastAPI, Query
 from fastapi.responses import StreamingResponse
@@ -73,7 +73,7 @@ def address() -> Iterator[str]:
         yield found
 
 
-def problem(answer: httpx2.Response) -> dict[str, object]:
+def problem(answer: httpx.Response) -> dict[str, object]:
     """Return the members of a problem, once its form is right (RFC 9457, section 3.1)."""
     assert answer.headers["content-type"] == MEDIA_TYPE
     found: dict[str, object] = answer.json()
@@ -85,7 +85,7 @@ def problem(answer: httpx2.Response) -> dict[str, object]:
 
 
 def test_a_problem_is_answered(address: str) -> None:
-    answer = httpx2.get(f"{address}/problem")
+    answer = httpx.get(f"{address}/problem")
     assert answer.status_code == 429
     assert answer.headers["retry-after"] == "7"
     found = problem(answer)
@@ -96,7 +96,7 @@ def test_a_problem_is_answered(address: str) -> None:
 
 def test_a_mistake_of_ours_tells_nothing(address: str, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.DEBUG):
-        answer = httpx2.get(f"{address}/broken")
+        answer = httpx.get(f"{address}/broken")
     assert answer.status_code == 500
     assert problem(answer)["type"] == "/problems/internal"
     assert SECRET not in answer.text
@@ -109,8 +109,8 @@ def test_a_mistake_of_ours_tells_nothing(address: str, caplog: pytest.LogCapture
 
 
 def test_a_half_sent_answer_is_cut_off(address: str, caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level(logging.DEBUG), pytest.raises(httpx2.RemoteProtocolError):
-        httpx2.get(f"{address}/half")
+    with caplog.at_level(logging.DEBUG), pytest.raises(httpx.RemoteProtocolError):
+        httpx.get(f"{address}/half")
     assert "RuntimeError at " in caplog.text
     assert SECRET not in caplog.text
 
@@ -122,7 +122,7 @@ def test_a_half_sent_answer_is_cut_off(address: str, caplog: pytest.LogCaptureFi
 def test_starlettes_own_errors_are_problems(
     address: str, path: str, method: str, code: int
 ) -> None:
-    answer = httpx2.request(method, address + path)
+    answer = httpx.request(method, address + path)
     assert answer.status_code == code
     problem(answer)
     assert ("allow" in answer.headers) == (code == 405)
@@ -141,7 +141,7 @@ def test_starlettes_own_errors_are_problems(
 def test_what_does_not_fit_is_placed_and_not_repeated(
     address: str, body: dict[str, object], at: str, message: str
 ) -> None:
-    answer = httpx2.post(f"{address}/body", json=body)
+    answer = httpx.post(f"{address}/body", json=body)
     assert answer.status_code == 422
     found = problem(answer)
     errors = found["errors"]
@@ -152,13 +152,13 @@ def test_what_does_not_fit_is_placed_and_not_repeated(
 
 
 def test_a_query_that_does_not_fit(address: str) -> None:
-    found = problem(httpx2.get(f"{address}/number", params={"n": "9"}))
+    found = problem(httpx.get(f"{address}/number", params={"n": "9"}))
     assert found["detail"] == "query.n: Input should be less than or equal to 5"
 
 
 def test_what_is_no_json(address: str) -> None:
     headers = {"Content-Type": "application/json"}
-    answer = httpx2.post(f"{address}/body", content=b'{"size": 1', headers=headers)
+    answer = httpx.post(f"{address}/body", content=b'{"size": 1', headers=headers)
     assert answer.status_code == 400
     assert problem(answer)["type"] == "/problems/bad-json"
 
@@ -172,7 +172,7 @@ def test_a_detail_is_cut_and_is_ascii(address: str) -> None:
         raise Problem("invalid", "\ud800ü\x00" * 1000)
 
     with running(app) as other:
-        answer = httpx2.get(f"{other}/long")
+        answer = httpx.get(f"{other}/long")
     assert answer.status_code == 422
     assert answer.content.isascii()
     assert len(answer.json()["detail"]) == 500
@@ -186,7 +186,7 @@ def test_error_answers_of_others_become_problems() -> None:
         await send({"type": "http.response.body", "body": SECRET.encode()})
 
     with running(Refusing(other, RefusalSettings())) as address:
-        answer = httpx2.get(address)
+        answer = httpx.get(address)
     assert answer.status_code == 503
     assert problem(answer)["type"] == "/problems/unavailable"
     assert answer.headers["retry-after"] == "3"
@@ -200,7 +200,7 @@ def test_an_unknown_status_is_about_blank() -> None:
         await send({"type": "http.response.body", "body": b""})
 
     with running(Refusing(other, RefusalSettings())) as address:
-        answer = httpx2.get(address)
+        answer = httpx.get(address)
     assert answer.json()["type"] == "about:blank"
     assert answer.json()["status"] == answer.status_code == 418
 
@@ -242,7 +242,7 @@ def test_a_web_socket_is_refused() -> None:
 
 def test_every_kind_is_explained(address: str) -> None:
     for name, kind in KINDS.items():
-        answer = httpx2.get(f"{address}/problems/{name}")
+        answer = httpx.get(f"{address}/problems/{name}")
         assert answer.status_code == 200
         assert answer.text == f"{kind.title} ({kind.status})\n\n{kind.advice}\n"
     assert {KINDS[name].status for name in OF_STATUS.values()} == set(OF_STATUS)

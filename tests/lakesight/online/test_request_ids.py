@@ -1,7 +1,7 @@
 import re
 from collections.abc import Iterator
 
-import httpx2
+import httpx
 import pytest
 from starlette.requests import Request
 from starlette.responses import JSONResponse
@@ -29,13 +29,13 @@ def address() -> Iterator[str]:
 
 
 def test_an_id_that_came_is_kept(address: str) -> None:
-    answer = httpx2.get(address, headers={"X-Request-ID": "job-7.a_B"})
+    answer = httpx.get(address, headers={"X-Request-ID": "job-7.a_B"})
     assert answer.headers.get_list("x-request-id") == ["job-7.a_B"]
     assert answer.json() == ["job-7.a_B", "job-7.a_B"]
 
 
 def test_without_one_it_is_made(address: str) -> None:
-    one, two = (httpx2.get(address) for _ in range(2))
+    one, two = (httpx.get(address) for _ in range(2))
     assert re.fullmatch(r"[0-9a-f]{32}", one.headers["x-request-id"])
     assert one.headers["x-request-id"] != two.headers["x-request-id"]
     assert one.json() == [one.headers["x-request-id"]] * 2
@@ -43,7 +43,7 @@ def test_without_one_it_is_made(address: str) -> None:
 
 @pytest.mark.parametrize("odd", ["", "x" * 65, "a b", "a\tb", "ü", "<script>", '{"a": 1}', "a,b"])
 def test_an_odd_one_is_replaced(address: str, odd: str) -> None:
-    answer = httpx2.get(address, headers={b"X-Request-ID": odd.encode()})
+    answer = httpx.get(address, headers={b"X-Request-ID": odd.encode()})
     assert re.fullmatch(r"[0-9a-f]{32}", answer.headers["x-request-id"])
     assert answer.json() == [answer.headers["x-request-id"]] * 2
 
@@ -54,11 +54,11 @@ def test_of_several_none_counts() -> None:
 
 
 def test_there_is_one_on_the_answer(address: str) -> None:
-    answer = httpx2.get(f"{address}/own", headers={"X-Request-ID": "mine"})
+    answer = httpx.get(f"{address}/own", headers={"X-Request-ID": "mine"})
     assert answer.headers.get_list("x-request-id") == ["mine"]
 
 
 def test_a_refusal_names_it(address: str) -> None:
-    answer = httpx2.get(f"{address}/refuse", headers={"X-Request-ID": "mine"})
+    answer = httpx.get(f"{address}/refuse", headers={"X-Request-ID": "mine"})
     assert answer.status_code == 403
     assert answer.json()["request_id"] == answer.headers["x-request-id"] == "mine"

@@ -1,7 +1,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-import httpx2
+import httpx
 import pytest
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -46,7 +46,7 @@ def address(path: Path) -> Iterator[str]:
 
 
 def test_a_page_signs_in_and_out(address: str, made: Made) -> None:
-    with httpx2.Client(base_url=address, headers=HERE) as browser:
+    with httpx.Client(base_url=address, headers=HERE) as browser:
         assert browser.post("/v1/who").status_code == 401
         answer = browser.post("/signin", json={"key": made.token})
         assert answer.status_code == 204
@@ -56,7 +56,7 @@ def test_a_page_signs_in_and_out(address: str, made: Made) -> None:
 
 
 def test_the_cookie_is_for_this_server_alone(address: str, made: Made) -> None:
-    answer = httpx2.post(f"{address}/signin", json={"key": made.token}, headers=HERE)
+    answer = httpx.post(f"{address}/signin", json={"key": made.token}, headers=HERE)
     name, *attributes = answer.headers["set-cookie"].split("; ")
     assert name.startswith("lakesight=lss_")
     assert made.token not in answer.headers["set-cookie"]
@@ -71,7 +71,7 @@ def test_the_cookie_is_for_this_server_alone(address: str, made: Made) -> None:
 
 def test_under_tls_the_cookie_is_secure(path: Path, made: Made) -> None:
     with running(served(AccessSettings(keys=path, is_tls=True))) as address:
-        answer = httpx2.post(f"{address}/signin", json={"key": made.token}, headers=HERE)
+        answer = httpx.post(f"{address}/signin", json={"key": made.token}, headers=HERE)
     cookie = answer.headers["set-cookie"]
     assert cookie.startswith("__Host-lakesight=lss_")
     assert "secure" in cookie.lower().split("; ")
@@ -88,10 +88,10 @@ def test_under_tls_the_cookie_is_secure(path: Path, made: Made) -> None:
     ],
 )
 def test_other_sites_sign_nobody_in(address: str, made: Made, headers: dict[str, str]) -> None:
-    answer = httpx2.post(f"{address}/signin", json={"key": made.token}, headers=headers)
+    answer = httpx.post(f"{address}/signin", json={"key": made.token}, headers=headers)
     assert answer.status_code == 403
     assert "set-cookie" not in answer.headers
-    assert httpx2.post(f"{address}/signout", headers=headers).status_code == 403
+    assert httpx.post(f"{address}/signout", headers=headers).status_code == 403
 
 
 @pytest.mark.parametrize(
@@ -107,21 +107,21 @@ def test_other_sites_sign_nobody_in(address: str, made: Made, headers: dict[str,
 )
 def test_what_signs_nobody_in(address: str, content: bytes, kind: str, code: int) -> None:
     headers = HERE | {"Content-Type": kind}
-    answer = httpx2.post(f"{address}/signin", content=content, headers=headers)
+    answer = httpx.post(f"{address}/signin", content=content, headers=headers)
     assert answer.status_code == code
     assert "set-cookie" not in answer.headers
 
 
 def test_a_session_does_not_sign_in(address: str, made: Made) -> None:
-    answer = httpx2.post(f"{address}/signin", json={"key": made.token}, headers=HERE)
+    answer = httpx.post(f"{address}/signin", json={"key": made.token}, headers=HERE)
     session = answer.cookies["lakesight"]
-    again = httpx2.post(f"{address}/signin", json={"key": session}, headers=HERE)
+    again = httpx.post(f"{address}/signin", json={"key": session}, headers=HERE)
     assert again.status_code == 401
 
 
 def test_without_keys_signing_in_changes_nothing() -> None:
     with running(served(AccessSettings(keys=None))) as address:
-        answer = httpx2.post(f"{address}/signin", json={"key": "any"}, headers=HERE)
+        answer = httpx.post(f"{address}/signin", json={"key": "any"}, headers=HERE)
         assert answer.status_code == 204
         assert "set-cookie" not in answer.headers
 
@@ -129,5 +129,5 @@ def test_without_keys_signing_in_changes_nothing() -> None:
 def test_the_link_tells_no_server_the_key(made: Made) -> None:
     found = signin.link("http://127.0.0.1:8000/", made.token)
     assert found == f"http://127.0.0.1:8000/#key={made.token}"
-    url = httpx2.URL(found)
+    url = httpx.URL(found)
     assert made.token not in url.raw_path.decode(), "a fragment is not sent"
