@@ -41,6 +41,7 @@ COMMANDS = {
     "export": "workflows.export:Export",
     "benchmark": "workflows.benchmark:Benchmark",
     "evaluate": "workflows.evaluate:Evaluate",
+    "keys": "workflows.keys:Keys",
     "doctor": "workflows.doctor:Doctor",
 }
 """Command to `module:class`, imported only when it is the one that was given, or for `--help`."""

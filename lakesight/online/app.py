@@ -75,7 +75,6 @@ def create_app(service: Service, fetch: Fetch = refuse) -> FastAPI:
         app.include_router(router)
     app.router.routes.extend(ROUTES)
     problems.install(app)
-    app.add_middleware(problems.Problems)
     document(app, BODIES)
     return app
 

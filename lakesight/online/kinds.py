@@ -71,6 +71,9 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
         "too-many-pictures": Kind(
             413, "Too many pictures in one request", "Send them in several requests."
         ),
+        "uri-too-long": Kind(
+            414, "The address is too long", "Send what is long in the body of a POST."
+        ),
         "unsupported-media-type": Kind(
             415,
             "The body is of a type that is not taken here",
@@ -126,6 +129,7 @@ OF_STATUS: Mapping[int, str] = MappingProxyType(
         406: "not-acceptable",
         408: "slow-request",
         413: "too-large",
+        414: "uri-too-long",
         415: "unsupported-media-type",
         422: "invalid",
         429: "busy",

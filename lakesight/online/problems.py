@@ -1,12 +1,10 @@
 """What a request that cannot be answered gets instead: problem details (RFC 9457).
 
-Endpoints and middlewares raise `Problem`; `Problems`, which lies around all of them, answers.
+Endpoints and middlewares raise `Problem`; `refusing.Refusing`, around all of them, answers.
 """
 
 import http.client
 import json
-import logging
-import traceback
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,9 +12,9 @@ from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError, ResponseValidationError
 from pydantic import BaseModel, ConfigDict
 from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import Response
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import Scope
 
 from lakesight.online.kinds import KINDS, OF_STATUS, PREFIX
 
@@ -25,11 +23,12 @@ MAX_TEXT = 500
 """Characters of a detail: what a client sent may be quoted in it, and is not sent back whole."""
 MAX_ERRORS = 20
 
-log = logging.getLogger(__name__)
 
+class Problem(HTTPException):
+    """A request that is refused, with the name of one of `kinds.KINDS` and a sentence.
 
-class Problem(Exception):  # noqa: N818  # what RFC 9457 calls it
-    """A request that is refused, with the name of one of `kinds.KINDS` and a sentence."""
+    Of Starlette's class, so that FastAPI lets it through where it makes a 400 of all else.
+    """
 
     def __init__(
         self,
@@ -39,16 +38,14 @@ class Problem(Exception):  # noqa: N818  # what RFC 9457 calls it
         headers: Mapping[str, str] | None = None,
         members: Mapping[str, Any] | None = None,
     ) -> None:
-        super().__init__(kind, detail)
+        super().__init__(KINDS[kind].status, detail, headers)
         self.kind = kind
-        self.detail = detail
-        self.headers = dict(headers or {})
         self.members = dict(members or {})
 
     @property
     def status(self) -> int:
         """The HTTP status of the answer."""
-        return KINDS[self.kind].status
+        return self.status_code
 
 
 class ProblemDetails(BaseModel):
@@ -83,7 +80,7 @@ def answer(problem: Problem, scope: Scope) -> Response:
     kind = KINDS[problem.kind]
     members = {"type": PREFIX + problem.kind, "title": kind.title, "status": kind.status}
     text = {"detail": shortened(problem.detail), **problem.members}
-    return _response(members | text, scope, problem.headers)
+    return _response(members | text, scope, problem.headers or {})
 
 
 def plain(status: int, detail: str, headers: Mapping[str, str], scope: Scope) -> Response:
@@ -151,7 +148,7 @@ async def _on_invalid(request: Request, error: Exception) -> Response:
 
 
 async def _on_unexpected(request: Request, _error: Exception) -> Response:
-    """Answer; Starlette raises the error again, and `Problems` logs it."""
+    """Answer; Starlette raises the error again, and `Refusing` logs it."""
     return answer(unexpected(), request.scope)
 
 
@@ -167,92 +164,3 @@ def install(app: FastAPI) -> None:
 def unexpected() -> Problem:
     """Return what is said of a mistake of ours: nothing but where to look."""
     return Problem("internal", "the server's log says more, by the request id")
-
-
-class Problems:
-    """Middleware around everything that may raise: no error leaves it, only answers.
-
-    A `Problem` is answered; an error answer of another media type (Starlette's, Ray Serve's)
-    becomes a problem; any other exception is a 500, logged without its message, which may hold
-    what a client sent.
-    """
-
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request; a web socket is refused, as nothing here speaks one."""
-        if scope["type"] == "websocket":
-            await send({"type": "websocket.close", "code": 1008})
-            return
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
-        answers = _Answers(scope, receive, send)
-        try:
-            await self.app(scope, receive, answers.send)
-            await answers.finish()
-        except Problem as problem:
-            await answers.instead(answer(problem, scope))
-        except ClientDisconnect:
-            return
-        except Exception as error:
-            log.error("%s %s", request_id(scope), trace(error))
-            await answers.instead(answer(unexpected(), scope))
-
-
-class _Answers:
-    """The answer to one request, as it is sent."""
-
-    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        self.scope = scope
-        self.receive = receive
-        self._send = send
-        self.is_started = False
-        self.replaced: tuple[int, Mapping[str, str]] | None = None
-
-    async def send(self, message: Message) -> None:
-        """Send a message on, unless it is of an error answer that is none of ours."""
-        if message["type"] == "http.response.start":
-            headers = {k.decode("latin-1").lower(): v for k, v in message.get("headers", [])}
-            if message["status"] >= 400 and not _is_problem(headers):
-                self.replaced = (message["status"], _kept(headers))
-                return
-            self.is_started = True
-        if self.replaced is None:
-            await self._send(message)
-
-    async def finish(self) -> None:
-        """Send the problem that stands for an error answer of another type, where there was one."""
-        if self.replaced is not None:
-            status, headers = self.replaced
-            await self.instead(plain(status, phrase(status), headers, self.scope))
-
-    async def instead(self, response: Response) -> None:
-        """Send this answer where none has begun. The server cuts off a half-sent one."""
-        if not self.is_started:
-            await response(self.scope, self.receive, self._send)
-
-
-def _is_problem(headers: Mapping[str, bytes]) -> bool:
-    return headers.get("content-type", b"").startswith(MEDIA_TYPE.encode())
-
-
-def _kept(headers: Mapping[str, bytes]) -> dict[str, str]:
-    """Return the headers of an error answer that its problem keeps."""
-    names = ("allow", "retry-after", "www-authenticate", "connection")
-    return {name: headers[name].decode("latin-1") for name in names if name in headers}
-
-
-def trace(error: BaseException) -> str:
-    """Return the type and the places of an error, and of what caused it, without any message."""
-    lines = []
-    seen: BaseException | None = error
-    while seen is not None and len(lines) < 8:
-        places = [
-            f"{frame.f_code.co_filename}:{line} {frame.f_code.co_name}"
-            for frame, line in traceback.walk_tb(seen.__traceback__)
-        ]
-        lines.append(f"{type(seen).__qualname__} at {' < '.join(places[:-13:-1])}")
-        seen = seen.__cause__ or seen.__context__
-    return "; from ".join(lines)
