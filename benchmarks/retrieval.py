@@ -114,7 +114,7 @@ def ours(searcher: Searcher, model: ImageText, text: str, count: int) -> dict[st
 def rerun(searcher: Searcher, model: ImageText, text: str, count: int) -> dict[str, float]:
     """Return the same from the pictures."""
     vectors = embed_text(text, model)
-    uris = [hit["uri"] for hit in without(searcher.search(vectors[None], count), None)]
+    uris = searcher.search(vectors[None], count)["uri"].to_pylist()
     chances: list[float] = []
     for start in range(0, len(uris), 32):
         part = uris[start : start + 32]

