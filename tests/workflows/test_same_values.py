@@ -54,7 +54,9 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def rows(photos: Path, models: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> pa.Table:
+def rows(
+    photos: Path, models: dict[str, str], tmp_path_factory: pytest.TempPathFactory
+) -> pa.Table:
     """Return what `annotate` wrote, in the order of `NAMES`."""
     output = str(tmp_path_factory.mktemp("out") / "seen")
     words = ["annotate", str(photos), output, "--num-actors", "1", "--cpus-per-actor", "1"]
@@ -62,7 +64,12 @@ def rows(photos: Path, models: dict[str, str], tmp_path_factory: pytest.TempPath
     for task in STARTERS:
         kind = "classify" if task == "classify" else "detect"
         words += [f"--{kind}", f"starter_{task}=starter-yolo-{task}"]
-    words += ["--detect", f"detr={models['rt-detr-v2']}", "--detect", f"colours={models['colours']}"]
+    words += [
+        "--detect",
+        f"detr={models['rt-detr-v2']}",
+        "--detect",
+        f"colours={models['colours']}",
+    ]
     words += ["--set", "detr.score_threshold=0.3"]
     words += ["--classify", "efficientnet-lite3", "--embed", "efficientnet-lite3"]
     words += ["--embed", f"clip={models['clip']}", "--embed", f"itc={models['blip2-itc']}"]
@@ -134,9 +141,7 @@ def test_every_family_is_compared(server: Running) -> None:
 
 async def _families(server: Running) -> set[str]:
     async with server.service.visit() as shop:
-        return {
-            spec.card.family for one in shop.models.values() for spec in one.specs.values()
-        }
+        return {spec.card.family for one in shop.models.values() for spec in one.specs.values()}
 
 
 @pytest.mark.parametrize("column", CASES)
@@ -144,9 +149,7 @@ def test_a_value_is_the_value_of_the_row(
     column: str, rows: pa.Table, photos: Path, server: Running
 ) -> None:
     path, field, asked = CASES[column]
-    images = [
-        {"data": base64.b64encode((photos / name).read_bytes()).decode()} for name in NAMES
-    ]
+    images = [{"data": base64.b64encode((photos / name).read_bytes()).decode()} for name in NAMES]
     response = server.client.post(f"/v1/{path}", json={**asked, "images": images})
     assert response.status_code == 200, response.text
     results = response.json()["results"]
@@ -159,9 +162,7 @@ def test_a_value_is_the_value_of_the_row(
     assert np.sum([one is not None for one in values.to_pylist()]) == len(NAMES) - 1
 
 
-def test_alone_a_picture_has_the_same_value(
-    rows: pa.Table, photos: Path, server: Running
-) -> None:
+def test_alone_a_picture_has_the_same_value(rows: pa.Table, photos: Path, server: Running) -> None:
     """As the body, and as a file of a form; alone in its batch."""
     data = (photos / "shapes.jpg").read_bytes()
     raw = {"content": data, "headers": {"content-type": "image/jpeg"}}
