@@ -14,6 +14,8 @@ from tests.serving import Running, running
 from workflows.finder import open_index
 
 COUNT = 24
+ENDLESS = "range(10000000000) a, range(10000) b"
+"""Rows that nobody can count in a lifetime."""
 
 
 @pytest.fixture(scope="module")
@@ -125,6 +127,7 @@ def test_indexes_are_listed(server: Running) -> None:
         ({"text": "a", "where": "colour = 1"}, 422),
         ({"text": "a", "where": "1 = 1; DROP TABLE rows"}, 422),
         ({"text": "a", "where": "1 IN (SELECT 1 FROM read_csv('/etc/passwd'))"}, 422),
+        ({"text": "a", "where": f"0 < (SELECT count(*) FROM {ENDLESS})"}, 422),
         ({"text": "a", "index": "plain"}, 422),
         ({"text": "a", "index": "plain", "rerank": 3}, 422),
         ({"id": "0" * 32, "rerank": 3}, 422),
