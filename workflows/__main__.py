@@ -31,6 +31,7 @@ COMMANDS = {
     "embed": "workflows.annotate:Embed",
     "index": "workflows.index:Index",
     "search": "workflows.search:Search",
+    "serve": "workflows.serve:Serve",
     "sql": "workflows.sql:Sql",
     "report": "workflows.report:Report",
     "models": "workflows.models:Models",
@@ -40,6 +41,7 @@ COMMANDS = {
     "export": "workflows.export:Export",
     "benchmark": "workflows.benchmark:Benchmark",
     "evaluate": "workflows.evaluate:Evaluate",
+    "keys": "workflows.keys:Keys",
     "doctor": "workflows.doctor:Doctor",
 }
 """Command to `module:class`, imported only when it is the one that was given, or for `--help`."""

@@ -6,14 +6,13 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-import pyarrow as pa
 from pydantic import Field
 from pydantic_settings import CliPositionalArg
 
 from indexes.manifest import IndexManifest
 from indexes.search import Searcher
 from lakesight.models.base import Frozen
+from lakesight.ranking import by_match, without
 from workflows import tables
 from workflows.queries import Query, check_rerank, pairs, query_of
 
@@ -65,7 +64,8 @@ class Search(Frozen):
         start = time.perf_counter()
         # one more, since the row itself may be among them
         k = max(self.k + (query.own_id is not None), self.rerank or 0)
-        hits = without(searcher.search(query.vectors[None], k, self.where), query.own_id)
+        found = searcher.search(query.vectors[None], k, self.where).drop_columns(["query"])
+        hits = without(found.to_pylist(), query.own_id)
         if self.rerank is not None:
             hits = reranked(searcher, query, hits[: self.rerank]) + hits[self.rerank :]
         hits = hits[: self.k]
@@ -90,26 +90,11 @@ class Search(Frozen):
 
 
 def reranked(searcher: Searcher, query: Query, hits: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return the hits by their score plus the logit that picture and text match, as LAVIS does.
-
-    `match` becomes the probability that they do, of which many are nearly 1.
-    """
+    """Return the hits by their score and whether picture and text match."""
     if not hits:
         return []
     model, features, texts = pairs(searcher, query, hits)
-    logits = model.match_logits(features, texts).astype(np.float64)
-    chances = np.exp(-np.logaddexp(0, logits[:, 0] - logits[:, 1]))
-    sums = logits[:, 1] + np.array([hit["score"] for hit in hits])
-    return [
-        {**hits[place], "rank": rank, "match": float(chances[place])}
-        for rank, place in enumerate(np.argsort(-sums, kind="stable").tolist(), start=1)
-    ]
-
-
-def without(found: pa.Table, row_id: str | None) -> list[dict[str, Any]]:
-    """Return the results but for one row, ranked anew."""
-    hits = [hit for hit in found.drop_columns(["query"]).to_pylist() if hit["id"] != row_id]
-    return [hit | {"rank": rank} for rank, hit in enumerate(hits, start=1)]
+    return by_match(model.match_logits(features, texts), hits)
 
 
 def seen(row: Mapping[str, Any]) -> str:

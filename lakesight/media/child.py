@@ -20,7 +20,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 from PIL import AvifImagePlugin, Image
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from lakesight.media.decode import Pixels, decode
 from lakesight.media.errors import MediaError
@@ -28,8 +28,10 @@ from lakesight.media.limits import Limits
 from lakesight.media.view import ImageView
 
 READY = b"ready"
-REQUEST = struct.Struct("<Q")
-"""One request: the size in bytes of the object that now lies in the shared memory."""
+REQUEST = struct.Struct("<QQ")
+"""One request: the size in bytes of the object that now lies in the shared memory, and which of the
+views are wanted, the lowest bit the first."""
+MAX_VIEWS = 64
 MAX_REPLY_BYTES = 4096
 
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
@@ -40,7 +42,7 @@ class ChildConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    views: tuple[ImageView, ...]
+    views: tuple[ImageView, ...] = Field(max_length=MAX_VIEWS)
     limits: Limits
 
     def num_view_bytes(self) -> int:
@@ -111,16 +113,18 @@ def _serve(channel: socket.socket, memory: mmap.mmap, config: ChildConfig) -> No
     out = lay_out(config.views, memory)
     start = config.num_view_bytes()
     while request := channel.recv(REQUEST.size):
-        (num_bytes,) = REQUEST.unpack(request)
+        num_bytes, mask = REQUEST.unpack(request)
+        places = [place for place in range(len(out)) if mask >> place & 1]
         signal.setitimer(signal.ITIMER_PROF, config.limits.max_seconds)  # ends us with SIGPROF
-        reply = _reply(memory[start : start + num_bytes], config, out)
+        reply = _reply(memory[start : start + num_bytes], config, out, places)
         signal.setitimer(signal.ITIMER_PROF, 0)
         channel.send(reply)
 
 
-def _reply(data: bytes, config: ChildConfig, out: Sequence[Pixels]) -> bytes:
+def _reply(data: bytes, config: ChildConfig, out: Sequence[Pixels], places: Sequence[int]) -> bytes:
+    views = [config.views[place] for place in places]
     try:
-        decoded = decode(data, config.views, config.limits, out)
+        decoded = decode(data, views, config.limits, [out[place] for place in places])
     except MediaError as error:
         return json.dumps({"error": [error.type, error.message[:500]]}).encode()
     return json.dumps({"size": [decoded.width, decoded.height], "format": decoded.format}).encode()

@@ -2,8 +2,9 @@
 
 import contextlib
 import threading
-from collections.abc import Generator, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Iterable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, replace
 from queue import SimpleQueue
 from types import TracebackType
 
@@ -33,13 +34,19 @@ class _Call:
         self.num_in_flight = 0
         self.num_bytes = 0
         self.abandoned = threading.Event()
-        self.results: SimpleQueue[tuple[_Task, Result | Exception]] = SimpleQueue()
+        self.results: SimpleQueue[tuple[int, int, Result | Exception]] = SimpleQueue()
 
     def add(self, key: int, data: bytes) -> "_Task":
         """Count one object as handed over."""
         self.num_in_flight += 1
         self.num_bytes += len(data)
-        return _Task(self, key, data)
+        size = len(data)
+        return _Task(
+            data,
+            None,
+            is_wanted=lambda: not self.abandoned.is_set(),
+            done=lambda result: self.results.put((key, size, result)),
+        )
 
     def is_full(self) -> bool:
         """Return whether to wait before handing over more."""
@@ -47,19 +54,22 @@ class _Call:
 
     def wait(self) -> tuple[int, Result]:
         """Return the next result, as soon as there is one."""
-        task, result = self.results.get()
+        key, size, result = self.results.get()
         self.num_in_flight -= 1
-        self.num_bytes -= len(task.data)
+        self.num_bytes -= size
         if isinstance(result, Decoded | MediaError):
-            return task.key, result
+            return key, result
         raise result
 
 
 @dataclass(frozen=True, slots=True)
 class _Task:
-    call: _Call
-    key: int
     data: bytes
+    places: Sequence[int] | None
+    """Of the views that are wanted; None for all."""
+    is_wanted: Callable[[], bool]
+    """Asked once, before the work: whether anybody still waits."""
+    done: Callable[[Result | Exception], None]
 
 
 class DecodePool:
@@ -71,6 +81,8 @@ class DecodePool:
 
     def __init__(self, views: Sequence[ImageView], limits: Limits, num_processes: int) -> None:
         config = ChildConfig(views=tuple(views), limits=limits)
+        self.views = config.views
+        """What it can draw."""
         self._tasks: SimpleQueue[_Task | None] = SimpleQueue()
         self._lock = threading.Lock()
         self._closed = threading.Event()
@@ -113,6 +125,28 @@ class DecodePool:
         finally:
             call.abandoned.set()
 
+    def submit(self, data: bytes, views: Sequence[ImageView]) -> "Future[Result]":
+        """Hand one object over, and return at once; of the pool's views only these are drawn.
+
+        `Decoded.views` are in their order. The future raises `RuntimeError` as `decode` does; one
+        that is cancelled before its turn costs nothing.
+        """
+        future: Future[Result] = Future()
+        places = sorted({self.views.index(view) for view in views})
+
+        def done(result: Result | Exception) -> None:
+            if isinstance(result, Decoded):
+                drawn = dict(zip(places, result.views, strict=True))
+                ordered = tuple(drawn[self.views.index(view)] for view in views)
+                future.set_result(replace(result, views=ordered))
+            elif isinstance(result, MediaError):
+                future.set_result(result)
+            else:
+                future.set_exception(result)
+
+        self._hand_over(_Task(data, places, future.set_running_or_notify_cancel, done))
+        return future
+
     def close(self) -> None:
         """End every child and thread; calls still in progress raise."""
         with self._lock:
@@ -136,12 +170,12 @@ class DecodePool:
             with contextlib.suppress(OSError, RuntimeError):  # the first task will say it
                 process.start()
             for task in iter(self._tasks.get, None):
-                if not task.call.abandoned.is_set():
-                    task.call.results.put((task, self._answer(process, task)))
+                if task.is_wanted():
+                    task.done(self._answer(process, task))
 
     def _answer(self, process: DecodeProcess, task: _Task) -> Result | Exception:
         try:
-            result = None if self._closed.is_set() else process.decode(task.data)
+            result = None if self._closed.is_set() else process.decode(task.data, task.places)
         except Exception as error:  # ours to report in the thread that asked
             return error
         if result is None or self._closed.is_set():  # killed by us: no picture's fault

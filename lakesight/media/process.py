@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -55,11 +56,13 @@ class DecodeProcess:
         """Process id of the child, None while there is none."""
         return self._process.pid if self._process else None
 
-    def decode(self, data: bytes) -> Decoded | MediaError:
+    def decode(self, data: bytes, places: Sequence[int] | None = None) -> Decoded | MediaError:
         """Return what the child made of one object; a child that died is replaced at the next call.
 
-        Raises `RuntimeError` where no child can be started at all.
+        `places` are those of the views that are wanted, ascending; all of them unless given. Raises
+        `RuntimeError` where no child can be started at all.
         """
+        wanted = range(len(self._views)) if places is None else places
         limits = self._config.limits
         if len(data) > limits.max_bytes:
             text = f"{len(data):,} bytes, limit {limits.max_bytes:,}"
@@ -68,14 +71,14 @@ class DecodeProcess:
         channel = self._ready_channel()
         try:
             channel.settimeout(MAX_WAIT * limits.max_seconds)
-            channel.send(REQUEST.pack(len(data)))
+            channel.send(REQUEST.pack(len(data), sum(1 << place for place in wanted)))
             reply = channel.recv(MAX_REPLY_BYTES)
         except TimeoutError:
             self.stop()
             return self._timeout(f"{MAX_WAIT * limits.max_seconds:g} s")
         except ConnectionError:
             reply = b""
-        return self._result(reply) if reply else self._post_mortem()
+        return self._result(reply, wanted) if reply else self._post_mortem()
 
     def kill(self) -> None:
         """Have the child end now; safe from any thread, which `stop` is not."""
@@ -125,13 +128,13 @@ class DecodeProcess:
             num_written = os.pwrite(self._memory_fd, rest, offset)
             rest, offset = rest[num_written:], offset + num_written
 
-    def _result(self, reply: bytes) -> Decoded | MediaError:
+    def _result(self, reply: bytes, wanted: Sequence[int]) -> Decoded | MediaError:
         """Read a reply. JSON, not pickle: a child that a file took over must not take us over."""
         answer = json.loads(reply)
         if "error" in answer:
             return MediaError(*answer["error"])
         width, height = answer["size"]
-        views = tuple(view.copy() for view in self._views)
+        views = tuple(self._views[place].copy() for place in wanted)
         return Decoded(width, height, answer["format"], views)
 
     def _timeout(self, limit: str) -> MediaError:

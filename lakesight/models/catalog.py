@@ -97,7 +97,7 @@ def spec_of(
             f"the card of {card.name} says no view: add the pixels that the model wants"
         )
     accepted = licences.check(card, licences_accepted)
-    checked = _options(card, options or {}).model_dump(mode="json")
+    checked = checked_options(card, options or {}).model_dump(mode="json")
     return ModelSpec(card=card, options=checked, runtime=runtime, licences_accepted=accepted)
 
 
@@ -110,18 +110,21 @@ def essence(spec: ModelSpec) -> dict[str, Any]:
     parts = {"kind", "family", "sha256", "labels", "view", "contract"}
     return {
         "model": spec.card.model_dump(mode="json", include=parts),
-        "options": _options(spec.card, dict(spec.options)).model_dump(mode="json"),
+        "options": checked_options(spec.card, dict(spec.options)).model_dump(mode="json"),
         "runtime": spec.runtime,
         "column": spec.column,
     }
 
 
-def build(spec: ModelSpec, num_threads: int | None = None) -> Model:
+def build(
+    spec: ModelSpec, num_threads: int | None = None, networks: dict[str, Any] | None = None
+) -> Model:
     """Return the model itself, its weights checked and loaded.
 
     `num_threads` bounds the CPU threads of a family that runs on them; it never changes a value.
+    `networks` are those that are open already, by `network`; one that is opened is added.
     """
-    return build_all([spec], num_threads)[0]
+    return _build(spec, num_threads, {} if networks is None else networks)
 
 
 def build_all(specs: Sequence[ModelSpec], num_threads: int | None = None) -> list[Model]:
@@ -141,7 +144,7 @@ def _build(spec: ModelSpec, num_threads: int | None, networks: dict[str, Any]) -
     given = dict(spec.options)
     if num_threads is not None and "num_threads" in options_of(card).model_fields:
         given["num_threads"] = num_threads
-    parts = (card, stage(card), _options(card, given), spec.runtime)
+    parts = (card, stage(card), checked_options(card, given), spec.runtime)
     shared: list[Any] = []
     key = network(spec)
     if family.shares and key is not None:
@@ -161,7 +164,7 @@ def network(spec: ModelSpec) -> str | None:
     shares = family_of(spec.card).shares
     if shares is None:
         return None
-    options = _options(spec.card, dict(spec.options))
+    options = checked_options(spec.card, dict(spec.options))
     same = [getattr(options, name) for name in shares.of_options]
     card = spec.card.model_dump_json(include=set(shares.of_card))
     return " ".join([shares.name, card, spec.runtime, *map(str, same)])
@@ -206,7 +209,7 @@ def defaults_of(card: ModelCard) -> dict[str, Any]:
         ) from error
 
 
-def _options(card: ModelCard, given: dict[str, Any]) -> Any:
+def checked_options(card: ModelCard, given: dict[str, Any]) -> Any:
     """Return the family's options, or raise UserError for one that it lacks or refuses."""
     kind = options_of(card)
     try:

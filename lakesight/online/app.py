@@ -1,0 +1,110 @@
+"""The HTTP application. It runs under Ray Serve (`actors/replica.py`), and under plain uvicorn."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+
+from fastapi import FastAPI
+
+from lakesight.online import (
+    caption,
+    classify,
+    detect,
+    embed,
+    health,
+    inference,
+    kinds,
+    match,
+    models,
+    openai,
+    problems,
+    search,
+    signin,
+    vqa,
+)
+from lakesight.online.asking import fetching
+from lakesight.online.documents import document, version
+from lakesight.online.service import Service
+from lakesight.online.sources import Sources, SourceSettings
+
+log = logging.getLogger(__name__)
+
+NOWHERE = SourceSettings()
+
+ROUTERS = (
+    detect.router,
+    classify.router,
+    caption.router,
+    vqa.router,
+    embed.router,
+    match.router,
+    search.router,
+    models.router,
+    openai.router,
+    inference.router,
+    health.router,
+)
+BODIES = (
+    detect.DetectAsk,
+    classify.ClassifyAsk,
+    caption.CaptionAsk,
+    vqa.VqaAsk,
+    embed.EmbedAsk,
+    match.MatchAsk,
+    search.SearchAsk,
+    openai.ChatRequest,
+    openai.EmbeddingsRequest,
+    inference.InferenceRequest,
+)
+"""What endpoints read themselves, and OpenAPI would not know of."""
+DESCRIPTION = (
+    "The same models as `lakesight annotate`, over HTTP: a value here is the value of a row there."
+)
+
+
+def create_app(service: Service, sources: SourceSettings = NOWHERE) -> FastAPI:
+    """Return the app, without what lies around it (`guard.guarded`). It closes the service."""
+    app = FastAPI(
+        title="Lakesight",
+        version=version(),
+        description=DESCRIPTION,
+        docs_url=None,  # its pages load code from another host
+        redoc_url=None,
+        lifespan=_lifespan,
+    )
+    app.state.service = service
+    app.state.sources = Sources(sources)
+    app.state.fetch = fetching(app.state.sources)
+    for router in ROUTERS:
+        app.include_router(router)
+    app.router.routes.extend([*kinds.ROUTES, *signin.ROUTES])
+    problems.install(app)
+    document(app, BODIES)
+    return app
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    service: Service = app.state.service
+    task = asyncio.create_task(_refreshing(service))
+    try:
+        yield
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+        app.state.sources.close()
+        await service.close()
+
+
+async def _refreshing(service: Service) -> None:
+    """Look again and again whether something was published anew."""
+    while True:
+        seconds = service.refresh_s
+        await asyncio.sleep(seconds or 1.0)
+        try:
+            if seconds:
+                await service.refresh()
+        except Exception:  # the next time may be better, and what is served stays
+            log.exception("cannot look for what was published anew")

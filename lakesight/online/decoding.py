@@ -1,0 +1,33 @@
+"""Encoded pictures to the views of models, in child processes: the event loop goes on meanwhile."""
+
+import asyncio
+from collections.abc import Sequence
+
+from lakesight.media.decode import Decoded, MediaError
+from lakesight.media.limits import Limits
+from lakesight.media.pool import DecodePool
+from lakesight.media.view import ImageView
+
+SHOWN = ImageView(width=1024, height=1024, interpolation="area")
+"""What boxes are drawn on."""
+
+
+class Decoder:
+    """The decoding children of a server; close it."""
+
+    def __init__(self, views: Sequence[ImageView], limits: Limits, num_processes: int) -> None:
+        self._limits, self._num_processes = limits, num_processes
+        self._pool = DecodePool(tuple(dict.fromkeys([*views, SHOWN])), limits, num_processes)
+
+    def fits(self, views: Sequence[ImageView], limits: Limits, num_processes: int) -> bool:
+        """Return whether another one, made of these, could do no more."""
+        same = (limits, num_processes) == (self._limits, self._num_processes)
+        return same and set(views) <= set(self._pool.views)
+
+    async def decode(self, data: bytes, views: Sequence[ImageView]) -> Decoded | MediaError:
+        """Return the views of one picture, drawn by a child, or why there are none."""
+        return await asyncio.wrap_future(self._pool.submit(data, views))
+
+    def close(self) -> None:
+        """End the children."""
+        self._pool.close()

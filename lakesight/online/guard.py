@@ -1,0 +1,65 @@
+"""All that lies between a socket and the app, in its order.
+
+Under Ray Serve a proxy (or HAProxy) takes the request first, and reads bodies without any limit
+of its own: `at_the_door` are the parts that have to lie there too. See docs/threat-model.md.
+"""
+
+from starlette.types import ASGIApp
+
+from lakesight.models.base import Frozen
+from lakesight.online.access import Access, AccessSettings
+from lakesight.online.bodies import Bodies, BodyLimits
+from lakesight.online.headers import AnswerHeaders, HeaderSettings, RequestHeaders
+from lakesight.online.load import Load, LoadLimits
+from lakesight.online.logs import AccessLog
+from lakesight.online.origins import LOCAL_NAMES, Hosts, HostSettings
+from lakesight.online.refusing import RefusalSettings, Refusing
+from lakesight.online.request_ids import RequestIds
+
+
+class SafetySettings(Frozen):
+    """Every limit of HTTP itself.
+
+    What pictures may cost is in `media.limits.Limits`, where from in `sources.SourceSettings`.
+    """
+
+    access: AccessSettings
+    hosts: HostSettings = HostSettings()
+    headers: HeaderSettings = HeaderSettings()
+    bodies: BodyLimits = BodyLimits()
+    load: LoadLimits = LoadLimits()
+    refusals: RefusalSettings = RefusalSettings()
+
+    @property
+    def host_settings(self) -> HostSettings:
+        """Without keys, this machine's own names are the only ones, whatever else was said."""
+        return self.hosts if self.access.keys else HostSettings(names=LOCAL_NAMES)
+
+
+def guarded(app: ASGIApp, settings: SafetySettings) -> ASGIApp:
+    """Return the app inside all middlewares: what listens to a socket by plain uvicorn.
+
+    Raises UserError where the keys cannot be read.
+    """
+    inner: ASGIApp = Load(app, settings.load)
+    inner = Bodies(inner, settings.bodies)
+    inner = Access(inner, settings.access)
+    return _outer(inner, settings, is_logged=True)
+
+
+def at_the_door(app: ASGIApp, settings: SafetySettings) -> ASGIApp:
+    """Return Ray Serve's proxy inside what it lacks: it knows no keys, and logs nothing.
+
+    The replica behind it is `guarded` nevertheless.
+    """
+    return _outer(Bodies(app, settings.bodies), settings, is_logged=False)
+
+
+def _outer(inner: ASGIApp, settings: SafetySettings, *, is_logged: bool) -> ASGIApp:
+    inner = Hosts(inner, settings.host_settings)
+    inner = RequestHeaders(inner, settings.headers)
+    inner = Refusing(inner, settings.refusals)
+    inner = AnswerHeaders(inner, settings.headers)
+    if is_logged:
+        inner = AccessLog(inner)
+    return RequestIds(inner)

@@ -1,0 +1,303 @@
+"""`lakesight serve --model NAME --index NAME=URI`: models and indexes over HTTP, on Ray Serve."""
+
+import logging
+import os
+import re
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from actors.pools import Node
+from lakesight.errors import UserError
+from lakesight.models import catalog
+from lakesight.models.base import Frozen, Kind, RuntimeName
+from lakesight.online import key_file, keys, signin
+from lakesight.online.access import AccessSettings
+from lakesight.online.guard import SafetySettings
+from lakesight.online.headers import HeaderSettings
+from lakesight.online.offers import NAME, Offer, Served, look_up, told
+from lakesight.online.origins import HostSettings, check_bind
+from lakesight.online.sources import SourceSettings
+from workflows.chosen import KINDS, option
+from workflows.cluster import check_reachable, cluster
+from workflows.finder import open_index
+from workflows.ingress import Ingress, Tls, choose, http_options, prepared
+from workflows.serving import APP, Around, deployment
+
+HSTS_S = 180 * 24 * 3600
+"""How long browsers that came by https come by it alone."""
+
+
+class Serve(Frozen):
+    r"""Serve models and indexes over HTTP: the same values as `annotate` writes.
+
+    Every model answers for all that it can do; the first of its kind is the default. What is
+    published anew, and what changes in --config, is served within seconds; no request is lost.
+
+    Examples:
+      lakesight serve --model starter-yolo-detect
+      lakesight serve --model ssd-mobilenet-v2-coco --model movenet-lightning \
+          --model efficientnet-lite3 --index photos=my-index/
+      lakesight serve --model cars=./my-model --set cars.detect.score_threshold=0.4
+      lakesight serve --config serve.yaml --host 0.0.0.0 --port 8080
+    """
+
+    model: tuple[str, ...] = ()
+    """A catalog name, a model folder, hf:…, or NAME=MODEL to have requests call it NAME; may be
+    given several times."""
+    index: tuple[str, ...] = ()
+    """Folder or s3:// prefix of an index, or NAME=URI; may be given several times."""
+    set: tuple[str, ...] = ()
+    """KIND.OPTION=VALUE, or NAME.KIND.OPTION=VALUE for one model; may be given several times."""
+    allow_licence: tuple[str, ...] = ()
+    """A licence, as a refusal names it, that you have read and may use; may be given several
+    times."""
+    runtime: RuntimeName = "auto"
+    """What executes the models; auto takes the fastest that runs here."""
+    config: Path | None = None
+    """YAML file of `models`, `indexes` and limits (docs/serving.md), read again when it changes."""
+    host: str = "127.0.0.1"
+    """Address to listen at; 0.0.0.0 for every one."""
+    port: int = Field(default=8000, ge=1, le=65535)
+    no_auth: bool = False
+    """Ask for no key; from this machine alone."""
+    keys: Path | None = None
+    """The file of API keys; ~/.config/lakesight/keys/keys.json unless given. The first start makes
+    one key, and shows it once."""
+    s3: tuple[str, ...] = ()
+    """An s3:// prefix that requests may name pictures from, where their key allows it too; may be
+    given several times."""
+    host_name: tuple[str, ...] = ()
+    """A name that requests may call this server by; any unless given; may be given several times.
+    """
+    tls_cert: Path | None = None
+    """Certificate chain (PEM), to be reached by https; with --tls-key."""
+    tls_key: Path | None = None
+    """Its private key (PEM), without a passphrase."""
+    num_replicas: int = Field(default=1, ge=0)
+    """Processes that answer; at least so many where --max-replicas lets them grow, even 0."""
+    max_replicas: int | None = Field(default=None, ge=1)
+    """Grow up to so many by the requests that wait."""
+    target_requests: float = Field(default=32, gt=0)
+    """Requests that one replica is to have at once, where they grow."""
+    cpus_per_replica: int | None = Field(default=None, ge=1)
+    """Cores that one replica may use; an equal share of this machine's unless given."""
+    gpus_per_replica: float = Field(default=0, ge=0)
+    ingress: Ingress = "auto"
+    """haproxy: HAProxy in front of each replica's own server; proxy: Ray Serve's own, several times
+    as slow. A cluster that is joined has its own."""
+    address: str | None = None
+    """Ray cluster; RAY_ADDRESS unless given, and this machine alone without either."""
+    verbose: bool = False
+    """Let Ray's own logs through."""
+
+    def run(self) -> int:
+        """Serve until it is told to stop; return 0 once every request is answered."""
+        check_bind(self.host, is_open=self.no_auth)
+        ingress = choose(self.ingress)
+        settings = self.settings()
+        serving = told(settings)
+        models = [look_up(offer) for offer in serving.models]
+        for uri in serving.indexes.values():
+            open_index(uri)  # what is wrong with one is said here, in one line
+        if not models and not serving.indexes:
+            raise UserError("nothing to serve: give --model, --index or --config")
+        address = self.address or os.environ.get("RAY_ADDRESS")
+        if address:
+            check_reachable(address)
+        elif _is_taken(self.host, self.port):
+            raise UserError(f"{self.host}:{self.port} is taken: give another --port")
+        token = self._first_key()
+        tls = Tls.of(self.tls_cert, self.tls_key)
+        with (
+            prepared(ingress, self.port, tls),
+            cluster(address, verbose=self.verbose) as nodes,
+            _told_to_stop() as stop,
+        ):
+            serve = _serve(verbose=self.verbose)
+            serve.start(http_options=http_options(ingress, self.host, self.port, tls))
+            try:
+                serve.run(self.application(settings, nodes), name=APP, route_prefix="/")
+                self._say(models, serving.indexes, token)
+                stop.wait()
+                _say("Stopping: what was asked is answered first")
+            finally:
+                serve.shutdown()
+        return 0
+
+    def settings(self) -> dict[str, Any]:
+        """Return what is to be served, as `offers.told` reads it: the file's, and the flags'."""
+        settings: dict[str, Any] = {}
+        if self.config is not None:
+            settings["file"] = str(self.config.absolute())
+        if self.model:
+            settings["models"] = [offer.model_dump(mode="json") for offer in self._offers()]
+        elif self.set or self.allow_licence or self.runtime != "auto":
+            raise UserError("--set, --allow-licence and --runtime go with --model")
+        if self.index:
+            named = (_named(one) for one in self.index)
+            settings["indexes"] = {name or _last(uri): uri for name, uri in named}
+        return settings
+
+    def _offers(self) -> list[Offer]:
+        options = _offer_options(self.set)
+        shared = options.pop("", {})
+        offers = [self._offer(given, shared, options) for given in self.model]
+        if options:
+            raise UserError(f"--set names {', '.join(options)}, which no --model is called")
+        return offers
+
+    def _offer(
+        self,
+        given: str,
+        shared: Mapping[Kind, Mapping[str, Any]],
+        own: dict[str, dict[Kind, dict[str, Any]]],
+    ) -> Offer:
+        """Return one model with its options: those of every model of a kind, and its own."""
+        name, model = _named(given)
+        offer = Offer.model_validate({"model": model} | ({"name": name} if name else {}))
+        able = catalog.kinds(catalog.resolve(model))
+        mine = own.pop(offer.name, {})
+        kinds = [kind for kind in KINDS if kind in mine or (kind in shared and kind in able)]
+        options = {kind: {**shared.get(kind, {}), **mine.get(kind, {})} for kind in kinds}
+        more = {"runtime": self.runtime, "allow_licence": self.allow_licence}
+        return offer.model_copy(update={"options": options, **more})
+
+    def application(self, settings: Mapping[str, Any], nodes: Sequence[Node]) -> Any:
+        """Return what Ray Serve runs."""
+        num_replicas = self.max_replicas or self.num_replicas
+        cpus = self.cpus_per_replica or _fair_share(nodes, num_replicas)
+        around = Around(
+            safety=SafetySettings(
+                access=AccessSettings(
+                    keys=self.keys_file(),
+                    is_tls=self.tls_cert is not None,
+                    num_processes=max(1, num_replicas),
+                ),
+                hosts=HostSettings(names=self.host_name),
+                headers=HeaderSettings(hsts_s=HSTS_S if self.tls_cert else 0),
+            ),
+            sources=SourceSettings(s3=self.s3),
+            num_threads=cpus,
+        )
+        # half of it: a replica that takes another's place starts beside it
+        resources = {"num_cpus": cpus / 2, "num_gpus": self.gpus_per_replica}
+        return deployment(around, settings, {**self._scaling(), "ray_actor_options": resources})
+
+    def keys_file(self) -> Path | None:
+        """Return where the keys are; None where none are asked for."""
+        return None if self.no_auth else (self.keys or key_file.default_path()).absolute()
+
+    def _scaling(self) -> dict[str, Any]:
+        if self.max_replicas is None:
+            return {"num_replicas": max(1, self.num_replicas)}
+        return {
+            "autoscaling_config": {
+                "min_replicas": self.num_replicas,
+                "max_replicas": self.max_replicas,
+                "target_ongoing_requests": self.target_requests,
+            }
+        }
+
+    def _first_key(self) -> str | None:
+        """Make a key where there is none yet, and return it: it is shown this once."""
+        path = self.keys_file()
+        if path is None or path.exists():
+            return None
+        made = keys.make("first")
+        key_file.add(path, made.key)
+        return made.token
+
+    def _say(self, models: Sequence[Served], indexes: Mapping[str, str], token: str | None) -> None:
+        """Say what is served, and where."""
+        for one in models:
+            _say(f"{one.name}: {one.main.card.name}, {', '.join(one.specs)}")
+        for name, uri in indexes.items():
+            _say(f"{name}: the index {uri}")
+        address = f"{'https' if self.tls_cert else 'http'}://{self._shown_host()}:{self.port}"
+        if token:
+            _say(f"API key, shown this once: {token}")
+            _say(f"To sign in: {signin.link(address, token)}")
+        _say(f"Serving at {address}; end it with Ctrl-C")
+
+    def _shown_host(self) -> str:
+        """Return the host as an address has it: of one that is every address, this machine's."""
+        host = "127.0.0.1" if self.host in ("0.0.0.0", "::") else self.host  # noqa: S104
+        return f"[{host}]" if ":" in host else host
+
+
+def _serve(*, verbose: bool) -> Any:
+    """Return Ray Serve, which is imported where its own logs are wanted or not."""
+    from ray import serve
+
+    if not verbose:
+        logging.getLogger("ray.serve").setLevel(logging.ERROR)
+    return serve
+
+
+def _offer_options(settings: Sequence[str]) -> dict[str, dict[Kind, dict[str, Any]]]:
+    """Return `KIND.OPTION=VALUE` by model, then kind; those of no model in particular by ""."""
+    wanted = f"KIND.OPTION=VALUE or NAME.KIND.OPTION=VALUE, KIND one of {', '.join(KINDS)}"
+    found: dict[str, dict[Kind, dict[str, Any]]] = {}
+    for setting in settings:
+        words, value = option(setting, wanted)
+        before, _, last = words.rpartition(".")
+        name, _, kind = before.rpartition(".")
+        if kind not in KINDS:
+            raise UserError(f"--set wants {wanted}; got {setting!r}")
+        found.setdefault(name, {}).setdefault(kind, {})[last] = value
+    return found
+
+
+def _named(given: str) -> tuple[str | None, str]:
+    """Return the name, if there is one, and the rest of `NAME=REST` or `REST`."""
+    name, _, rest = given.partition("=")
+    return (name, rest) if rest and re.fullmatch(NAME, name) else (None, given)
+
+
+def _last(uri: str) -> str:
+    return uri.rstrip("/").rpartition("/")[2]
+
+
+def _fair_share(nodes: Sequence[Node], num_replicas: int) -> int:
+    """Return the cores of one of so many replicas."""
+    total = sum(node.cpus for node in nodes)
+    return max(1, int(total // max(1, num_replicas)))
+
+
+def _is_taken(host: str, port: int) -> bool:
+    """Return whether somebody listens there already."""
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as tried:
+        tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            tried.bind((host, port))
+        except OSError:
+            return True
+    return False
+
+
+@contextmanager
+def _told_to_stop() -> Iterator[threading.Event]:
+    """Yield what is set when the process is told to end, by Ctrl-C or SIGTERM.
+
+    To be entered once Ray has started, which has handlers of its own.
+    """
+    stop = threading.Event()
+    kinds = (signal.SIGINT, signal.SIGTERM)
+    before = {kind: signal.signal(kind, lambda *_: stop.set()) for kind in kinds}
+    try:
+        yield stop
+    finally:
+        for kind, handler in before.items():
+            signal.signal(kind, handler)
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
