@@ -334,7 +334,7 @@ class Maker:
         at = request.index(b"\r\n\r\n") + 4 + self.random.randrange(200)
         pieces = [(0.0, request[:at])]
         if self.random.random() < 0.5:
-            pieces += [(0.2, request[at + n : at + n + 1]) for n in range(100)]
+            pieces += [(0.3, request[at + n : at + n + 1]) for n in range(100)]
         return Attack("slow", "slow", pieces)
 
     def _picture(self, name: str, data: bytes) -> Attack:
