@@ -24,11 +24,12 @@ from lakesight.lake.uris import local_path
 from lakesight.media.decode import decode
 from lakesight.media.limits import Limits
 from lakesight.models.image_text import ImageText
+from lakesight.ranking import reranked
 from lakesight.training.blip2.job import FirstStageJob
 from lakesight.training.blip2.training import FirstStageTraining
 from workflows.__main__ import main as lakesight_command
 from workflows.scenes import Scenes
-from workflows.search import build, embed_text, reranked, without
+from workflows.search import build, embed_text
 
 TOLERANCE = 5e-3
 """Of a probability: features are kept as float16."""
@@ -106,14 +107,14 @@ def made(folder: Path, options: argparse.Namespace) -> Searcher:
 def ours(searcher: Searcher, model: ImageText, text: str, count: int) -> dict[str, float]:
     """Return the chances of the best candidates by URI, from what the index kept."""
     vectors = embed_text(text, model)
-    hits = without(searcher.search(vectors[None], count), None)
-    return {hit["uri"]: hit["match"] for hit in reranked(searcher, model, text, hits)}
+    hits = searcher.search(vectors[None], count).to_pylist()
+    return {hit["uri"]: hit["match"] for hit in reranked(searcher.features, model, text, hits)}
 
 
 def rerun(searcher: Searcher, model: ImageText, text: str, count: int) -> dict[str, float]:
     """Return the same from the pictures."""
     vectors = embed_text(text, model)
-    uris = [hit["uri"] for hit in without(searcher.search(vectors[None], count), None)]
+    uris = searcher.search(vectors[None], count)["uri"].to_pylist()
     chances: list[float] = []
     for start in range(0, len(uris), 32):
         part = uris[start : start + 32]

@@ -6,17 +6,21 @@ import threading
 from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeVar
 
 import httpx
 import uvicorn
 
-from lakesight.online.app import create_app
-from lakesight.online.asking import Fetch, refuse
+from lakesight.online.access import AccessSettings
+from lakesight.online.app import NOWHERE, create_app
 from lakesight.online.finder import OpenIndex, no_index
+from lakesight.online.guard import SafetySettings, guarded
+from lakesight.online.http1 import BoundedHttp
 from lakesight.online.offers import told
 from lakesight.online.opened import Follower
 from lakesight.online.service import Service
+from lakesight.online.sources import SourceSettings
 
 Result = TypeVar("Result")
 STARTS_S = 60
@@ -43,20 +47,23 @@ class Running:
 @contextmanager
 def running(
     open_index: OpenIndex = no_index,
-    fetch: Fetch = refuse,
     follower: Follower | None = None,
+    sources: SourceSettings = NOWHERE,
+    keys: Path | None = None,
     **settings: Any,
 ) -> Iterator[Running]:
     """Yield a server of these settings (`offers.Serving`); it is ended afterwards."""
     service = Service(open_index, follower)
     with socket.create_server(("127.0.0.1", 0)) as listening:
         port = listening.getsockname()[1]
-        config = uvicorn.Config(create_app(service, fetch), log_level="warning", ws="none")
+        safety = SafetySettings(access=AccessSettings(keys=keys))
+        app = guarded(create_app(service, sources), safety)
+        config = uvicorn.Config(app, log_level="warning", ws="none", http=BoundedHttp)
         server = uvicorn.Server(config)
         started = threading.Event()
         found: list[asyncio.AbstractEventLoop] = []
 
-        async def serve() -> None:
+        async def serve() -> None:  # the service belongs to this loop
             found.append(asyncio.get_running_loop())
             await service.configure(lambda: told({"refresh_s": 0, **settings}))
             started.set()

@@ -13,24 +13,26 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import Field
-from starlette.types import ASGIApp
 
 from actors.pools import Node
 from lakesight.errors import UserError
 from lakesight.models import catalog
 from lakesight.models.base import Frozen, Kind, RuntimeName
+from lakesight.online import key_file, keys, signin
+from lakesight.online.access import AccessSettings
+from lakesight.online.guard import SafetySettings
+from lakesight.online.headers import HeaderSettings
 from lakesight.online.offers import NAME, Offer, Served, look_up, told
-from lakesight.online.service import Service
+from lakesight.online.origins import HostSettings, check_bind
+from lakesight.online.sources import SourceSettings
 from workflows.chosen import KINDS, option
 from workflows.cluster import check_reachable, cluster
 from workflows.finder import open_index
+from workflows.ingress import Ingress, Tls, choose, http_options, prepared
+from workflows.serving import APP, Around, deployment
 
-APP = "lakesight"
-"""The application's and the deployment's name in Ray Serve."""
-MAX_ONGOING = 1024
-"""Requests that a replica takes at once: batches form of what is here, and not of what waits in a
-proxy. What is too much, the app itself refuses."""
-LOOPBACK = ("localhost", "127.0.0.1", "::1")
+HSTS_S = 180 * 24 * 3600
+"""How long browsers that came by https come by it alone."""
 
 
 class Serve(Frozen):
@@ -66,6 +68,19 @@ class Serve(Frozen):
     port: int = Field(default=8000, ge=1, le=65535)
     no_auth: bool = False
     """Ask for no key; from this machine alone."""
+    keys: Path | None = None
+    """The file of API keys; ~/.config/lakesight/keys/keys.json unless given. The first start makes
+    one key, and shows it once."""
+    s3: tuple[str, ...] = ()
+    """An s3:// prefix that requests may name pictures from, where their key allows it too; may be
+    given several times."""
+    host_name: tuple[str, ...] = ()
+    """A name that requests may call this server by; any unless given; may be given several times.
+    """
+    tls_cert: Path | None = None
+    """Certificate chain (PEM), to be reached by https; with --tls-key."""
+    tls_key: Path | None = None
+    """Its private key (PEM), without a passphrase."""
     num_replicas: int = Field(default=1, ge=0)
     """Processes that answer; at least so many where --max-replicas lets them grow, even 0."""
     max_replicas: int | None = Field(default=None, ge=1)
@@ -75,6 +90,9 @@ class Serve(Frozen):
     cpus_per_replica: int | None = Field(default=None, ge=1)
     """Cores that one replica may use; an equal share of this machine's unless given."""
     gpus_per_replica: float = Field(default=0, ge=0)
+    ingress: Ingress = "auto"
+    """haproxy: HAProxy in front of each replica's own server; proxy: Ray Serve's own, several times
+    as slow. A cluster that is joined has its own."""
     address: str | None = None
     """Ray cluster; RAY_ADDRESS unless given, and this machine alone without either."""
     verbose: bool = False
@@ -82,7 +100,8 @@ class Serve(Frozen):
 
     def run(self) -> int:
         """Serve until it is told to stop; return 0 once every request is answered."""
-        self._check_host()
+        check_bind(self.host, is_open=self.no_auth)
+        ingress = choose(self.ingress)
         settings = self.settings()
         serving = told(settings)
         models = [look_up(offer) for offer in serving.models]
@@ -95,13 +114,18 @@ class Serve(Frozen):
             check_reachable(address)
         elif _is_taken(self.host, self.port):
             raise UserError(f"{self.host}:{self.port} is taken: give another --port")
-        # its handlers come after those of Ray
-        with cluster(address, verbose=self.verbose) as nodes, _told_to_stop() as stop:
+        token = self._first_key()
+        tls = Tls.of(self.tls_cert, self.tls_key)
+        with (
+            prepared(ingress, self.port, tls),
+            cluster(address, verbose=self.verbose) as nodes,
+            _told_to_stop() as stop,
+        ):
             serve = _serve(verbose=self.verbose)
-            serve.start(http_options={"host": self.host, "port": self.port})
+            serve.start(http_options=http_options(ingress, self.host, self.port, tls))
             try:
                 serve.run(self.application(settings, nodes), name=APP, route_prefix="/")
-                self._say(models, serving.indexes)
+                self._say(models, serving.indexes, token)
                 stop.wait()
                 _say("Stopping: what was asked is answered first")
             finally:
@@ -148,15 +172,28 @@ class Serve(Frozen):
 
     def application(self, settings: Mapping[str, Any], nodes: Sequence[Node]) -> Any:
         """Return what Ray Serve runs."""
-        cpus = self.cpus_per_replica or _fair_share(nodes, self.max_replicas or self.num_replicas)
-        return bound(
-            settings,
+        num_replicas = self.max_replicas or self.num_replicas
+        cpus = self.cpus_per_replica or _fair_share(nodes, num_replicas)
+        around = Around(
+            safety=SafetySettings(
+                access=AccessSettings(
+                    keys=self.keys_file(),
+                    is_tls=self.tls_cert is not None,
+                    num_processes=max(1, num_replicas),
+                ),
+                hosts=HostSettings(names=self.host_name),
+                headers=HeaderSettings(hsts_s=HSTS_S if self.tls_cert else 0),
+            ),
+            sources=SourceSettings(s3=self.s3),
             num_threads=cpus,
-            options={
-                **self._scaling(),
-                "ray_actor_options": {"num_cpus": cpus / 2, "num_gpus": self.gpus_per_replica},
-            },
         )
+        # half of it: a replica that takes another's place starts beside it
+        resources = {"num_cpus": cpus / 2, "num_gpus": self.gpus_per_replica}
+        return deployment(around, settings, {**self._scaling(), "ray_actor_options": resources})
+
+    def keys_file(self) -> Path | None:
+        """Return where the keys are; None where none are asked for."""
+        return None if self.no_auth else (self.keys or key_file.default_path()).absolute()
 
     def _scaling(self) -> dict[str, Any]:
         if self.max_replicas is None:
@@ -169,20 +206,31 @@ class Serve(Frozen):
             }
         }
 
-    def _check_host(self) -> None:
-        if self.no_auth and self.host not in LOOPBACK:
-            raise UserError(
-                f"--no-auth answers whoever comes, so it listens on this machine alone: leave out "
-                f"--host {self.host}, or leave out --no-auth"
-            )
+    def _first_key(self) -> str | None:
+        """Make a key where there is none yet, and return it: it is shown this once."""
+        path = self.keys_file()
+        if path is None or path.exists():
+            return None
+        made = keys.make("first")
+        key_file.add(path, made.key)
+        return made.token
 
-    def _say(self, models: Sequence[Served], indexes: Mapping[str, str]) -> None:
+    def _say(self, models: Sequence[Served], indexes: Mapping[str, str], token: str | None) -> None:
         """Say what is served, and where."""
         for one in models:
             _say(f"{one.name}: {one.main.card.name}, {', '.join(one.specs)}")
         for name, uri in indexes.items():
             _say(f"{name}: the index {uri}")
-        _say(f"Serving at http://{self.host}:{self.port}; end it with Ctrl-C")
+        address = f"{'https' if self.tls_cert else 'http'}://{self._shown_host()}:{self.port}"
+        if token:
+            _say(f"API key, shown this once: {token}")
+            _say(f"To sign in: {signin.link(address, token)}")
+        _say(f"Serving at {address}; end it with Ctrl-C")
+
+    def _shown_host(self) -> str:
+        """Return the host as an address has it: of one that is every address, this machine's."""
+        host = "127.0.0.1" if self.host in ("0.0.0.0", "::") else self.host  # noqa: S104
+        return f"[{host}]" if ":" in host else host
 
 
 def _serve(*, verbose: bool) -> Any:
@@ -192,45 +240,6 @@ def _serve(*, verbose: bool) -> Any:
     if not verbose:
         logging.getLogger("ray.serve").setLevel(logging.ERROR)
     return serve
-
-
-def bound(
-    settings: Mapping[str, Any], *, num_threads: int | None, options: Mapping[str, Any]
-) -> Any:
-    """Return the deployment of a replica with these settings, for Ray Serve to run."""
-    from ray import serve
-
-    from actors.replica import Replica
-
-    deployment = serve.deployment(
-        serve.ingress()(Replica),
-        name=APP,
-        max_ongoing_requests=MAX_ONGOING,
-        graceful_shutdown_wait_loop_s=0.2,
-        graceful_shutdown_timeout_s=60,
-        health_check_period_s=5,
-        max_constructor_retry_count=3,
-        max_surge_percent=100,
-        user_config=dict(settings),
-    )
-    on_gpu = options.get("ray_actor_options", {}).get("num_gpus", 0) > 0
-    return deployment.options(**options).bind(open_index, build_app, num_threads, on_gpu)
-
-
-def app(given: Mapping[str, Any]) -> Any:
-    """Return what `serve deploy` runs; `args` of the application are the arguments of `bound`.
-
-    What is served is the deployment's `user_config`, which `serve deploy` changes in place.
-    """
-    args = dict(given)
-    return bound(args.pop("serving", {}), num_threads=args.pop("num_threads", None), options=args)
-
-
-def build_app(service: Service) -> ASGIApp:
-    """Return the app of a replica: it is built there."""
-    from lakesight.online.app import create_app
-
-    return create_app(service)
 
 
 def _offer_options(settings: Sequence[str]) -> dict[str, dict[Kind, dict[str, Any]]]:
@@ -276,7 +285,10 @@ def _is_taken(host: str, port: int) -> bool:
 
 @contextmanager
 def _told_to_stop() -> Iterator[threading.Event]:
-    """Yield what is set when the process is told to end, by Ctrl-C or SIGTERM."""
+    """Yield what is set when the process is told to end, by Ctrl-C or SIGTERM.
+
+    To be entered once Ray has started, which has handlers of its own.
+    """
     stop = threading.Event()
     kinds = (signal.SIGINT, signal.SIGTERM)
     before = {kind: signal.signal(kind, lambda *_: stop.set()) for kind in kinds}

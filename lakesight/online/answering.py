@@ -1,15 +1,13 @@
 """What endpoints answer: one object a picture, with the very value that a row would hold."""
 
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from fastapi import Request, Response
+from fastapi import Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from lakesight.online.problems import Problem
-from lakesight.online.service import Service
-from lakesight.online.shop import Looked, Sent, Shop
+from lakesight.online.shop import Looked
 from lakesight.online.values import encode
 
 UNREAD = {"fetch", "decode"}
@@ -48,31 +46,9 @@ class Drawn(BaseModel):
     data: str = Field(description="The file in base64.", examples=["/9j/4AAQSkZJRg…"])
 
 
-def service_of(request: Request) -> Service:
-    """Return what answers."""
-    service: Service = request.app.state.service
-    return service
-
-
-@asynccontextmanager
-async def visit(request: Request) -> AsyncIterator[Shop]:
-    """Yield what is served now; it stays as it is until the request is answered."""
-    async with service_of(request).visit() as shop:
-        yield shop
-
-
 def as_json(content: Any, status: int = 200) -> Response:
     """Return a response of plain values."""
     return Response(encode(content), status, media_type="application/json")
-
-
-def check_count(shop: Shop, sent: Sequence[Sent]) -> None:
-    """Raise Problem for no picture at all, and for too many."""
-    if not sent:
-        raise Problem("invalid", "expected at least one picture, got none")
-    if len(sent) > shop.serving.max_pictures:
-        most = shop.serving.max_pictures
-        raise Problem("too-many-pictures", f"{len(sent)} pictures, of {most} at most")
 
 
 def results(looked: Sequence[Looked], columns: Sequence[str]) -> list[dict[str, Any]]:

@@ -14,19 +14,23 @@ from lakesight.online import (
     embed,
     health,
     inference,
+    kinds,
     match,
     models,
     openai,
     problems,
     search,
+    signin,
     vqa,
 )
-from lakesight.online.asking import Fetch, refuse
+from lakesight.online.asking import fetching
 from lakesight.online.documents import document, version
-from lakesight.online.kinds import ROUTES
 from lakesight.online.service import Service
+from lakesight.online.sources import Sources, SourceSettings
 
 log = logging.getLogger(__name__)
+
+NOWHERE = SourceSettings()
 
 ROUTERS = (
     detect.router,
@@ -59,8 +63,8 @@ DESCRIPTION = (
 )
 
 
-def create_app(service: Service, fetch: Fetch = refuse) -> FastAPI:
-    """Return the app; `fetch` reads pictures from addresses. The service is closed with the app."""
+def create_app(service: Service, sources: SourceSettings = NOWHERE) -> FastAPI:
+    """Return the app, without what lies around it (`guard.guarded`). It closes the service."""
     app = FastAPI(
         title="Lakesight",
         version=version(),
@@ -70,10 +74,11 @@ def create_app(service: Service, fetch: Fetch = refuse) -> FastAPI:
         lifespan=_lifespan,
     )
     app.state.service = service
-    app.state.fetch = fetch
+    app.state.sources = Sources(sources)
+    app.state.fetch = fetching(app.state.sources)
     for router in ROUTERS:
         app.include_router(router)
-    app.router.routes.extend(ROUTES)
+    app.router.routes.extend([*kinds.ROUTES, *signin.ROUTES])
     problems.install(app)
     document(app, BODIES)
     return app
@@ -89,6 +94,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         task.cancel()
         with suppress(asyncio.CancelledError):
             await task
+        app.state.sources.close()
         await service.close()
 
 

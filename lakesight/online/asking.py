@@ -11,13 +11,15 @@ from typing import Any, Self, TypeVar, get_origin
 
 from fastapi import Request
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
-from pydantic_core import from_json
 from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
 from lakesight.models.base import Frozen
+from lakesight.online.access import caller_of
+from lakesight.online.json_bodies import JsonLimits, parse
 from lakesight.online.problems import Problem, invalid
 from lakesight.online.shop import Sent
+from lakesight.online.sources import SourceError, Sources
 
 IN_A_THREAD = 1 << 20
 """Bytes of JSON from which on it is read in a thread: others would wait for it."""
@@ -131,9 +133,16 @@ def unpacked(text: str) -> Sent:
         return _broken(f"it is no base64: {error}")
 
 
-async def refuse(_request: Request, _uri: str) -> Sent:
-    """Refuse every address: the server's settings name none."""
-    raise Problem("uri-refused", "this server fetches no pictures: send the bytes")
+def fetching(sources: Sources) -> Fetch:
+    """Return what reads addresses, where the server and the caller's key allow them."""
+
+    async def fetch(request: Request, uri: str) -> Sent:
+        try:
+            return Sent(await sources.read(uri, caller_of(request)))
+        except SourceError as error:
+            return Sent(error={"stage": "fetch", "type": error.reason, "message": str(error)})
+
+    return fetch
 
 
 def _broken(why: str) -> Sent:
@@ -142,10 +151,7 @@ def _broken(why: str) -> Sent:
 
 def object_of(body: bytes) -> dict[str, Any]:
     """Return the object that JSON holds, or raise Problem."""
-    try:
-        found = from_json(body, allow_inf_nan=False)
-    except ValueError as error:
-        raise Problem("bad-json", f"the body is no JSON: {error}") from None
+    found = parse(body, JsonLimits())
     if not isinstance(found, dict):
         raise Problem("bad-json", "the body is JSON, and no object")
     return found

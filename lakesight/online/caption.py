@@ -5,12 +5,13 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, Field
 
-from lakesight.online.answering import OfPicture, as_json, check_count, results, visit
+from lakesight.online.answering import OfPicture, as_json, results
 from lakesight.online.asking import AskOfPictures, read
 from lakesight.online.documents import EXAMPLE_DATA, body
 from lakesight.online.offers import varied
 from lakesight.online.problems import RESPONSES
 from lakesight.online.shop import Step
+from lakesight.online.visit import visit
 
 router = APIRouter(tags=["pictures"], responses=RESPONSES)
 
@@ -76,11 +77,11 @@ class CaptionAnswer(BaseModel):
 async def caption(request: Request) -> Response:
     """Return a caption of each picture: the very values that `lakesight annotate` writes."""
     asked, sent = await read(request, CaptionAsk)
-    async with visit(request) as shop:
-        check_count(shop, sent)
-        name, spec = shop.choose("caption", asked.model)
+    async with visit(request) as here:
+        here.count(sent)
+        name, spec = here.choose("caption", asked.model)
         spec = varied(spec, asked.options())
         column = "captions" if spec.options["num_captions"] > 1 else "caption"
         words = [{"prompt": asked.prompt}] * len(sent)
-        found = results(await shop.look(sent, [Step(spec, words)]), [column])
+        found = results(await here.shop.look(sent, [Step(spec, words)]), [column])
     return as_json({"model": name, "results": found})

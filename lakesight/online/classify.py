@@ -3,11 +3,12 @@
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, Field
 
-from lakesight.online.answering import OfPicture, as_json, check_count, results, visit
+from lakesight.online.answering import OfPicture, as_json, results
 from lakesight.online.asking import AskOfPictures, read
 from lakesight.online.documents import EXAMPLE_DATA, body
 from lakesight.online.problems import RESPONSES
 from lakesight.online.shop import Step
+from lakesight.online.visit import visit
 
 router = APIRouter(tags=["pictures"], responses=RESPONSES)
 
@@ -53,10 +54,10 @@ class ClassifyAnswer(BaseModel):
 async def classify(request: Request) -> Response:
     """Return the classes of each picture: the very values that `lakesight annotate` writes."""
     asked, sent = await read(request, ClassifyAsk)
-    async with visit(request) as shop:
-        check_count(shop, sent)
-        name, spec = shop.choose("classify", asked.model)
-        found = results(await shop.look(sent, [Step(spec)]), [COLUMN])
+    async with visit(request) as here:
+        here.count(sent)
+        name, spec = here.choose("classify", asked.model)
+        found = results(await here.shop.look(sent, [Step(spec)]), [COLUMN])
     for one in found:
         if one[COLUMN] is not None:
             one[COLUMN] = one[COLUMN][: asked.top_k]

@@ -11,19 +11,13 @@ from PIL import Image as Pillow
 from pydantic import BaseModel, ConfigDict, Field
 
 from lakesight.models.base import Image
-from lakesight.online.answering import (
-    Drawn,
-    OfPicture,
-    as_json,
-    check_count,
-    results,
-    visit,
-)
+from lakesight.online.answering import Drawn, OfPicture, as_json, results
 from lakesight.online.asking import AskOfPictures, read
 from lakesight.online.decoding import SHOWN
 from lakesight.online.documents import EXAMPLE_DATA, body
 from lakesight.online.problems import RESPONSES, Problem
-from lakesight.online.shop import Looked, Shop, Step
+from lakesight.online.shop import Looked, Step
+from lakesight.online.visit import Visit, visit
 from lakesight.paint import paint
 
 router = APIRouter(tags=["pictures"], responses=RESPONSES)
@@ -103,10 +97,10 @@ async def detect(request: Request) -> Response:
     kind = alone or ("png" if asked.draw == "png" else "jpeg")
     if alone and len(sent) != 1:
         raise Problem("not-acceptable", "a picture as the answer is for one picture")
-    async with visit(request) as shop:
-        check_count(shop, sent)
-        name, steps = _steps(shop, asked)
-        looked = await shop.look(sent, steps, [SHOWN] if asked.draw or alone else [])
+    async with visit(request) as here:
+        here.count(sent)
+        name, steps = _steps(here, asked)
+        looked = await here.shop.look(sent, steps, [SHOWN] if asked.draw or alone else [])
         _drop_weak(looked, asked.min_score)
         columns = [COLUMN, "crop_captions"] if asked.caption_crops else [COLUMN]
         found = results(looked, columns)
@@ -119,14 +113,14 @@ async def detect(request: Request) -> Response:
     return as_json({"model": name, "results": found})
 
 
-def _steps(shop: Shop, asked: DetectAsk) -> tuple[str, list[Step]]:
+def _steps(here: Visit, asked: DetectAsk) -> tuple[str, list[Step]]:
     """Return the detector's name, and what looks at each picture, it first."""
-    name, spec = shop.choose("detect", asked.model)
+    name, spec = here.choose("detect", asked.model)
     steps = [Step(spec)]
     if asked.pose is not None:
-        steps.append(Step(shop.choose("pose", asked.pose)[1], needs=COLUMN))
+        steps.append(Step(here.choose("pose", asked.pose)[1], needs=COLUMN))
     if asked.caption_crops is not None:
-        _, spec = shop.choose("caption_crops", asked.caption_crops)
+        _, spec = here.choose("caption_crops", asked.caption_crops)
         steps.append(Step(spec, needs=COLUMN))
     return name, steps
 

@@ -8,12 +8,13 @@ from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, Field
 
 from lakesight.models.base import ModelSpec
-from lakesight.online.answering import OfPicture, as_json, check_count, results, visit
+from lakesight.online.answering import OfPicture, as_json, results
 from lakesight.online.asking import AskOfPictures, read
 from lakesight.online.documents import EXAMPLE_DATA, body
 from lakesight.online.problems import RESPONSES, Problem
-from lakesight.online.shop import Shop, Step
+from lakesight.online.shop import Step
 from lakesight.online.values import as_vectors, short
+from lakesight.online.visit import Visit, visit
 
 router = APIRouter(tags=["pictures"], responses=RESPONSES)
 
@@ -70,25 +71,25 @@ async def embed(request: Request) -> Response:
     asked, sent = await read(request, EmbedAsk)
     if bool(sent) == bool(asked.texts):
         raise Problem("invalid", "expected pictures or texts, and not both")
-    async with visit(request) as shop:
-        name, spec = shop.choose("embed", asked.model)
+    async with visit(request) as here:
+        name, spec = here.choose("embed", asked.model)
         found: list[dict[str, Any]]
         if asked.texts:
-            vectors = await embed_texts(shop, spec, asked.texts)
+            vectors = await embed_texts(here, spec, asked.texts)
             pairs = zip(asked.texts, vectors, strict=True)
             found = [{"text": text, COLUMN: vector} for text, vector in pairs]
         else:
-            check_count(shop, sent)
-            looked = await shop.look(sent, [Step(spec)])
+            here.count(sent)
+            looked = await here.shop.look(sent, [Step(spec)])
             found = results(looked, [] if any(one.seen for one in looked) else [COLUMN])
     if asked.encoding == "base64":
         found = [{key: _packed(key, value) for key, value in one.items()} for one in found]
     return as_json({"model": name, "results": found})
 
 
-async def embed_texts(shop: Shop, spec: ModelSpec, texts: tuple[str, ...]) -> list[list[float]]:
+async def embed_texts(here: Visit, spec: ModelSpec, texts: tuple[str, ...]) -> list[list[float]]:
     """Return the vector of each text; Problem for a model that reads none."""
-    async with shop.using(spec) as opened:
+    async with here.shop.using(spec) as opened:
         vectors = await asyncio.gather(*(opened.embed_text(text) for text in texts))
     return [short(vector).tolist() for vector in vectors]
 

@@ -154,7 +154,7 @@ class Engine:
         await self.keep([])
 
     async def _load(self, key: str, spec: ModelSpec, spare: int = 0) -> None:
-        """Load a network, where nobody is about to; `spare` networks beyond what there is room for."""
+        """Load a network, where nobody is about to; `spare` more than there is room for."""
         if key in self._rooms:
             return
         if key not in self._loads:

@@ -2,8 +2,9 @@
 
 from fastapi import APIRouter, Request, Response
 
-from lakesight.online.answering import as_json, service_of
+from lakesight.online.answering import as_json
 from lakesight.online.problems import RESPONSES, Problem
+from lakesight.online.visit import service_of
 
 router = APIRouter(tags=["health"], responses=RESPONSES)
 

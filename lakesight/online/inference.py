@@ -18,13 +18,14 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from lakesight.media.resize import draw
 from lakesight.models.base import Image, ModelSpec
-from lakesight.online.answering import as_json, check_count, results, service_of, visit
+from lakesight.online.answering import as_json, results
 from lakesight.online.asking import checked, json_of, object_of, unpacked
 from lakesight.online.detect import COLUMN
 from lakesight.online.documents import EXAMPLE_DATA, body, version
 from lakesight.online.health import readyz
 from lakesight.online.problems import RESPONSES, Problem
-from lakesight.online.shop import Sent, Shop, Step
+from lakesight.online.shop import Sent, Step
+from lakesight.online.visit import Visit, service_of, visit
 
 router = APIRouter(prefix="/v2", tags=["inference protocol"], responses=RESPONSES)
 
@@ -145,9 +146,9 @@ async def ready(request: Request) -> Response:
 )
 async def metadata(request: Request, name: str) -> Response:
     """Return what a detector takes and gives."""
-    async with visit(request) as shop:
-        _, spec = shop.choose("detect", name)
-        opened = shop.engine.opened(spec)
+    async with visit(request) as here:
+        _, spec = here.choose("detect", name)
+        opened = here.shop.engine.opened(spec)
         fields = [] if opened is None else [one.name for one in opened.model.output.type.value_type]
     outputs = [*OUTPUTS, *((one, *EXTRAS[one]) for one in fields if one in EXTRAS)]
     return as_json(
@@ -166,8 +167,8 @@ async def metadata(request: Request, name: str) -> Response:
 @router.get("/models/{name}/ready", summary="Whether a detector answers")
 async def model_ready(request: Request, name: str) -> Response:
     """Return whether a detector can be asked; one that is not in memory is loaded when it is."""
-    async with visit(request) as shop:
-        shop.choose("detect", name)
+    async with visit(request) as here:
+        here.choose("detect", name)
     return as_json({"name": name, "ready": True})
 
 
@@ -192,13 +193,13 @@ async def infer(request: Request, name: str) -> Response:
     tensor = asked.inputs[0]
     if tensor.name != IMAGE:
         raise Problem("invalid", f"expected the input {IMAGE!r}, got {tensor.name!r}")
-    async with visit(request) as shop:
-        _, spec = shop.choose("detect", name)
+    async with visit(request) as here:
+        _, spec = here.choose("detect", name)
         if tensor.datatype == "BYTES":
-            objects = await _of_files(shop, spec, tensor, raw)
+            objects = await _of_files(here, spec, tensor, raw)
         else:
-            objects = await _of_pixels(shop, spec, tensor, raw)
-        opened = shop.engine.opened(spec)
+            objects = await _of_pixels(here, spec, tensor, raw)
+        opened = here.shop.engine.opened(spec)
         assert opened is not None
         fields = [one.name for one in opened.model.output.type.value_type]
     found = await asyncio.to_thread(tensors, objects, fields)
@@ -233,13 +234,13 @@ async def _asked(request: Request) -> tuple[InferenceRequest, bytes | None]:
 
 
 async def _of_files(
-    shop: Shop, spec: ModelSpec, tensor: RequestTensor, raw: bytes | None
+    here: Visit, spec: ModelSpec, tensor: RequestTensor, raw: bytes | None
 ) -> list[Any]:
     sent = _files(tensor) if raw is None else [Sent(one) for one in _elements(raw)]
     if tensor.shape != [len(sent)]:
         raise Problem("invalid", f"the shape is {tensor.shape}, of {len(sent)} values")
-    check_count(shop, sent)
-    looked = await shop.look(sent, [Step(spec)])
+    here.count(sent)
+    looked = await here.shop.look(sent, [Step(spec)])
     found = results(looked, [COLUMN])
     if errors := [one["error"] for one in found if one["error"]]:
         raise Problem("unreadable-picture", errors[0]["message"], members={"results": found})
@@ -265,10 +266,10 @@ def _elements(raw: bytes) -> Iterator[bytes]:
 
 
 async def _of_pixels(
-    shop: Shop, spec: ModelSpec, tensor: RequestTensor, raw: bytes | None
+    here: Visit, spec: ModelSpec, tensor: RequestTensor, raw: bytes | None
 ) -> list[Any]:
     pixels = await asyncio.to_thread(_pixels, tensor, raw)
-    check_count(shop, [Sent()] * len(pixels))
+    here.count([Sent()] * len(pixels))
     view = spec.card.view
     assert view is not None, "catalog.spec refuses a card without a view"
     height, width = pixels.shape[1:3]
@@ -279,7 +280,7 @@ async def _of_pixels(
         return out
 
     views = await asyncio.to_thread(lambda: [drawn(one) for one in pixels])
-    seen = await asyncio.gather(*(shop.see(spec, one, width, height) for one in views))
+    seen = await asyncio.gather(*(here.shop.see(spec, one, width, height) for one in views))
     if errors := [one.error for one in seen if one.error]:
         raise Problem("invalid", errors[0]["message"])
     return [one.value for one in seen]

@@ -10,12 +10,13 @@ from pydantic import BaseModel, Field
 
 from lakesight.errors import UserError
 from lakesight.models.base import Image
-from lakesight.online.answering import OfPicture, as_json, check_count, results, visit
+from lakesight.online.answering import OfPicture, as_json, results
 from lakesight.online.asking import AskOfPictures, read
 from lakesight.online.documents import EXAMPLE_DATA, body
 from lakesight.online.embed import MAX_TEXTS, Text
 from lakesight.online.problems import RESPONSES, Problem
 from lakesight.online.values import short
+from lakesight.online.visit import visit
 
 router = APIRouter(tags=["pictures"], responses=RESPONSES)
 
@@ -70,19 +71,19 @@ class MatchAnswer(BaseModel):
 async def match(request: Request) -> Response:
     """Return similarity, and where the model has a head for it the probability of a match."""
     asked, sent = await read(request, MatchAsk)
-    async with visit(request) as shop:
-        check_count(shop, sent)
-        if len(sent) * len(asked.texts) > shop.serving.max_pairs:
-            most = shop.serving.max_pairs
+    async with visit(request) as here:
+        here.count(sent)
+        if len(sent) * len(asked.texts) > here.shop.serving.max_pairs:
+            most = here.shop.serving.max_pairs
             raise Problem("invalid", f"{len(sent)} pictures by {len(asked.texts)} texts are more "
                           f"than {most} pairs")  # fmt: skip
-        name, spec = shop.choose("embed", asked.model)
+        name, spec = here.choose("embed", asked.model)
         view = spec.card.view
         assert view is not None, "catalog.spec refuses a card without a view"
-        looked = await shop.look(sent, [], [view])
+        looked = await here.shop.look(sent, [], [view])
         found = results(looked, ["similarity", "match"])
         views = [one.views[view] for one in looked if one.views]
-        async with shop.using(spec) as opened:
+        async with here.shop.using(spec) as opened:
             model = opened.model
             if not isinstance(model, Comparer):
                 raise Problem("invalid", f"{name} sees pictures, and reads no text")

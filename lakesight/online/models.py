@@ -6,11 +6,11 @@ from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from lakesight.models.base import Licences
-from lakesight.online.answering import as_json, visit
+from lakesight.online.answering import as_json
 from lakesight.online.finder import Finder
 from lakesight.online.offers import Served
 from lakesight.online.problems import RESPONSES
-from lakesight.online.shop import Shop
+from lakesight.online.visit import Visit, visit
 
 router = APIRouter(tags=["models"], responses=RESPONSES)
 
@@ -69,23 +69,23 @@ class ModelList(BaseModel):
 @router.get("/v1/models", summary="What is served", responses={200: {"model": ModelList}})
 async def models(request: Request) -> Response:
     """Return the models and the indexes that can be asked."""
-    async with visit(request) as shop:
-        data = [described(shop, served) for served in shop.models.values()]
-        indexes = [_index(shop, name, finder) for name, finder in shop.indexes.items()]
+    async with visit(request) as here:
+        data = [described(here, served) for served in here.models.values()]
+        indexes = [_index(here, name, finder) for name, finder in here.indexes.items()]
     return as_json({"object": "list", "data": data, "indexes": indexes})
 
 
 @router.get("/v1/models/{name}", summary="One model", responses={200: {"model": ModelInfo}})
 async def model(request: Request, name: str) -> Response:
     """Return what is known of one model."""
-    async with visit(request) as shop:
-        return as_json(described(shop, shop.served(name)))
+    async with visit(request) as here:
+        return as_json(described(here, here.served(name)))
 
 
-def described(shop: Shop, served: Served) -> dict[str, Any]:
+def described(here: Visit, served: Served) -> dict[str, Any]:
     """Return what is known of a model."""
     card = served.main.card
-    opened = [shop.engine.opened(spec) for spec in served.specs.values()]
+    opened = [here.shop.engine.opened(spec) for spec in served.specs.values()]
     places = [one.model.runs_on for one in opened if one is not None]
     return {
         "id": served.name,
@@ -99,13 +99,13 @@ def described(shop: Shop, served: Served) -> dict[str, Any]:
         "licences": card.licences.model_dump(),
         "provenance": card.provenance,
         "metrics": card.metrics,
-        "loaded": shop.engine.is_loaded(served.main),
+        "loaded": here.shop.engine.is_loaded(served.main),
         "runs_on": next(iter(places), None),
     }
 
 
-def _index(shop: Shop, name: str, finder: Finder) -> dict[str, Any]:
-    opened = shop.engine.opened(finder.model) if finder.model else None
+def _index(here: Visit, name: str, finder: Finder) -> dict[str, Any]:
+    opened = here.shop.engine.opened(finder.model) if finder.model else None
     return {
         "id": name,
         "build": finder.build_id,

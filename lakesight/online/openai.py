@@ -14,7 +14,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from starlette.responses import StreamingResponse
 
 from lakesight.models.base import TextReader
-from lakesight.online.answering import as_json, results, visit
+from lakesight.online.answering import as_json, results
 from lakesight.online.asking import Picture, json_of, pictures
 from lakesight.online.caption import MAX_TOKENS
 from lakesight.online.documents import EXAMPLE_DATA, body
@@ -22,8 +22,9 @@ from lakesight.online.embed import MAX_CHARACTERS, MAX_TEXTS, embed_texts, packe
 from lakesight.online.offers import varied
 from lakesight.online.opened import Opened
 from lakesight.online.problems import RESPONSES, Problem
-from lakesight.online.shop import Sent, Shop, Step
+from lakesight.online.shop import Sent, Step
 from lakesight.online.values import encode
+from lakesight.online.visit import Visit, visit
 
 router = APIRouter(tags=["openai"], responses=RESPONSES)
 
@@ -186,8 +187,8 @@ async def chat(request: Request) -> Response:
     asked = await json_of(request, ChatRequest)
     text, picture = _last(asked.messages)
     (sent,) = await pictures(request, [picture])
-    async with visit(request) as shop:
-        found = await _written(shop, asked, text, sent)
+    async with visit(request) as here:
+        found = await _written(here, asked, text, sent)
     head = {"id": f"chatcmpl-{uuid.uuid4().hex}", "created": int(time.time()), "model": asked.model}
     if asked.stream:
         events = _events(head, found, asked.stream_options)
@@ -219,24 +220,24 @@ def _last(messages: Sequence[Message]) -> tuple[str, Picture]:
     return text, Picture(data=url) if url.startswith("data:") else Picture(uri=url)
 
 
-async def _written(shop: Shop, asked: ChatRequest, text: str, sent: Sent) -> Chat:
+async def _written(here: Visit, asked: ChatRequest, text: str, sent: Sent) -> Chat:
     """Return the texts that a model writes about a picture."""
     describes = not text or text.lower().startswith(DESCRIBE)
-    answers = "answer" in shop.served(asked.model).specs and not describes
+    answers = "answer" in here.served(asked.model).specs and not describes
     if answers and (asked.n > 1 or asked.temperature):
         raise Problem("invalid", "an answer is the likeliest one: leave out n and temperature")
-    _, spec = shop.choose("answer" if answers else "caption", asked.model)
+    _, spec = here.choose("answer" if answers else "caption", asked.model)
     spec = varied(spec, _options(asked, drawn=not answers))
     prompt = None if answers or describes else text
     words = {"questions": [text]} if answers else {"prompt": prompt}
-    (looked,) = await shop.look([sent], [Step(spec, [words])])
+    (looked,) = await here.shop.look([sent], [Step(spec, [words])])
     results([looked], [])  # says why, where nothing was written
     (seen,) = looked.seen.values()
     if answers:
         texts = [one["answer"] for one in seen.value]
     else:
         texts = [seen.value] if asked.n == 1 else [one["text"] for one in seen.value]
-    async with shop.using(spec) as opened:
+    async with here.shop.using(spec) as opened:
         usage = await opened.call(lambda: _usage(opened, text if answers else prompt, texts))
     return Chat(texts, usage)
 
@@ -320,10 +321,10 @@ async def embeddings(request: Request) -> Response:
     texts = tuple(one for one, other in zip(inputs, is_picture, strict=True) if not other)
     given = [Picture(data=one) for one, other in zip(inputs, is_picture, strict=True) if other]
     sent = await pictures(request, given)
-    async with visit(request) as shop:
-        _, spec = shop.choose("embed", asked.model)
-        of_texts = iter(await embed_texts(shop, spec, texts) if texts else [])
-        looked = await shop.look(sent, [Step(spec)])
+    async with visit(request) as here:
+        _, spec = here.choose("embed", asked.model)
+        of_texts = iter(await embed_texts(here, spec, texts) if texts else [])
+        looked = await here.shop.look(sent, [Step(spec)])
     for one in looked:
         results([one], [])  # a list of vectors has no place for an error
     of_pictures = iter([next(iter(one.seen.values())).value for one in looked])

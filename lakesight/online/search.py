@@ -1,6 +1,7 @@
 """`POST /v1/search`: the rows of a published index most like a text, a picture, or a row."""
 
 import time
+from functools import partial
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -11,14 +12,15 @@ from pydantic import BaseModel, Field, model_validator
 
 from lakesight.errors import UserError
 from lakesight.models.base import ModelSpec
-from lakesight.online.answering import as_json, results, service_of, visit
+from lakesight.online.answering import as_json, results
 from lakesight.online.asking import AskOfPictures, read
 from lakesight.online.documents import EXAMPLE_DATA, body
 from lakesight.online.embed import Text
 from lakesight.online.finder import Finder
 from lakesight.online.problems import RESPONSES, Problem
-from lakesight.online.shop import Sent, Shop, Step
+from lakesight.online.shop import Sent, Step
 from lakesight.online.values import as_vectors, plain
+from lakesight.online.visit import Visit, service_of, visit
 from lakesight.ranking import reranked, without
 
 router = APIRouter(tags=["search"], responses=RESPONSES)
@@ -107,14 +109,16 @@ async def search(request: Request) -> Response:
     asked, sent = await read(request, SearchAsk)
     _check_one_query(asked, sent)
     find = service_of(request).find
-    async with visit(request) as shop:
-        name, finder = shop.index(asked.index)
-        query = await find(lambda: _by_id(finder, asked.id)) if asked.id else None
-        query = query or await _embedded(shop, finder, asked, sent)
+    async with visit(request) as here:
+        name, finder = here.index(asked.index)
+        if asked.id is not None:
+            query = await find(partial(_by_id, finder, asked.id))
+        else:
+            query = await _embedded(here, finder, asked, sent)
         start = time.perf_counter()
         hits = await find(lambda: _found(finder, query, asked))
         if asked.rerank is not None:
-            hits = await _reranked(shop, finder, asked, hits)
+            hits = await _reranked(here, finder, asked, hits)
         ms = round((time.perf_counter() - start) * 1000, 3)
     answer = {"index": name, "build": finder.build_id, "count": finder.count, "ms": ms}
     return as_json({**answer, "results": hits[: asked.k]})
@@ -135,13 +139,13 @@ def _by_id(finder: Finder, row_id: str) -> Query:
         raise Problem("not-found", str(error)) from error
 
 
-async def _embedded(shop: Shop, finder: Finder, asked: SearchAsk, sent: list[Sent]) -> Query:
+async def _embedded(here: Visit, finder: Finder, asked: SearchAsk, sent: list[Sent]) -> Query:
     """Return the vectors of a text or a picture, by the model that made the index."""
     spec = _model(finder)
     if asked.text is not None:
-        async with shop.using(spec) as opened:
+        async with here.shop.using(spec) as opened:
             return Query((await opened.embed_text(asked.text))[None])
-    (looked,) = await shop.look(sent, [Step(spec)])
+    (looked,) = await here.shop.look(sent, [Step(spec)])
     results([looked], [])  # says why, where it has no vector
     (seen,) = looked.seen.values()
     vectors = as_vectors(seen.value)
@@ -165,11 +169,11 @@ def _found(finder: Finder, query: Query, asked: SearchAsk) -> list[dict[str, Any
 
 
 async def _reranked(
-    shop: Shop, finder: Finder, asked: SearchAsk, hits: list[dict[str, Any]]
+    here: Visit, finder: Finder, asked: SearchAsk, hits: list[dict[str, Any]]
 ) -> list[dict[str, Any]]:
     assert asked.text is not None
     text, best = asked.text, hits[: asked.rerank]
-    async with shop.using(_model(finder)) as opened:
+    async with here.shop.using(_model(finder)) as opened:
         model = opened.model
         return await opened.call(lambda: reranked(finder.features, model, text, best))
 

@@ -5,6 +5,7 @@ import logging
 from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import TypeVar
 
 from lakesight.errors import UserError
@@ -147,12 +148,13 @@ class Service:
     async def _indexes(self, serving: Serving) -> dict[str, Finder]:
         """Return the indexes of the settings; one that is open already, and current, stays."""
         known = self._shop.indexes if self._shop else {}
-        opened = {}
+        opened: dict[str, Finder] = {}
         for name, uri in serving.indexes.items():
             one = known.get(name)
-            if one is None or one.uri != uri or not await self.find(one.is_current):
-                one = await self.find(lambda uri=uri: self._open_index(uri))  # type: ignore[misc]
-            opened[name] = one
+            if one is not None and one.uri == uri and await self.find(one.is_current):
+                opened[name] = one
+            else:
+                opened[name] = await self.find(partial(self._open_index, uri))
         return opened
 
     async def _retire(

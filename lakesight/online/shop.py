@@ -105,36 +105,6 @@ class Shop:
         self.num_visitors = 0
         self._room = asyncio.Semaphore(serving.max_in_flight)
 
-    def choose(self, kind: Kind, name: str | None) -> tuple[str, ModelSpec]:
-        """Return the model of a name that can be asked for a kind; the first such without a name.
-
-        Raises Problem where there is none.
-        """
-        if name is None:
-            able = [served for served in self.models.values() if kind in served.specs]
-            if not able:
-                raise Problem("not-found", f"no model here can {ABLE[kind]}; see /v1/models")
-            return able[0].name, able[0].specs[kind]
-        specs = self.served(name).specs
-        if kind not in specs:
-            can = ", ".join(ABLE[one] for one in specs)
-            raise Problem("invalid", f"{name} cannot {ABLE[kind]}; it can {can}")
-        return name, specs[kind]
-
-    def served(self, name: str) -> Served:
-        """Return a model by its name; Problem where there is none."""
-        if name not in self.models:
-            raise Problem("not-found", f"no model here is called {name!r}; see /v1/models")
-        return self.models[name]
-
-    def index(self, name: str | None) -> tuple[str, Finder]:
-        """Return an index by its name, the first without one; Problem where there is none."""
-        wanted = next(iter(self.indexes), None) if name is None else name
-        if wanted is None or wanted not in self.indexes:
-            called = "" if name is None else f" called {name!r}"
-            raise Problem("not-found", f"there is no index{called} here; see /v1/models")
-        return wanted, self.indexes[wanted]
-
     @asynccontextmanager
     async def using(self, spec: ModelSpec) -> AsyncIterator[Opened]:
         """Yield a model: see `Engine.using`, of which the errors become problems."""

@@ -5,13 +5,14 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, Field
 
-from lakesight.online.answering import OfPicture, as_json, check_count, results, visit
+from lakesight.online.answering import OfPicture, as_json, results
 from lakesight.online.asking import AskOfPictures, read
 from lakesight.online.caption import MAX_TOKENS
 from lakesight.online.documents import EXAMPLE_DATA, body
 from lakesight.online.offers import varied
 from lakesight.online.problems import RESPONSES
 from lakesight.online.shop import Step
+from lakesight.online.visit import visit
 
 router = APIRouter(tags=["pictures"], responses=RESPONSES)
 
@@ -77,10 +78,10 @@ class VqaAnswer(BaseModel):
 async def vqa(request: Request) -> Response:
     """Return the answers to each question: the very values that `lakesight annotate` writes."""
     asked, sent = await read(request, VqaAsk)
-    async with visit(request) as shop:
-        check_count(shop, sent)
-        name, spec = shop.choose("answer", asked.model)
+    async with visit(request) as here:
+        here.count(sent)
+        name, spec = here.choose("answer", asked.model)
         said = {"questions": list(asked.questions) or None, "candidates": asked.candidates}
         step = Step(varied(spec, asked.options()), [said] * len(sent))
-        found = results(await shop.look(sent, [step]), [COLUMN])
+        found = results(await here.shop.look(sent, [step]), [COLUMN])
     return as_json({"model": name, "results": found})

