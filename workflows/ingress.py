@@ -106,6 +106,8 @@ def _common() -> dict[str, str]:
         # The app never holds its event loop up, so it needs no thread beside Serve's own loop.
         "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0",
         "RAY_SERVE_REQUEST_PATH_LOG_BUFFER_SIZE": "1000",
+        # On a busy machine a proxy takes longer than the 3 times 5 s that it is given to start.
+        "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "20",
     }
 
 

@@ -116,7 +116,9 @@ async def pictures(request: Request, given: Sequence[Picture]) -> list[Sent]:
         return [None if one.data is None else unpacked(one.data) for one in given]
 
     found = await _in_a_thread_if(size > IN_A_THREAD, decoded)
-    fetched = await asyncio.gather(*(fetch(request, one.uri) for one in given if one.uri))
+    fetched = await asyncio.gather(
+        *(fetch(request, one.uri) for one in given if one.uri is not None)
+    )
     rest = iter(fetched)
     return [next(rest) if one is None else one for one in found]
 
