@@ -12,14 +12,13 @@ from pathlib import Path
 import uvicorn
 
 from lakesight.online.access import AccessSettings
-from lakesight.online.app import create_app
 from lakesight.online.bodies import BodyLimits
-from lakesight.online.guard import SafetySettings, guarded
-from lakesight.online.http1 import bound_uvicorn
+from lakesight.online.guard import SafetySettings
 from lakesight.online.load import LoadLimits
 from lakesight.online.offers import told
 from lakesight.online.refusing import RefusalSettings
 from lakesight.online.service import Service
+from workflows.serving import Around, build_app
 
 MAX_BYTES = 2 << 20
 MAX_HELD_BYTES = 24 << 20
@@ -31,7 +30,7 @@ def settings(keys: Path) -> SafetySettings:
     return SafetySettings(
         access=AccessSettings(keys=keys),
         bodies=BodyLimits(
-            max_bytes=MAX_BYTES, max_held_bytes=MAX_HELD_BYTES, idle_s=3.0, total_s=8.0
+            max_bytes=MAX_BYTES, max_held_bytes=MAX_HELD_BYTES, idle_s=5.0, total_s=12.0
         ),
         load=LoadLimits(max_requests=24, answer_s=60.0, stream_s=60.0),
         refusals=RefusalSettings(linger_s=0.5),
@@ -43,9 +42,12 @@ async def serve(keys: Path, listening: socket.socket) -> None:
     service = Service()
     serving = {"models": ["starter-yolo-detect"], "limits": LIMITS, "num_decoders": 2}
     await service.configure(lambda: told(serving))
-    bound_uvicorn()
-    app = guarded(create_app(service), settings(keys))
-    config = uvicorn.Config(app, log_level="critical", ws="none", access_log=False)
+    config = uvicorn.Config(
+        build_app(Around(safety=settings(keys)), service),
+        log_level="critical",
+        ws="none",
+        access_log=False,
+    )
     server = uvicorn.Server(config)
 
     def end_with_input() -> None:

@@ -58,7 +58,7 @@ class Ask(Frozen):
 class AskOfPictures(Ask):
     """What is asked of pictures."""
 
-    images: tuple[Picture, ...] = ()
+    images: tuple[Picture, ...] = Field(default=(), fail_fast=True)
     """The pictures; in the other forms they are files, or the body itself."""
 
 

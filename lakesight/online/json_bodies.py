@@ -4,6 +4,7 @@ import json
 import math
 import re
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Any, NoReturn
 
 import numpy as np
@@ -31,6 +32,8 @@ class JsonLimits(Frozen):
     """Lists and objects inside each other."""
     max_containers: int = Field(default=200_000, gt=0)
     """Lists and objects, by their brackets: an empty list is 3 bytes, and 64 in memory."""
+    max_keys: int = Field(default=1000, gt=0)
+    """Of one object. What checks it names each that it does not know: a thousand bytes for ten."""
     max_values: int = Field(default=1_000_000, gt=0)
     """Commas and colons: a short string is 5 bytes, and 60 in memory."""
 
@@ -84,7 +87,7 @@ def parse(raw: bytes, limits: JsonLimits) -> Any:
     try:
         value = json.loads(
             raw.decode("utf-8"),
-            object_pairs_hook=_without_twins,
+            object_pairs_hook=partial(_object, limits.max_keys),
             parse_int=_int,
             parse_float=_float,
             parse_constant=_no_constant,
@@ -100,7 +103,9 @@ def parse(raw: bytes, limits: JsonLimits) -> Any:
     return value
 
 
-def _without_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _object(max_keys: int, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    if len(pairs) > max_keys:
+        raise Problem("bad-json", f"an object has more than {max_keys} keys")
     found = dict(pairs)
     if len(found) < len(pairs):
         raise Problem("bad-json", "an object has one key twice")

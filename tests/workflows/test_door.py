@@ -30,8 +30,16 @@ class Serving(NamedTuple):
     def proxy(self) -> psutil.Process:
         """Return the process of Ray Serve's proxy."""
         family = self.process.children(recursive=True)
-        (found,) = [one for one in family if "ProxyActor" in " ".join(one.cmdline())]
+        (found,) = [one for one in family if "ProxyActor" in title(one)]
         return found
+
+
+def title(process: psutil.Process) -> str:
+    """Return how a process calls itself; nothing where it has just ended."""
+    try:
+        return " ".join(process.cmdline())
+    except psutil.Error:
+        return ""
 
 
 @pytest.fixture(scope="module")

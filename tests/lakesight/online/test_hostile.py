@@ -25,7 +25,7 @@ ROOT = Path(__file__).parents[3]
 SEED = 20_260_301
 NUM_ATTACKS = 1_000
 NUM_AT_ONCE = 20
-WAIT_S = 60.0
+WAIT_S = 300.0
 MIB = 1 << 20
 MAY_GROW_BYTES = 160 * MIB
 """Over 9,000 requests: what an allocator keeps after the first thousand. A leak of one body in a
