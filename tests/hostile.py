@@ -16,7 +16,18 @@ Kind = Literal["good", "body", "protocol", "slow", "gone"]
 """What the server may do: answer rightly; answer with a problem, or rightly where the damage did no
 harm; say in plain text that it is no HTTP; say that it was too slow; nothing, as nobody waits."""
 FORMATS = ("jpeg", "png", "gif", "bmp", "webp", "tiff", "avif")
-PATHS = ("/v1/detect",)
+PATHS = (
+    *("/v1/detect",) * 8,
+    "/v1/classify",
+    "/v1/embed",
+    "/v1/vqa",
+    "/v1/match",
+    "/v1/search",
+    "/v1/chat/completions",
+    "/v1/embeddings",
+    "/v2/models/starter-yolo-detect/infer",
+)
+"""Where bodies go: most of them where pictures are decoded and seen."""
 
 
 class Attack(NamedTuple):
@@ -62,7 +73,8 @@ class Maker:
 
     def good(self) -> Attack:
         """A request like any other: the answer has to be right."""
-        return Attack("good", "good", [(0.0, self._post(*form([self.pictures[1]])))])
+        request = self._post(*form([self.pictures[1]]), path="/v1/detect")
+        return Attack("good", "good", [(0.0, request)])
 
     def truncated_form(self) -> Attack:
         """A form that ends anywhere, its length being what was sent."""
@@ -334,7 +346,7 @@ class Maker:
         at = request.index(b"\r\n\r\n") + 4 + self.random.randrange(200)
         pieces = [(0.0, request[:at])]
         if self.random.random() < 0.5:
-            pieces += [(0.2, request[at + n : at + n + 1]) for n in range(100)]
+            pieces += [(0.3, request[at + n : at + n + 1]) for n in range(100)]
         return Attack("slow", "slow", pieces)
 
     def _picture(self, name: str, data: bytes) -> Attack:
@@ -354,10 +366,15 @@ class Maker:
         return Attack(name, "body", [(0.0, self._post(kind, body))])
 
     def _post(
-        self, kind: str, body: bytes, more: list[str] | None = None, key: str | None = None
+        self,
+        kind: str,
+        body: bytes,
+        more: list[str] | None = None,
+        key: str | None = None,
+        path: str | None = None,
     ) -> bytes:
         """Return a whole request; its body is chunked one time in four."""
-        lines = [f"POST {self.random.choice(PATHS)} HTTP/1.1", *self._common(key)]
+        lines = [f"POST {path or self.random.choice(PATHS)} HTTP/1.1", *self._common(key)]
         lines += [f"Content-Type: {kind}", *(more or [])]
         if self.random.random() < 0.25:
             lines.append("Transfer-Encoding: chunked")

@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from lakesight.errors import UserError
+from lakesight.online.guard import SafetySettings
+from workflows import door
 
 Ingress = Literal["auto", "haproxy", "proxy"]
 
@@ -81,12 +83,14 @@ def http_options(ingress: Ingress, host: str, port: int, tls: Tls | None) -> dic
 
 
 @contextmanager
-def prepared(ingress: Ingress, port: int, tls: Tls | None) -> Iterator[None]:
+def prepared(
+    ingress: Ingress, port: int, tls: Tls | None, safety: SafetySettings
+) -> Iterator[None]:
     """Set what Ray Serve is to read; what it needs on disk lies in a folder of this user's own."""
     before = dict(os.environ)
     folder = Path(tempfile.mkdtemp(prefix="lakesight-serve-"))  # a socket's path must be short
     try:
-        os.environ.update(_common())
+        os.environ.update(_common() | door.environment(safety))
         if ingress == "haproxy":
             os.environ.update(_haproxy(folder, port, tls))
         yield
@@ -102,6 +106,8 @@ def _common() -> dict[str, str]:
         # The app never holds its event loop up, so it needs no thread beside Serve's own loop.
         "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0",
         "RAY_SERVE_REQUEST_PATH_LOG_BUFFER_SIZE": "1000",
+        # On a busy machine a proxy takes longer than the 3 times 5 s that it is given to start.
+        "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "20",
     }
 
 

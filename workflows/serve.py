@@ -117,7 +117,7 @@ class Serve(Frozen):
         token = self._first_key()
         tls = Tls.of(self.tls_cert, self.tls_key)
         with (
-            prepared(ingress, self.port, tls),
+            prepared(ingress, self.port, tls, self.safety()),
             cluster(address, verbose=self.verbose) as nodes,
             _told_to_stop() as stop,
         ):
@@ -172,24 +172,28 @@ class Serve(Frozen):
 
     def application(self, settings: Mapping[str, Any], nodes: Sequence[Node]) -> Any:
         """Return what Ray Serve runs."""
-        num_replicas = self.max_replicas or self.num_replicas
-        cpus = self.cpus_per_replica or _fair_share(nodes, num_replicas)
-        around = Around(
-            safety=SafetySettings(
-                access=AccessSettings(
-                    keys=self.keys_file(),
-                    is_tls=self.tls_cert is not None,
-                    num_processes=max(1, num_replicas),
-                ),
-                hosts=HostSettings(names=self.host_name),
-                headers=HeaderSettings(hsts_s=HSTS_S if self.tls_cert else 0),
-            ),
-            sources=SourceSettings(s3=self.s3),
-            num_threads=cpus,
-        )
+        cpus = self.cpus_per_replica or _fair_share(nodes, self.most_replicas)
+        around = Around(safety=self.safety(), sources=SourceSettings(s3=self.s3), num_threads=cpus)
         # half of it: a replica that takes another's place starts beside it
         resources = {"num_cpus": cpus / 2, "num_gpus": self.gpus_per_replica}
         return deployment(around, settings, {**self._scaling(), "ray_actor_options": resources})
+
+    def safety(self) -> SafetySettings:
+        """Return the limits of HTTP, and who may come in."""
+        return SafetySettings(
+            access=AccessSettings(
+                keys=self.keys_file(),
+                is_tls=self.tls_cert is not None,
+                num_processes=self.most_replicas,
+            ),
+            hosts=HostSettings(names=self.host_name),
+            headers=HeaderSettings(hsts_s=HSTS_S if self.tls_cert else 0),
+        )
+
+    @property
+    def most_replicas(self) -> int:
+        """How many replicas there may be at once."""
+        return max(1, self.max_replicas or self.num_replicas)
 
     def keys_file(self) -> Path | None:
         """Return where the keys are; None where none are asked for."""

@@ -78,4 +78,5 @@ def build_app(around: Around, service: Service) -> ASGIApp:
 
     bound_uvicorn()  # Ray Serve starts the replica's HTTP server, and tells it nothing
     logging.getLogger("lakesight").setLevel(logging.INFO)
+    logging.getLogger("python_multipart").setLevel(logging.ERROR)  # a line for each broken form
     return guarded(create_app(service, around.sources), around.safety)

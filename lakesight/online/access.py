@@ -21,20 +21,15 @@ EVERYTHING = Scopes(s3=())
 """What nobody in particular may do where no keys are asked for: the server's own limits hold."""
 
 
+OPEN_PATHS = ("/", "/favicon.ico", "/healthz", "/openapi.json", "/readyz", "/signin", "/signout")
+
+
 class AccessSettings(Frozen):
     """Who may come in."""
 
     keys: Path | None
     """The file of API keys. None: nobody is asked (`--no-auth`), on loopback alone."""
-    open_paths: tuple[str, ...] = (
-        "/",
-        "/favicon.ico",
-        "/healthz",
-        "/openapi.json",
-        "/readyz",
-        "/signin",
-        "/signout",
-    )
+    open_paths: tuple[str, ...] = OPEN_PATHS
     """Paths that need no key, exactly as they are written here."""
     open_folders: tuple[str, ...] = ("/page/", "/problems/")
     """What lies under these needs no key."""

@@ -6,7 +6,7 @@ Options may also stand in the query, so that `?draw=true` works with every form.
 
 import asyncio
 import binascii
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from typing import Any, Self, TypeVar, get_origin
 
 from fastapi import Request
@@ -58,7 +58,7 @@ class Ask(Frozen):
 class AskOfPictures(Ask):
     """What is asked of pictures."""
 
-    images: tuple[Picture, ...] = ()
+    images: tuple[Picture, ...] = Field(default=(), fail_fast=True)
     """The pictures; in the other forms they are files, or the body itself."""
 
 
@@ -116,7 +116,9 @@ async def pictures(request: Request, given: Sequence[Picture]) -> list[Sent]:
         return [None if one.data is None else unpacked(one.data) for one in given]
 
     found = await _in_a_thread_if(size > IN_A_THREAD, decoded)
-    fetched = await asyncio.gather(*(fetch(request, one.uri) for one in given if one.uri))
+    fetched = await asyncio.gather(
+        *(fetch(request, one.uri) for one in given if one.uri is not None)
+    )
     rest = iter(fetched)
     return [next(rest) if one is None else one for one in found]
 
@@ -169,11 +171,26 @@ class _InMemory(MultiPartParser):
 
     spool_max_size = 1 << 40
 
+    def __init__(self, request: Request) -> None:
+        super().__init__(request.headers, self._whole(request.stream()), max_files=1000)
+        self.is_whole = False
+
+    def on_end(self) -> None:
+        """Note that the last boundary came."""
+        self.is_whole = True
+
+    async def _whole(self, stream: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
+        """Yield the body; Starlette would take a form that is cut off for a shorter one."""
+        async for chunk in stream:
+            yield chunk
+        if not self.is_whole:
+            raise MultiPartException("the form ends before its last boundary")
+
 
 async def _form(request: Request) -> tuple[list[tuple[str, str]], list[Sent]]:
     """Return the fields of a form, and its files in order, whatever their fields are called."""
     try:
-        form = await _InMemory(request.headers, request.stream(), max_files=1000).parse()
+        form = await _InMemory(request).parse()
     except MultiPartException as error:
         raise Problem("bad-request", error.message) from None
     fields: list[tuple[str, str]] = []

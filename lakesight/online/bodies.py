@@ -84,13 +84,15 @@ class _Reading:
         clock = asyncio.get_running_loop().time
         end_s = clock() + self.limits.total_s
         try:
-            async with asyncio.timeout_at(end_s) as limit:
-                while not self.is_over:
-                    limit.reschedule(min(clock() + self.limits.idle_s, end_s))
+            async with asyncio.timeout(min(self.limits.idle_s, self.limits.total_s)) as limit:
+                while True:
                     message = await self.receive()
                     if message["type"] == "http.disconnect":
                         return None
                     self._take(message)
+                    if self.is_over:
+                        break
+                    limit.reschedule(min(clock() + self.limits.idle_s, end_s))
         except TimeoutError:
             raise self._too_slow() from None
         body = b"".join(self.pieces)

@@ -8,6 +8,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 
+from lakesight.online.access import OPEN_PATHS
 from lakesight.online.asking import FORM, JSON, Ask, AskOfPictures
 
 REF = "#/components/schemas/{model}"
@@ -47,6 +48,15 @@ def _fields(kind: type[Ask]) -> dict[str, Any]:
     return fields
 
 
+def _ask_for_keys(described: dict[str, Any]) -> None:
+    """Say that requests need a key, but for those that do not."""
+    described["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
+    described["security"] = [{"key": []}]
+    for path in OPEN_PATHS:
+        for operation in described["paths"].get(path, {}).values():
+            operation["security"] = []
+
+
 def document(app: FastAPI, bodies: Sequence[type[BaseModel]]) -> None:
     """Have the app describe itself, the schemas of these bodies included."""
 
@@ -64,6 +74,7 @@ def document(app: FastAPI, bodies: Sequence[type[BaseModel]]) -> None:
                 own = one.model_json_schema(ref_template=REF)
                 schemas |= own.pop("$defs", {})
                 schemas[one.__name__] = own
+            _ask_for_keys(described)
             app.openapi_schema = described
         return app.openapi_schema
 

@@ -26,7 +26,7 @@ Text = Annotated[str, Field(min_length=1, max_length=MAX_CHARACTERS)]
 class EmbedAsk(AskOfPictures):
     """Pictures or texts, and not both."""
 
-    texts: tuple[Text, ...] = Field(default=(), max_length=MAX_TEXTS)
+    texts: tuple[Text, ...] = Field(default=(), max_length=MAX_TEXTS, fail_fast=True)
     """For a model that reads text, such as a CLIP."""
     encoding: Literal["float", "base64"] = "float"
     """base64: the vectors as little-endian float32, a quarter of the bytes."""

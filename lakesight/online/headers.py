@@ -4,7 +4,6 @@ from collections import Counter
 from collections.abc import Iterable
 
 from pydantic import Field
-from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from lakesight.models.base import Frozen
@@ -29,12 +28,12 @@ ANSWER_POLICY = "default-src 'none'; frame-ancestors 'none'"
 """Content-Security-Policy of everything else, should a browser take it for a page."""
 
 ALWAYS = {
-    "X-Content-Type-Options": "nosniff",
-    "X-Frame-Options": "DENY",
-    "Referrer-Policy": "no-referrer",
-    "Cross-Origin-Opener-Policy": "same-origin",
-    "Cross-Origin-Resource-Policy": "same-origin",
-    "Permissions-Policy": "camera=(self), geolocation=(), microphone=()",
+    b"x-content-type-options": b"nosniff",
+    b"x-frame-options": b"DENY",
+    b"referrer-policy": b"no-referrer",
+    b"cross-origin-opener-policy": b"same-origin",
+    b"cross-origin-resource-policy": b"same-origin",
+    b"permissions-policy": b"camera=(self), geolocation=(), microphone=()",
 }
 STEERING = {
     b"x-request-timeout-seconds",
@@ -104,28 +103,28 @@ class AnswerHeaders:
 
     def __init__(self, app: ASGIApp, settings: HeaderSettings) -> None:
         self.app = app
-        self.settings = settings
+        self.always = dict(ALWAYS)
+        if settings.hsts_s:
+            self.always[b"strict-transport-security"] = b"max-age=%d" % settings.hsts_s
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass one request on."""
 
         async def with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                self._add(MutableHeaders(scope=message))
+                own = [(name.lower(), value) for name, value in message.get("headers", [])]
+                message["headers"] = self._with_more(own)
             await send(message)
 
         await self.app(scope, receive, with_headers if scope["type"] == "http" else send)
 
-    def _add(self, headers: MutableHeaders) -> None:
-        for name, value in ALWAYS.items():
-            headers[name] = value
-        is_page = headers.get("content-type", "").startswith("text/html")
-        headers.setdefault("Content-Security-Policy", PAGE_POLICY if is_page else ANSWER_POLICY)
-        headers.setdefault("Cache-Control", "no-store")
-        if self.settings.hsts_s:
-            headers["Strict-Transport-Security"] = f"max-age={self.settings.hsts_s}"
-        if "server" in headers:
-            del headers["server"]
+    def _with_more(self, own: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+        found = dict(own)
+        is_page = found.get(b"content-type", b"").startswith(b"text/html")
+        policy = PAGE_POLICY if is_page else ANSWER_POLICY
+        defaults = {b"content-security-policy": policy.encode(), b"cache-control": b"no-store"}
+        more = self.always | {name: v for name, v in defaults.items() if name not in found}
+        return [item for item in own if item[0] not in self.always] + list(more.items())
 
 
 def repeated(names: Iterable[bytes]) -> str | None:

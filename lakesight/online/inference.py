@@ -9,7 +9,7 @@ pictures, with their `counts`, since no tensor is ragged.
 import asyncio
 import itertools
 from collections.abc import Iterator, Sequence
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -55,7 +55,7 @@ class RequestTensor(BaseModel):
 
     name: str = Field(examples=[IMAGE])
     datatype: Literal["BYTES", "UINT8"]
-    shape: list[int] = Field(examples=[[1]], min_length=1, max_length=4)
+    shape: list[int] = Field(examples=[[1]], min_length=1, max_length=4, fail_fast=True)
     """`[N]` of BYTES; `[N, height, width, 3]` of UINT8."""
     parameters: dict[str, Any] = Field(default_factory=dict)
     data: list[Any] = Field(default_factory=list)
@@ -77,8 +77,8 @@ class InferenceRequest(BaseModel):
     id: str | None = Field(default=None, max_length=256)
     """Comes back in the answer."""
     parameters: dict[str, Any] = Field(default_factory=dict)
-    inputs: list[RequestTensor] = Field(min_length=1, max_length=1)
-    outputs: list[RequestedOutput] | None = None
+    inputs: list[RequestTensor] = Field(min_length=1, max_length=1, fail_fast=True)
+    outputs: Annotated[list[RequestedOutput], Field(fail_fast=True)] | None = None
     """All that there are unless given."""
 
 

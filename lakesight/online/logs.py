@@ -33,7 +33,8 @@ class AccessLog:
         try:
             await self.app(scope, entry.receive, entry.send)
         finally:
-            log.info("%s", json.dumps(entry.line()))
+            if log.isEnabledFor(logging.INFO):
+                log.info("%s", json.dumps(entry.line()))
 
 
 def note(scope: Scope, **facts: str | int | float | bool | None) -> None:

@@ -39,7 +39,7 @@ class Comparer(Protocol):
 class MatchAsk(AskOfPictures):
     """Pictures and texts: each picture is held against each text."""
 
-    texts: tuple[Text, ...] = Field(min_length=1, max_length=MAX_TEXTS)
+    texts: tuple[Text, ...] = Field(min_length=1, max_length=MAX_TEXTS, fail_fast=True)
 
 
 class MatchResult(OfPicture):

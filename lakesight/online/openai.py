@@ -68,7 +68,7 @@ class Message(Given):
     """A message of a chat."""
 
     role: Literal["system", "developer", "user", "assistant"]
-    content: str | list[Part] | None = None
+    content: str | Annotated[list[Part], Field(fail_fast=True)] | None = None
 
 
 class StreamOptions(Given):
@@ -81,7 +81,7 @@ class ChatRequest(Given):
     """A picture and a text."""
 
     model: str = Field(max_length=128)
-    messages: list[Message] = Field(min_length=1, max_length=64)
+    messages: list[Message] = Field(min_length=1, max_length=64, fail_fast=True)
     """The last message of the user holds the picture and the text; others are not read."""
     max_tokens: int | None = Field(default=None, ge=1)
     max_completion_tokens: int | None = Field(default=None, ge=1)
@@ -99,7 +99,7 @@ class EmbeddingsRequest(Given):
     """Texts to embed."""
 
     model: str = Field(max_length=128)
-    input: Input | Annotated[list[Input], Field(min_length=1, max_length=MAX_TEXTS)]
+    input: Input | Annotated[list[Input], Field(min_length=1, max_length=MAX_TEXTS, fail_fast=True)]
     """A text or several; a `data:image/…;base64,…` URI is a picture."""
     encoding_format: Literal["float", "base64"] = "float"
     dimensions: int | None = None

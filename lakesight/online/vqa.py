@@ -23,9 +23,11 @@ Words = Annotated[str, Field(min_length=1, max_length=1000)]
 class VqaAsk(AskOfPictures):
     """What to ask of every picture."""
 
-    questions: tuple[Words, ...] = Field(default=(), max_length=16)
+    questions: tuple[Words, ...] = Field(default=(), max_length=16, fail_fast=True)
     """Those of the server's settings where there is none."""
-    candidates: tuple[Words, ...] | None = Field(default=None, min_length=1, max_length=1000)
+    candidates: Annotated[tuple[Words, ...], Field(fail_fast=True)] | None = Field(
+        default=None, min_length=1, max_length=1000
+    )
     """The answers to choose from, by likelihood; without any, the answer is written."""
     max_new_tokens: int | None = Field(default=None, ge=1, le=MAX_TOKENS)
     num_beams: int | None = Field(default=None, ge=1, le=8)

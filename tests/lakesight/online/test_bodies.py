@@ -1,6 +1,7 @@
 import json
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 
 import httpx
 import pytest
@@ -22,11 +23,13 @@ class Echo:
     def __init__(self) -> None:
         self.num_calls = 0
         self.num_gone = 0
+        self.lengths: list[int] = []
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self.num_calls += 1
         request = Request(scope, receive)
         body = await request.body()
+        self.lengths.append(len(body))
         if scope["path"] == "/wait":
             assert (await receive())["type"] == "http.disconnect"
             self.num_gone += 1
@@ -106,11 +109,12 @@ def test_a_client_sees_why_its_upload_was_refused(address: str) -> None:
 
 def test_a_length_that_lies_low_is_no_way_past_the_cap(address: str, echo: Echo) -> None:
     """What follows the stated length is another request to HTTP, and none that is good."""
-    with connected(address) as line:
-        line.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\n" + b"x" * 200_000)
-        answer = line.recv(1 << 16)
-    assert status(answer) in (200, 400)
-    assert b'"length":5' in answer or echo.num_calls == 0
+    head = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\n"
+    with connected(address) as line, suppress(ConnectionError):
+        line.sendall(head + b"x" * 200_000)
+        rest(line)
+    assert httpx.post(address, content=b"abc").json()["length"] == 3
+    assert set(echo.lengths) <= {5, 3}
 
 
 def test_a_length_that_lies_high_is_waited_for_and_refused(address: str, echo: Echo) -> None:
