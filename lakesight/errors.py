@@ -1,5 +1,8 @@
 """The one exception that the command line turns into a single clear line and exit code 2."""
 
+import json
+from typing import Any
+
 from pydantic import ValidationError
 
 
@@ -9,6 +12,17 @@ class UserError(ValueError):
     The message says what was expected, what came, and what to do. Anything else that is raised is
     our own mistake and keeps its traceback.
     """
+
+
+def json_object(data: bytes, name: str) -> dict[str, Any]:
+    """Return what a file of JSON says; UserError, which calls it `name`, where it is no object."""
+    try:
+        found = json.loads(data)
+    except ValueError as error:  # of the encoding, too
+        raise UserError(f"{name} is no readable JSON: {error}; fetch or write it again") from error
+    if not isinstance(found, dict):
+        raise UserError(f"{name} is to be a JSON object, but holds a {type(found).__name__}")
+    return found
 
 
 def first_mistake(error: ValidationError) -> str:

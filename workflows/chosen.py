@@ -2,13 +2,14 @@
 
 import re
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any
+from types import UnionType
+from typing import Any, Literal, Union, get_args, get_origin
 
 import yaml
 
 from lakesight.errors import UserError
 from lakesight.models import catalog
-from lakesight.models.base import Kind, ModelSpec, RuntimeName
+from lakesight.models.base import Kind, ModelCard, ModelSpec, RuntimeName
 from lakesight.models.columns import COLUMNS, column_of
 from lakesight.schemas import ROW, WORDS
 
@@ -55,7 +56,8 @@ def model_specs(
             column, model = _named(name)
             used |= {kind, column or kind}
             given = options.get(kind, {}) | options.get(column or kind, {})
-            spec = catalog.spec(model, kind, given, runtime, licences)
+            card = catalog.resolve(model, kind)
+            spec = catalog.spec_of(card, options_for(card, given), runtime, licences)
             specs.append(spec.model_copy(update={"column": column}))
     if unused := options.keys() - used:
         asked = ", ".join(sorted(used)) or "none"
@@ -119,31 +121,61 @@ def flag(kind: Kind) -> str:
     return kind.replace("_", "-")
 
 
-def option(setting: str, wanted: str = "OPTION=VALUE") -> tuple[str, Any]:
-    """Return name and value of `OPTION=VALUE`, the value read as YAML; UserError for no such thing.
+def split_setting(setting: str, wanted: str = "OPTION=VALUE") -> tuple[str, str]:
+    """Return name and value of `OPTION=VALUE`, as they stand; UserError for no such thing.
 
     `wanted` is what the error asks for.
     """
     name, has_value, value = setting.partition("=")
     if not has_value or not name:
         raise UserError(f"--set wants {wanted}; got {setting!r}")
+    return name, value
+
+
+def options_for(card: ModelCard, given: Mapping[str, str]) -> dict[str, Any]:
+    """Return the values of a model's options, each read as what the option is."""
+    fields = catalog.options_of(card).model_fields
+    return {
+        name: value_of(name, value, fields[name].annotation if name in fields else str)
+        for name, value in given.items()
+    }
+
+
+def value_of(name: str, value: str, kind: Any) -> Any:
+    """Return a value as an option of a type takes it: text as it stands, anything else as YAML.
+
+    `null` is none where an option may be none. A list of texts that is in no brackets is one text.
+    """
+    if value == "null" and type(None) in get_args(kind):
+        return None
+    if _is_text(kind) or (kind == tuple[str, ...] and not value.startswith("[")):
+        return value
     try:
-        return name, yaml.load(value, _Words)  # noqa: S506 - a SafeLoader
+        return yaml.load(value, _Words)  # noqa: S506 - a SafeLoader
     except yaml.YAMLError:
         if value.startswith("[") and value.endswith("]"):
             raise UserError(
                 f'--set {name} is no list: put its texts in quotes, as \'["is it red?", "no"]\'; '
                 f"got {value!r}"
             ) from None
-        return name, value  # a text, such as a prompt with a colon in it
+        return value  # which the option will refuse
 
 
-def _options(settings: Sequence[str]) -> dict[str, dict[str, Any]]:
+def _is_text(kind: Any) -> bool:
+    """Return whether a type is text, a choice among texts, or either of them or none."""
+    if get_origin(kind) is Literal:
+        return all(isinstance(one, str) for one in get_args(kind))
+    if get_origin(kind) in (Union, UnionType):
+        return all(_is_text(one) for one in get_args(kind) if one is not type(None))
+    return kind is str
+
+
+def _options(settings: Sequence[str]) -> dict[str, dict[str, str]]:
     """Return `WORD.OPTION=VALUE` as options by kind or column."""
     wanted = f"KIND.OPTION=VALUE, KIND one of {', '.join(KINDS)}, or a column that you named"
-    options: dict[str, dict[str, Any]] = {}
+    options: dict[str, dict[str, str]] = {}
     for setting in settings:
-        name, value = option(setting, wanted)
+        name, value = split_setting(setting, wanted)
         word, _, last = name.partition(".")
         if not last:
             raise UserError(f"--set wants {wanted}; got {setting!r}")

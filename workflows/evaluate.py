@@ -40,7 +40,7 @@ from lakesight.training.blip2.texts import SceneCaptions
 from lakesight.training.yolo.datasets import Pictures
 from lakesight.training.yolo.lake_truth import LakeLabels
 from lakesight.training.yolo.sources import Split
-from workflows.chosen import option
+from workflows.chosen import options_for, split_setting
 from workflows.progress import progress
 
 if TYPE_CHECKING:
@@ -201,9 +201,9 @@ class Evaluate(Frozen):
         return catalog.build(made_by)
 
     def _judge_model(self) -> tuple[Model, Pictures | Texts, Evaluation]:
-        options = dict(map(option, self.set))
-        kind = judging_of(self.task).kind if self.task else None
-        spec = catalog.spec(self.model, kind, options, self.runtime, self.allow_licence)
+        card = catalog.resolve(self.model, judging_of(self.task).kind if self.task else None)
+        options = options_for(card, dict(map(split_setting, self.set)))
+        spec = catalog.spec_of(card, options, self.runtime, self.allow_licence)
         spec, model, data = open_judged(
             spec, options, self.data, self.split, self.task, **self._how
         )

@@ -46,6 +46,8 @@ class List(Frozen):
             row["parameters"] = _millions(row["parameters"])
             row["here"] = row.pop("how") if row.pop("runs") else f"no: {row.pop('how')}"
         tables.write_aligned(rows, SHOWN, sys.stdout)
+        for why in catalog.UNSUPPORTED.values():
+            print(f"\n{why}.")
         return 0
 
 

@@ -22,8 +22,6 @@ from lakesight.models.writers import Blip2Writer, Prompt
 
 PAIRS_A_PASS = 32
 """Questions, each with its picture, that go through the language model together."""
-CANDIDATES_A_PASS = 256
-"""Candidates that are weighed together, over all questions of a pass."""
 KNOWN_CANDIDATES = 65_536
 """Candidates whose tokens are remembered."""
 
@@ -222,9 +220,11 @@ class Answerer:
         """Return the log-probability `(C,)` of each question's candidates, so many a pass."""
         pairs = [(row, text) for row, one in enumerate(asked) for text in one.candidates]
         scores: list[list[Tensor]] = [[] for _ in asked]
-        for start in range(0, len(pairs), CANDIDATES_A_PASS):
+        longest = max(len(self._tokens(text)) for _, text in pairs)
+        most = self._writer.language.candidates_a_pass(ids.shape[1], longest)
+        for start in range(0, len(pairs), most):
             tokens: dict[int, list[Tensor]] = {}
-            for row, text in pairs[start : start + CANDIDATES_A_PASS]:
+            for row, text in pairs[start : start + most]:
                 tokens.setdefault(row, []).append(torch.tensor(self._tokens(text)))
             rows = list(tokens)
             found = self._writer.language.likelihood(

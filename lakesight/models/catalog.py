@@ -30,6 +30,13 @@ from lakesight.models.families import family_of
 from lakesight.models.packaged import PACKAGED
 from lakesight.runtimes.choose import uses_gpu
 
+UNSUPPORTED = {
+    "albef": "ALBEF is not supported: transformers has no such class, and its weights are "
+    "published as pickles alone, which are never opened; BLIP, of the same authors, retrieves by "
+    "the same two steps",
+}
+"""Models that are asked for by name and cannot be had, and why."""
+
 
 @cache
 def built_in() -> dict[str, ModelCard]:
@@ -246,6 +253,8 @@ def parse_card(text: bytes, uri: str) -> ModelCard:
 
 
 def _unknown(name: str) -> str:
+    if why := UNSUPPORTED.get(name.lower()):
+        return why
     near = difflib.get_close_matches(name, built_in(), n=3, cutoff=0.4)
     hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(built_in())}."
     return (

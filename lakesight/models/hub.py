@@ -1,12 +1,11 @@
 """Cards of transformers checkpoints: what a hub repository or a folder says about itself."""
 
-import json
 import re
 from typing import Any
 
 import yaml
 
-from lakesight.errors import UserError
+from lakesight.errors import UserError, json_object
 from lakesight.media.view import ImageView
 from lakesight.models.base import FolderSource, HubSource, Licences, ModelCard
 from lakesight.models.families import builder_of
@@ -81,8 +80,11 @@ def _config(repository: Repository, names: list[str]) -> dict[str, Any]:
         raise UserError(
             f"{repository.title} has no config.json: expected a transformers checkpoint"
         )
-    config: dict[str, Any] = json.loads(repository.read("config.json"))
-    return config
+    return _object(repository, "config.json")
+
+
+def _object(repository: Repository, name: str) -> dict[str, Any]:
+    return json_object(repository.read(name), f"{repository.title}/{name}")
 
 
 def _opened(repository: Repository, names: list[str]) -> set[str]:
@@ -96,7 +98,10 @@ def _weights(repository: Repository, names: list[str]) -> set[str]:
     if single in names:
         return {single}
     if index in names:
-        return {index, *json.loads(repository.read(index))["weight_map"].values()}
+        files = _object(repository, index).get("weight_map")
+        if not isinstance(files, dict):
+            raise UserError(f"{repository.title}/{index} has no weight_map: write the model again")
+        return {index, *map(str, files.values())}
     pickles = [name for name in names if name.endswith((".bin", ".pt", ".pth"))]
     instead = f"found {pickles[0]}, a pickle, which is never opened" if pickles else "found none"
     raise UserError(
@@ -115,7 +120,10 @@ def _slug(source: FolderSource | HubSource) -> str:
 def _licences(repository: Repository, names: list[str], config: dict[str, Any]) -> Licences:
     """Return the licence that the README's front matter states, and the language model's."""
     language_model = None
-    if config["model_type"] == "blip-2" and "ConditionalGeneration" in config["architectures"][0]:
+    if (
+        config.get("model_type") == "blip-2"
+        and "ConditionalGeneration" in config["architectures"][0]
+    ):
         kind = config.get("text_config", {}).get("model_type", "opt")
         language_model = LANGUAGE_MODELS.get(kind, "unknown")
     readme = repository.read("README.md") if "README.md" in names else b""

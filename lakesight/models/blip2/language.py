@@ -16,6 +16,12 @@ IGNORED = -100
 """Label of a token that counts in no loss."""
 
 
+CANDIDATES_A_PASS = 256
+"""Candidates that are weighed together, over all questions of a pass, or fewer of a large model:"""
+CANDIDATE_BYTES = 1 << 30
+"""what they may take together, in copies of their prompt's cache and in logits."""
+
+
 class Blip2Language(nn.Module):
     """`Blip2ForConditionalGeneration` of transformers, taken apart so that a picture is seen once.
 
@@ -67,6 +73,19 @@ class Blip2Language(nn.Module):
         """
         logits = self._answer_logits(prefix, ids, mask, answers).transpose(1, 2).float()
         return cross_entropy(logits, answers, ignore_index=IGNORED, reduction="none")
+
+    def candidates_a_pass(self, num_prompt_tokens: int, num_answer_tokens: int) -> int:
+        """Return how many candidates `likelihood` may be given at once.
+
+        After a prompt each of them has keys and values of every token in every layer (4 x layers x
+        width bytes a token in bfloat16), and logits of its own tokens, in float32 more than once.
+        """
+        config, model = self.model.config.text_config, self.model.language_model
+        layers = max(config.num_hidden_layers, getattr(config, "num_decoder_layers", 0))
+        a_token = 2 * layers * config.hidden_size * model.dtype.itemsize
+        cache = (num_prompt_tokens + num_answer_tokens) * a_token
+        logits = 3 * num_answer_tokens * config.vocab_size * torch.float32.itemsize
+        return max(1, min(CANDIDATES_A_PASS, CANDIDATE_BYTES // (cache + logits)))
 
     def likelihood(
         self, prefix: Tensor, ids: Tensor, mask: Tensor, answers: Sequence[Sequence[Tensor]]

@@ -11,8 +11,10 @@ import transformers
 from pydantic import ValidationError
 
 from lakesight.errors import UserError
-from lakesight.models.answerer import CANDIDATES_A_PASS, Answerer, AnswererOptions
+from lakesight.models.answerer import Answerer, AnswererOptions
 from lakesight.models.base import Image
+from lakesight.models.blip2 import language
+from lakesight.models.blip2.language import CANDIDATES_A_PASS
 from lakesight.models.guard import see
 from lakesight.models.hub import card_for
 from lakesight.schemas import ANSWERS
@@ -252,3 +254,28 @@ def test_many_candidates_are_weighed_in_several_passes(
     halves = zip(best(words[:160]), best(words[160:]), strict=True)
     finals = [best([*pair])[number] for number, pair in enumerate(halves)]
     assert best([*words, *words]) == finals
+
+
+@every
+def test_candidates_that_take_much_memory_are_weighed_few_at_once(
+    name: str, checkpoint: Checkpoint, views: list[Image], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = tuple(f"{first}{second}" for first in "abcdef" for second in "qrstu")
+    model = answerer(checkpoint(name), candidates=words, questions=("a?", "is it?"))
+    sizes: list[int] = []
+    head = model._writer.language.model.language_model.lm_head
+    head.register_forward_hook(lambda *given: sizes.append(len(given[2])))
+
+    def weighed() -> tuple[list[dict[str, Any]], int]:
+        sizes.clear()
+        found = model.predict(views[:2], pa.table({"width": [32, 32]})).to_pylist()
+        return [one for row in found for one in row], max(sizes)
+
+    together, most = weighed()
+    assert most >= 2 * len(words)  # questions of one length are asked together
+    monkeypatch.setattr(language, "CANDIDATE_BYTES", 100_000)
+    apart, most = weighed()
+    assert 1 < most < len(words)
+    for one, other in zip(together, apart, strict=True):
+        assert (one["question"], one["answer"]) == (other["question"], other["answer"])
+        assert one["score"] == pytest.approx(other["score"], rel=1e-3)

@@ -19,6 +19,7 @@ from lakesight.models import catalog
 from lakesight.models.base import FolderSource, HubSource, Image, ModelCard, ModelSpec
 from lakesight.models.hub import card_for
 from lakesight.models.licences import check
+from workflows.__main__ import main
 
 from .hub_server import COMMIT, Hub
 
@@ -131,6 +132,42 @@ def test_pickles_are_refused(checkpoint: Checkpoint, tmp_path: Path) -> None:
     (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
     with pytest.raises(UserError, match=r"pytorch_model\.bin, a pickle, which is never opened"):
         card_of(folder)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("config.json", b'{"architectures": ["CL', "config.json is no readable JSON: Unterminated"),
+        ("config.json", b"\xff\xfe\x00", "config.json is no readable JSON: "),
+        ("config.json", b"[1, 2]", "config.json is to be a JSON object, but holds a list"),
+        ("preprocessor_config.json", b"{", "preprocessor_config.json is no readable JSON: "),
+        (
+            "preprocessor_config.json",
+            b"3",
+            "preprocessor_config.json is to be a JSON object, but",
+        ),
+        ("processor_config.json", b"{", "processor_config.json is no readable JSON: "),
+        ("model.safetensors.index.json", b"{", "model.safetensors.index.json is no readable JSON"),
+        ("model.safetensors.index.json", b"{}", "model.safetensors.index.json has no weight_map"),
+    ],
+)
+def test_a_file_that_was_cut_is_said_in_one_line(
+    name: str,
+    content: bytes,
+    message: str,
+    checkpoint: Checkpoint,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    folder = tmp_path / "cut"
+    shutil.copytree(checkpoint("clip"), folder)
+    if name.startswith("model."):
+        (folder / "model.safetensors").unlink()
+    (folder / name).write_bytes(content)
+    assert main(["models", "show", str(folder)]) == 2
+    error = capsys.readouterr().err
+    assert f"{folder}/{message}" in error
+    assert error.count("\n") == 1
 
 
 def test_an_architecture_that_nothing_here_runs_is_refused(tmp_path: Path) -> None:

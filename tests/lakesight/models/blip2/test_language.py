@@ -9,7 +9,13 @@ import torch
 import transformers
 from torch import Tensor
 
-from lakesight.models.blip2.language import IGNORED, Blip2Language
+from lakesight.models.blip2.language import (
+    CANDIDATE_BYTES,
+    CANDIDATES_A_PASS,
+    IGNORED,
+    Blip2Language,
+)
+from tests.lakesight.models import tiny
 
 hf: Any = transformers
 Checkpoint = Callable[[str], Path]
@@ -116,3 +122,32 @@ def test_candidates_of_one_token_need_no_second_pass(
     found = language.likelihood(prefix, ids, mask, answers)
     alone = one_by_one(language, pixels[1], ids[1][mask[1].bool()], [6])
     assert float(found[1][1]) == pytest.approx(alone[0], abs=1e-3)
+
+
+@pytest.mark.parametrize(("dtype", "num_bytes"), [(torch.float32, 4), (torch.bfloat16, 2)])
+def test_candidates_of_a_large_model_are_bounded_by_what_they_take(
+    dtype: torch.dtype, num_bytes: int
+) -> None:
+    """At the shape of OPT-2.7B (arXiv:2205.01068, table 1), without its weights."""
+    layers, width = 32, 2560
+    text = {
+        "model_type": "opt",
+        "hidden_size": width,
+        "word_embed_proj_dim": width,
+        "ffn_dim": 4 * width,
+        "num_hidden_layers": layers,
+        "num_attention_heads": 32,
+        "vocab_size": 50272,
+    }
+    with torch.device("meta"):
+        config = hf.Blip2Config(text_config=text, vision_config=tiny.VISION)
+        language = Blip2Language(hf.Blip2ForConditionalGeneration(config).to(dtype))
+    for num_prompt, num_answer in ((42, 5), (42, 1), (200, 10), (1000, 5)):
+        cache = 2 * layers * width * (num_prompt + num_answer) * num_bytes  # keys and values
+        most = language.candidates_a_pass(num_prompt, num_answer)
+        assert 0.5 * CANDIDATE_BYTES < most * cache <= CANDIDATE_BYTES
+    assert language.candidates_a_pass(100_000, 5) == 1
+
+
+def test_candidates_of_a_small_model_are_as_many_as_a_pass_takes(language: Blip2Language) -> None:
+    assert language.candidates_a_pass(40, 5) == CANDIDATES_A_PASS
