@@ -66,7 +66,13 @@ class Searcher:
         weakref.finalize(searcher, shutil.rmtree, folder)
         return searcher
 
-    def search(self, vectors: Vectors, k: int, where: str | None = None) -> pa.Table:
+    def search(
+        self,
+        vectors: Vectors,
+        k: int,
+        where: str | None = None,
+        max_seconds: float | None = None,
+    ) -> pa.Table:
         """Return the `k` best rows for each of the queries, best first.
 
         Where a row has several vectors, or a query, the score is that of the best pair.
@@ -76,6 +82,7 @@ class Searcher:
                 score is the cosine of the angle.
             k: how many rows; fewer come back only where fewer match.
             where: an SQL condition on the columns of the rows; it is applied before the search.
+            max_seconds: how long that may take; UserError beyond it.
 
         Returns:
             The columns of `HITS`, then those of the row.
@@ -83,7 +90,7 @@ class Searcher:
         if vectors.ndim not in (2, 3) or vectors.shape[-1] != self.manifest.dim:
             raise UserError(f"expected vectors (N, {self.manifest.dim}), got {vectors.shape}")
         per_row = self.manifest.vectors_per_row
-        parameters = None if where is None else self._only(where)
+        parameters = None if where is None else self._only(where, max_seconds)
         scores, positions = self.index.search(
             np.ascontiguousarray(vectors.reshape(-1, self.manifest.dim), dtype=np.float32),
             min(k, self.manifest.count) * per_row,  # so many are those of k rows at least
@@ -145,12 +152,13 @@ class Searcher:
     def _features(self) -> Path:
         return self.store.fetch(self.manifest, self.folder, [FEATURES])[FEATURES]
 
-    def _only(self, where: str) -> faiss.SearchParameters:
+    def _only(self, where: str, max_seconds: float | None) -> faiss.SearchParameters:
         """Return what restricts a search to the rows for which a condition is true."""
         query.check_expression(where)
         connection = query.connect({"rows": self.rows})
         statement = f"SELECT {POSITION} FROM rows WHERE (\n{where}\n)"
-        found = query.select(connection, statement).read_all()
+        with query.within(connection, max_seconds):
+            found = query.select(connection, statement).read_all()
         allowed = np.zeros(self.manifest.count, dtype=np.bool_)
         allowed[found[POSITION].to_numpy()] = True
         each = np.repeat(allowed, self.manifest.vectors_per_row)

@@ -1,7 +1,9 @@
 """SQL over Arrow datasets, by a DuckDB that can reach nothing else: no file, no network."""
 
 import json
+import threading
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import duckdb
@@ -67,6 +69,29 @@ def _batches(reader: pa.RecordBatchReader) -> Iterator[pa.RecordBatch]:
         yield from reader
     except OSError as error:  # how Arrow passes on what DuckDB says in the middle of a result
         raise UserError(f"SQL: {one_line(error)}") from error
+
+
+@contextmanager
+def within(connection: duckdb.DuckDBPyConnection, seconds: float | None) -> Iterator[None]:
+    """Stop what the connection does after so many seconds; None for never.
+
+    Raises:
+        UserError: where it was stopped.
+    """
+    if seconds is None:
+        yield
+        return
+    timer = threading.Timer(seconds, connection.interrupt)
+    timer.start()
+    try:
+        yield
+    except UserError as error:
+        if timer.is_alive():
+            raise
+        raise UserError(f"SQL: it took longer than {seconds:g} s") from error
+    finally:
+        timer.cancel()
+        timer.join()
 
 
 def check_expression(text: str) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import socket
 import threading
 from collections.abc import Coroutine, Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +24,7 @@ from lakesight.online.service import Service
 from lakesight.online.sources import SourceSettings
 
 Result = TypeVar("Result")
-STARTS_S = 60
+STARTS_S = 120
 
 
 @dataclass
@@ -53,29 +54,34 @@ def running(
     **settings: Any,
 ) -> Iterator[Running]:
     """Yield a server of these settings (`offers.Serving`); it is ended afterwards."""
-    service = Service(open_index, follower)
     with socket.create_server(("127.0.0.1", 0)) as listening:
         port = listening.getsockname()[1]
         safety = SafetySettings(access=AccessSettings(keys=keys))
-        app = guarded(create_app(service, sources), safety)
-        config = uvicorn.Config(app, log_level="warning", ws="none", http=BoundedHttp)
-        server = uvicorn.Server(config)
-        started = threading.Event()
-        found: list[asyncio.AbstractEventLoop] = []
+        ready: Future[tuple[Service, asyncio.AbstractEventLoop, uvicorn.Server]] = Future()
 
         async def serve() -> None:  # the service belongs to this loop
-            found.append(asyncio.get_running_loop())
-            await service.configure(lambda: told({"refresh_s": 0, **settings}))
-            started.set()
+            service = Service(open_index, follower)
+            try:
+                app = guarded(create_app(service, sources), safety)
+                await service.configure(lambda: told({"refresh_s": 0, **settings}))
+            except BaseException as error:
+                await service.close()
+                ready.set_exception(error)
+                return
+            options: Any = {"log_level": "warning", "ws": "none", "http": BoundedHttp}
+            server = uvicorn.Server(uvicorn.Config(app, **options))
+            ready.set_result((service, asyncio.get_running_loop(), server))
             await server.serve([listening])
 
         thread = threading.Thread(target=lambda: asyncio.run(serve()), name="server")
         thread.start()
         try:
-            assert started.wait(STARTS_S), "the server did not start"
+            service, loop, server = ready.result(STARTS_S)
             url = f"http://127.0.0.1:{port}"
-            with httpx.Client(base_url=url, timeout=60) as client:
-                yield Running(url, client, service, found[0])
+            try:
+                with httpx.Client(base_url=url, timeout=60) as client:
+                    yield Running(url, client, service, loop)
+            finally:
+                server.should_exit = True
         finally:
-            server.should_exit = True
             thread.join()

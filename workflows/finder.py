@@ -10,6 +10,9 @@ import pyarrow as pa
 from indexes.search import Searcher
 from lakesight.models.base import ModelSpec
 
+MAX_SECONDS = 5.0
+"""How long the condition of a search may take."""
+
 
 class IndexFinder:
     """`lakesight.online.finder.Finder` of an index that is open."""
@@ -52,7 +55,7 @@ class IndexFinder:
         self, vectors: npt.NDArray[np.float32], k: int, where: str | None = None
     ) -> pa.Table:
         """See `Searcher.search`."""
-        return self._searcher.search(vectors, k, where)
+        return self._searcher.search(vectors, k, where, MAX_SECONDS)
 
     def vectors(self, row_id: str) -> npt.NDArray[np.float32]:
         """See `Searcher.vectors`."""

@@ -28,7 +28,7 @@ for word in "$@"; do
   case "$word" in
   *.cfg)
     sed -i -e 's/^\\( *bind \\)[*]\\{{0,1\\}}:\\({ports}\\)$/\\1127.0.0.1:\\2/' \\
-      -e 's|^\\( *bind [^ ]*:{port}\\)$|\\1{tls}\\n    http-request set-header x-forwarded-proto {scheme}|' \\
+      -e 's|^\\( *bind [^ ]*:{port}\\)$|\\1{tls}\\n    http-request set-header {scheme}|' \\
       -e 's/^defaults$/&\\n    timeout http-request {header_s}s\\n    option forwardfor/' "$word"
     cp "{folder}/unavailable.http" "${{word%/*}}/500.http"
     ;;
@@ -146,7 +146,7 @@ def _wrapper(folder: Path, ports: tuple[int, ...], port: int, tls: Tls | None) -
             folder=folder,
             header_s=HEADER_S,
             port=port,
-            scheme="https" if tls else "http",
+            scheme=f"x-forwarded-proto {'https' if tls else 'http'}",
             tls=f" ssl crt {_pem(folder, tls)} alpn http/1.1" if tls else "",
             binary=get_haproxy_binary(),
         )

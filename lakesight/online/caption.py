@@ -1,5 +1,6 @@
 """`POST /v1/caption`: captions of pictures, from a prompt or freely."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
@@ -34,10 +35,13 @@ class CaptionAsk(AskOfPictures):
     temperature: float | None = Field(default=None, gt=0, le=4)
     seed: int | None = Field(default=None, ge=0, lt=2**63)
 
-    def options(self) -> dict[str, Any]:
-        """Return what of the model's options is to be otherwise."""
+    def options(self, known: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what of the model's options, which are `known`, is to be otherwise."""
         own = {"model", "images", "prompt"}
-        return self.model_dump(exclude=own, exclude_none=True)
+        options = self.model_dump(exclude=own, exclude_none=True)
+        if self.num_captions is not None and self.num_beams is None:
+            options["num_beams"] = max(known["num_beams"], self.num_captions)
+        return options
 
 
 class Caption(BaseModel):
@@ -80,7 +84,7 @@ async def caption(request: Request) -> Response:
     async with visit(request) as here:
         here.count(sent)
         name, spec = here.choose("caption", asked.model)
-        spec = varied(spec, asked.options())
+        spec = varied(spec, asked.options(spec.options))
         column = "captions" if spec.options["num_captions"] > 1 else "caption"
         words = [{"prompt": asked.prompt}] * len(sent)
         found = results(await here.shop.look(sent, [Step(spec, words)]), [column])

@@ -1,6 +1,5 @@
 """`POST /v1/embed`: vectors of pictures, or of texts in the same space."""
 
-import asyncio
 import base64
 from typing import Annotated, Any, Literal
 
@@ -90,8 +89,9 @@ async def embed(request: Request) -> Response:
 async def embed_texts(here: Visit, spec: ModelSpec, texts: tuple[str, ...]) -> list[list[float]]:
     """Return the vector of each text; Problem for a model that reads none."""
     async with here.shop.using(spec) as opened:
-        vectors = await asyncio.gather(*(opened.embed_text(text) for text in texts))
-    return [short(vector).tolist() for vector in vectors]
+        vectors = await opened.embed_texts(texts)
+    found: list[list[float]] = short(vectors).tolist()
+    return found
 
 
 def packed(values: Any) -> str:

@@ -294,9 +294,9 @@ def _pixels(tensor: RequestTensor, raw: bytes | None) -> npt.NDArray[np.uint8]:
     try:
         if raw is not None:
             return np.frombuffer(raw, np.uint8).reshape(shape)
-        flat = np.fromiter(_flat(tensor.data), np.int64)
-        if flat.min(initial=0) < 0 or flat.max(initial=0) > 255:
-            raise ValueError("pixels are 0 to 255")
+        flat = np.array(list(_flat(tensor.data)))
+        if flat.dtype != np.int64 or flat.min(initial=0) < 0 or flat.max(initial=0) > 255:
+            raise ValueError("pixels are whole numbers of 0 to 255")
         return flat.astype(np.uint8).reshape(shape)
     except (ValueError, TypeError, OverflowError) as error:
         raise Problem("invalid", f"the data of {IMAGE!r} does not fit {shape}: {error}") from None

@@ -6,7 +6,7 @@ other is a question to a model that answers, or the beginning of a caption for o
 
 import time
 import uuid
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Annotated, Any, Literal, NamedTuple
 
 from fastapi import APIRouter, Request, Response
@@ -227,7 +227,7 @@ async def _written(here: Visit, asked: ChatRequest, text: str, sent: Sent) -> Ch
     if answers and (asked.n > 1 or asked.temperature):
         raise Problem("invalid", "an answer is the likeliest one: leave out n and temperature")
     _, spec = here.choose("answer" if answers else "caption", asked.model)
-    spec = varied(spec, _options(asked, drawn=not answers))
+    spec = varied(spec, _options(asked, spec.options, drawn=not answers))
     prompt = None if answers or describes else text
     words = {"questions": [text]} if answers else {"prompt": prompt}
     (looked,) = await here.shop.look([sent], [Step(spec, [words])])
@@ -242,14 +242,14 @@ async def _written(here: Visit, asked: ChatRequest, text: str, sent: Sent) -> Ch
     return Chat(texts, usage)
 
 
-def _options(asked: ChatRequest, *, drawn: bool) -> dict[str, Any]:
+def _options(asked: ChatRequest, known: Mapping[str, Any], *, drawn: bool) -> dict[str, Any]:
     """Return what a chat wants otherwise than the server's settings have it."""
     options: dict[str, Any] = {}
     limit = asked.max_completion_tokens or asked.max_tokens
     if limit is not None:
         options["max_new_tokens"] = min(limit, MAX_TOKENS)
     if drawn and asked.n > 1:
-        options |= {"num_captions": asked.n, "num_beams": max(5, asked.n)}
+        options |= {"num_captions": asked.n, "num_beams": max(known["num_beams"], asked.n)}
     if drawn and asked.temperature:
         options |= {"do_sample": True, "temperature": asked.temperature}
         if asked.top_p is not None:

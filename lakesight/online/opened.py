@@ -1,6 +1,7 @@
 """A model in memory: pictures and texts of many requests are joined to calls of it."""
 
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
@@ -19,7 +20,7 @@ from lakesight.online.values import plain
 from lakesight.schemas import WORDS
 
 Result = TypeVar("Result")
-Vector = npt.NDArray[np.float32]
+Vectors = npt.NDArray[np.float32]
 THREADS = 2
 """Of a model that gains by it: while one batch is prepared or read, the other runs."""
 
@@ -30,8 +31,8 @@ class Follower:
     def on_batch(self, spec: ModelSpec, left: Left, num_errors: int) -> None:
         """Take note of a batch of pictures that a model looked at."""
 
-    def on_texts(self, spec: ModelSpec, left: Left) -> None:
-        """Take note of a batch of texts that a model read."""
+    def on_texts(self, spec: ModelSpec, num: int, seconds: float) -> None:
+        """Take note of the texts of a request that a model read, and how long that took."""
 
     def on_loaded(self, spec: ModelSpec, seconds: float) -> None:
         """Take note of a network that was loaded for a model."""
@@ -103,15 +104,6 @@ class Opened:
         self._calls: Batcher[Callable[[], Any], Any] = Batcher(
             lambda calls: [call() for call in calls], max_batch=1, name=f"ask {self.spec.card.name}"
         )
-        self._texts: Batcher[str, Vector] | None = None
-        if isinstance(self.model, TextEncoder):
-            self._texts = Batcher(
-                self._read,
-                max_batch=self.limits.max_batch,
-                max_wait_s=self.limits.max_wait_s,
-                name=f"read {self.spec.card.name}",
-                left=lambda left, _: self.follower.on_texts(self.spec, left),
-            )
 
     @property
     def is_alive(self) -> bool:
@@ -121,17 +113,24 @@ class Opened:
     @property
     def reads_text(self) -> bool:
         """Whether it embeds texts."""
-        return self._texts is not None
+        return isinstance(self.model, TextEncoder)
 
     async def see(self, look: Look) -> Seen:
         """Return what the model makes of one picture."""
         return await self._pictures.ask(look)
 
-    async def embed_text(self, text: str) -> Vector:
-        """Return the vector `(D,)` of a text; UserError for a model that reads none."""
-        if self._texts is None:
+    async def embed_texts(self, texts: Sequence[str]) -> Vectors:
+        """Return the vectors `(len(texts), D)` of texts; UserError for a model that reads none.
+
+        They are not joined with those of others: a text's last digit depends on its neighbours.
+        """
+        model = self.model
+        if not isinstance(model, TextEncoder):
             raise UserError(f"{self.spec.card.name} sees pictures and reads no text")
-        return await self._texts.ask(text)
+        start = time.monotonic()
+        vectors = await self.call(lambda: model.embed_text(texts))
+        self.follower.on_texts(self.spec, len(texts), time.monotonic() - start)
+        return vectors
 
     async def call(self, function: Callable[[], Result]) -> Result:
         """Return what a function of the model gives, in a thread, while nothing else asks it."""
@@ -153,12 +152,7 @@ class Opened:
         self.follower.on_batch(self.spec, left, len(failed))
 
     def _batchers(self) -> list[Batcher[Any, Any]]:
-        return [one for one in (self._pictures, self._calls, self._texts) if one is not None]
-
-    def _read(self, texts: list[str]) -> Sequence[Vector]:
-        assert isinstance(self.model, TextEncoder)
-        with self.lock:
-            return list(self.model.embed_text(texts))
+        return [self._pictures, self._calls]
 
     def _look(self, looks: list[Look]) -> Sequence[Seen]:
         """Look at pictures together; those of other detectors' objects apart, as types differ."""

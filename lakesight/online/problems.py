@@ -22,6 +22,8 @@ MEDIA_TYPE = "application/problem+json"
 MAX_TEXT = 500
 """Characters of a detail: what a client sent may be quoted in it, and is not sent back whole."""
 MAX_ERRORS = 20
+OPENAI = ("/v1/chat/completions", "/v1/embeddings")
+"""How the paths end whose problems also have the member `error` that OpenAI's clients show."""
 
 
 class Problem(HTTPException):
@@ -110,8 +112,20 @@ def request_id(scope: Scope) -> str | None:
 
 def _response(members: dict[str, Any], scope: Scope, headers: Mapping[str, str]) -> Response:
     """As ASCII, so that half a surrogate pair that was sent cannot break the answer."""
+    if scope.get("path", "").endswith(OPENAI):
+        members = members | {"error": _as_openai(members)}
     body = json.dumps({**members, "request_id": request_id(scope)}).encode("ascii")
     return Response(body, members["status"], headers=dict(headers), media_type=MEDIA_TYPE)
+
+
+def _as_openai(members: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a problem as OpenAI's clients look for it; RFC 9457 lets it stand beside the rest."""
+    return {
+        "message": members.get("detail") or members["title"],
+        "type": str(members["type"]).removeprefix(PREFIX),
+        "param": None,
+        "code": members["status"],
+    }
 
 
 def invalid(errors: Sequence[Any]) -> Problem:

@@ -53,8 +53,6 @@ class SearchAsk(AskOfPictures):
     rerank: int | None = Field(default=None, ge=1, le=1000)
     """Look at so many of the best pictures and the text together (ITM), and rank them by whether
     they match, too; for an index that kept features."""
-    vectors: bool = False
-    """Include the columns of vectors."""
 
     @model_validator(mode="after")
     def _no_model(self) -> Self:
@@ -64,7 +62,7 @@ class SearchAsk(AskOfPictures):
 
 
 class Hit(BaseModel, extra="allow"):
-    """One row, with all its columns."""
+    """One row, with all its columns but vectors."""
 
     rank: int = Field(examples=[1])
     score: float = Field(examples=[0.83])
@@ -144,7 +142,7 @@ async def _embedded(here: Visit, finder: Finder, asked: SearchAsk, sent: list[Se
     spec = _model(finder)
     if asked.text is not None:
         async with here.shop.using(spec) as opened:
-            return Query((await opened.embed_text(asked.text))[None])
+            return Query(await opened.embed_texts([asked.text]))
     (looked,) = await here.shop.look(sent, [Step(spec)])
     results([looked], [])  # says why, where it has no vector
     (seen,) = looked.seen.values()
@@ -165,7 +163,7 @@ def _found(finder: Finder, query: Query, asked: SearchAsk) -> list[dict[str, Any
         found = finder.search(query.vectors[None], k, asked.where)
     except UserError as error:
         raise Problem("invalid", str(error)) from error
-    return without(rows(found.drop_columns(["query"]), vectors=asked.vectors), query.own_id)
+    return without(rows(found.drop_columns(["query"])), query.own_id)
 
 
 async def _reranked(
@@ -178,15 +176,9 @@ async def _reranked(
         return await opened.call(lambda: reranked(finder.features, model, text, best))
 
 
-def rows(table: pa.Table, *, vectors: bool) -> list[dict[str, Any]]:
-    """Return rows as plain values, without the columns of vectors unless they are wanted."""
-    names = [field.name for field in table.schema if vectors or not _is_vector(field.type)]
-    columns = [plain(table[name].combine_chunks()) for name in names]
-    return [dict(zip(names, values, strict=True)) for values in zip(*columns, strict=True)]
-
-
-def _is_vector(kind: pa.DataType) -> bool:
-    """Return whether a column holds one vector a row, or several."""
-    if pa.types.is_fixed_size_list(kind):
-        return True
-    return bool(pa.types.is_list(kind) and pa.types.is_fixed_size_list(kind.value_type))
+def rows(table: pa.Table) -> list[dict[str, Any]]:
+    """Return rows as plain values."""
+    columns = [plain(table[name].combine_chunks()) for name in table.column_names]
+    return [
+        dict(zip(table.column_names, values, strict=True)) for values in zip(*columns, strict=True)
+    ]

@@ -130,3 +130,17 @@ def test_an_expression_is_taken(text: str) -> None:
 def test_more_or_less_than_an_expression_is_refused(text: str) -> None:
     with pytest.raises(UserError):
         query.check_expression(text)
+
+
+def test_what_takes_too_long_is_stopped(rows: pa.Table) -> None:
+    connection = query.connect({"rows": rows})
+    endless = "SELECT count(*) FROM range(10000000000) a, range(10000) b"
+    with (
+        pytest.raises(UserError, match=r"SQL: it took longer than 0\.05 s"),
+        query.within(connection, 0.05),
+    ):
+        query.select(connection, endless).read_all()
+    with query.within(connection, 60):
+        assert query.select(connection, "SELECT n FROM rows").read_all().num_rows == 3
+    with pytest.raises(UserError, match="colour"), query.within(connection, 60):
+        query.select(connection, "SELECT colour FROM rows")
