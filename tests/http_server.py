@@ -1,9 +1,10 @@
 """An ASGI app behind a real uvicorn on a free port of loopback, and a socket to talk to it."""
 
+import select
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urlsplit
@@ -67,3 +68,33 @@ def status(answer: bytes) -> int:
     """Return the status of an answer as it came over the socket."""
     assert answer.startswith(b"HTTP/1.1 "), answer[:100]
     return int(answer[9:12])
+
+
+def flooded(
+    address: str,
+    begin: bytes,
+    piece: bytes,
+    max_bytes: int,
+    meanwhile: Callable[[], object] = lambda: None,
+) -> bytes:
+    """Send a beginning and then a piece over and over, until the server says something.
+
+    Return what it says; nothing where it closes the connection, with bytes of ours unread. Fails
+    where it takes more than `max_bytes` without a word.
+    """
+    with connected(address) as line:
+        line.setblocking(False)
+        waiting, num_sent = memoryview(begin), 0
+        while num_sent < max_bytes:
+            readable, writable, _ = select.select([line], [line], [], 60)
+            try:
+                if readable:
+                    return line.recv(1 << 16)
+                if writable:
+                    count = line.send(waiting[: 1 << 16])
+                    num_sent += count
+                    waiting = waiting[count:] or memoryview(piece)
+            except ConnectionError:
+                return b""
+            meanwhile()
+    raise AssertionError(f"it took {num_sent} bytes")

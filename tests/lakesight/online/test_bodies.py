@@ -11,7 +11,7 @@ from starlette.types import Receive, Scope, Send
 
 from lakesight.online.bodies import Bodies, BodyLimits
 from lakesight.online.refusing import RefusalSettings, Refusing
-from tests.http_server import connected, rest, running, said, status, until
+from tests.http_server import connected, flooded, rest, running, said, status, until
 
 LIMITS = BodyLimits(max_bytes=100_000, max_held_bytes=250_000, idle_s=0.5, total_s=1.5)
 CHUNKED = b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -80,21 +80,10 @@ def test_a_stated_length_beyond_the_cap_is_refused_unread(address: str, echo: Ec
 def test_a_chunked_body_beyond_the_cap_is_refused_while_it_streams(
     address: str, echo: Echo, bodies: Bodies
 ) -> None:
-    with connected(address) as line:
-        line.sendall(CHUNKED)
-        sent = 0
-        line.setblocking(False)
-        answer = b""
-        end_s = time.monotonic() + 10
-        while not answer and time.monotonic() < end_s:
-            try:
-                answer = line.recv(1 << 16)
-            except BlockingIOError:
-                try:
-                    sent += line.send(b"2710\r\n" + b"x" * 10_000 + b"\r\n")
-                except BlockingIOError:
-                    time.sleep(0.001)
-            assert bodies.num_held <= 100_000 + (1 << 18)
+    held = [0]
+    piece = b"2710\r\n" + b"x" * 10_000 + b"\r\n"
+    answer = flooded(address, CHUNKED, piece, 1 << 28, lambda: held.append(bodies.num_held))
+    assert max(held) <= 100_000 + (1 << 18)
     assert status(answer) == 413
     assert json.loads(answer.split(b"\r\n\r\n", 1)[1])["type"] == "/problems/too-large"
     assert echo.num_calls == 0
