@@ -4,10 +4,10 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip
 INSTALLED := $(VENV)/.installed
 
-.PHONY: help install check test test-gpu demo bench starter format clean
+.PHONY: help install check test test-gpu test-hostile demo bench starter format clean
 
 help: ## Show this list
-	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
 install: $(INSTALLED) ## Create the environment in .venv, with exact versions
 
@@ -29,6 +29,9 @@ test: install ## Everything, on the CPU and without a model hub
 
 test-gpu: install ## What needs an NVIDIA GPU
 	$(BIN)/python -m pytest -m gpu
+
+test-hostile: install ## Ten thousand hostile requests to the server; some minutes
+	NUM_ATTACKS=10000 $(BIN)/python -m pytest -s tests/lakesight/online/test_hostile.py
 
 demo: install ## The main job on real photos: S3, Ray Data, Parquet, FAISS, a report
 	$(BIN)/lakesight demo
