@@ -31,7 +31,7 @@ def middlewares() -> list[Middleware]:
     if is_replica():
         return []
     settings = SafetySettings.model_validate_json(os.environ[SETTINGS])
-    return [Middleware(at_the_door, settings)]  # type: ignore[arg-type]  # called with the app first
+    return [Middleware(at_the_door, settings)]  # called with the app first
 
 
 def is_replica() -> bool:

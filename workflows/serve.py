@@ -25,7 +25,7 @@ from lakesight.online.headers import HeaderSettings
 from lakesight.online.offers import NAME, Offer, Served, look_up, told
 from lakesight.online.origins import HostSettings, check_bind
 from lakesight.online.sources import SourceSettings
-from workflows.chosen import KINDS, option
+from workflows.chosen import KINDS, split_setting, value_of
 from workflows.cluster import check_reachable, cluster
 from workflows.finder import open_index
 from workflows.ingress import Ingress, Tls, choose, http_options, prepared
@@ -251,7 +251,8 @@ def _offer_options(settings: Sequence[str]) -> dict[str, dict[Kind, dict[str, An
     wanted = f"KIND.OPTION=VALUE or NAME.KIND.OPTION=VALUE, KIND one of {', '.join(KINDS)}"
     found: dict[str, dict[Kind, dict[str, Any]]] = {}
     for setting in settings:
-        words, value = option(setting, wanted)
+        words, text = split_setting(setting, wanted)
+        value = value_of(words, text, Any)  # whose option it is, the replicas know
         before, _, last = words.rpartition(".")
         name, _, kind = before.rpartition(".")
         if kind not in KINDS:

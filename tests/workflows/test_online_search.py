@@ -62,7 +62,8 @@ def same(answer: Any, expected: list[dict[str, Any]]) -> None:
         assert set(hit) == set(row)
         boxes = [one["box"] for one in row["detections"]]
         assert np.array_equal(
-            np.float32([one["box"] for one in hit["detections"]]), np.float32(boxes)
+            np.array([one["box"] for one in hit["detections"]], np.float32),
+            np.array(boxes, np.float32),
         )
         assert hit["uri"] == row["uri"]
 

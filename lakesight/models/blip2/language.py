@@ -85,7 +85,8 @@ class Blip2Language(nn.Module):
         a_token = 2 * layers * config.hidden_size * model.dtype.itemsize
         cache = (num_prompt_tokens + num_answer_tokens) * a_token
         logits = 3 * num_answer_tokens * config.vocab_size * torch.float32.itemsize
-        return max(1, min(CANDIDATES_A_PASS, CANDIDATE_BYTES // (cache + logits)))
+        fitting: int = CANDIDATE_BYTES // (cache + logits)
+        return max(1, min(CANDIDATES_A_PASS, fitting))
 
     def likelihood(
         self, prefix: Tensor, ids: Tensor, mask: Tensor, answers: Sequence[Sequence[Tensor]]

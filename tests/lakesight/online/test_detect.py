@@ -2,6 +2,7 @@
 
 import base64
 import io
+from typing import Any
 
 import numpy as np
 import pytest
@@ -26,7 +27,9 @@ def astronaut() -> bytes:
 
 
 def test_weak_objects_are_left_out(served: Running, jpeg: bytes) -> None:
-    ask = lambda more: served.client.post(f"/v1/detect{more}", content=jpeg, headers=RAW).json()  # noqa: E731
+    def ask(more: str) -> Any:
+        return served.client.post(f"/v1/detect{more}", content=jpeg, headers=RAW).json()
+
     (every,) = ask("")["results"]
     scores = sorted(one["score"] for one in every["detections"])
     assert len(scores) == 2
@@ -49,11 +52,11 @@ def test_persons_have_keypoints_and_objects_captions(served: Running, astronaut:
 
 
 def test_captions_of_objects_go_with_them(served: Running, astronaut: bytes) -> None:
-    ask = lambda score: served.client.post(  # noqa: E731
-        f"/v1/detect?model=ssd-mobilenet-v2-coco&caption_crops=blip2-t5&min_score={score}",
-        content=astronaut,
-        headers=RAW,
-    ).json()["results"][0]
+    def ask(score: float) -> Any:
+        model = f"ssd-mobilenet-v2-coco&caption_crops=blip2-t5&min_score={score}"
+        url = f"/v1/detect?model={model}"
+        return served.client.post(url, content=astronaut, headers=RAW).json()["results"][0]
+
     every, some = ask(0), ask(0.5)
     kept = [place for place, one in enumerate(every["detections"]) if one["score"] >= 0.5]
     assert 0 < len(kept) < len(every["detections"])

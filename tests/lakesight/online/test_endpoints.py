@@ -122,7 +122,7 @@ def test_texts_are_embedded(served: Running) -> None:
     vectors = loaded(served, "clip").embed_text(texts)
     answer = served.client.post("/v1/embed", json={"model": "clip", "texts": texts}).json()
     assert [one["text"] for one in answer["results"]] == texts
-    found = np.float32([one["embedding"] for one in answer["results"]])
+    found = np.array([one["embedding"] for one in answer["results"]], np.float32)
     assert found == pytest.approx(vectors, abs=1e-6)
     packed = served.client.post(
         "/v1/embed", json={"model": "clip", "texts": texts, "encoding": "base64"}

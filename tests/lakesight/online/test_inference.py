@@ -71,9 +71,10 @@ def test_objects_of_several_pictures_are_one_list(served: Running, name: str) ->
     assert found["counts"].tolist() == [len(objects) for objects in every]
     assert found["boxes"].shape == (len(flat), 4)
     assert (
-        found["boxes"].tolist() == np.float32([one["box"] for one in flat]).reshape(-1, 4).tolist()
+        found["boxes"].tolist()
+        == np.array([one["box"] for one in flat], np.float32).reshape(-1, 4).tolist()
     )
-    assert found["scores"].tolist() == np.float32([one["score"] for one in flat]).tolist()
+    assert found["scores"].tolist() == np.array([one["score"] for one in flat], np.float32).tolist()
     assert found["class_ids"].tolist() == [one["class_id"] for one in flat]
     assert found["labels"] == [one["label"] for one in flat]
 
@@ -95,7 +96,9 @@ def test_other_tasks_give_more(served: Running, name: str, field: str, jpeg: byt
         assert [decode(one).shape for one in rles] == [(120, 160)] * len(objects)
         assert found["mask"] == [one["mask"]["counts"] for one in objects]
     else:
-        assert found[field].tolist() == np.float32([one[field] for one in objects]).tolist()
+        assert (
+            found[field].tolist() == np.array([one[field] for one in objects], np.float32).tolist()
+        )
 
 
 def test_only_the_outputs_that_are_asked_for(served: Running, jpeg: bytes) -> None:
@@ -114,7 +117,7 @@ def test_bytes_may_follow_the_json(served: Running, jpeg: bytes) -> None:
     """The extension for binary data, as Triton Inference Server documents it."""
     data = [jpeg, encoded(4)]
     raw = b"".join(len(one).to_bytes(4, "little") + one for one in data)
-    tensor = {"name": "image", "datatype": "BYTES", "shape": [2]}
+    tensor: dict[str, Any] = {"name": "image", "datatype": "BYTES", "shape": [2]}
     tensor["parameters"] = {"binary_data_size": len(raw)}
     name = INFER.format("starter-yolo-detect")
     answer = served.client.post(name, **binary({"inputs": [tensor]}, raw))

@@ -85,7 +85,7 @@ def test_a_stream_adds_up(client: openai.OpenAI, url: str) -> None:
         last = chunk
         for choice in chunk.choices:
             texts[choice.index] += choice.delta.content or ""
-            reasons[choice.index] = choice.finish_reason or reasons[choice.index]  # type: ignore[call-overload]
+            reasons[choice.index] = choice.finish_reason or reasons[choice.index]
     assert texts == [choice.message.content for choice in whole.choices]
     assert reasons == ["stop", "stop"]
     assert last
@@ -109,7 +109,9 @@ def test_texts_and_pictures_are_embedded(client: openai.OpenAI, served: Running,
     ).json()["results"]
     picture = post(served, "embed", url, model="clip")["embedding"]
     expected = [texts[0]["embedding"], picture, texts[1]["embedding"]]
-    assert np.array_equal(np.float32([one.embedding for one in done.data]), np.float32(expected))
+    assert np.array_equal(
+        np.array([one.embedding for one in done.data], np.float32), np.array(expected, np.float32)
+    )
     assert [one.index for one in done.data] == [0, 1, 2]
     plain = client.embeddings.create(model="clip", input="a red bus", encoding_format="float")
     alone = served.client.post("/v1/embed", json={"model": "clip", "texts": ["a red bus"]}).json()

@@ -135,7 +135,10 @@ def test_a_file_of_settings_is_read_again(tmp_path: Path) -> None:
     path = tmp_path / "serve.yaml"
     path.write_text(yaml.safe_dump({"models": ["starter-yolo-detect"], "host": "ignored"}))
     with running(file=str(path)) as server:
-        names = lambda: [one["id"] for one in server.client.get("/v1/models").json()["data"]]  # noqa: E731
+
+        def names() -> list[str]:
+            return [one["id"] for one in server.client.get("/v1/models").json()["data"]]
+
         assert names() == ["starter-yolo-detect"]
         path.write_text(yaml.safe_dump({"models": ["starter-yolo-detect", "starter-yolo-obb"]}))
         server.call(server.service.refresh())

@@ -28,7 +28,7 @@ COLUMNS = {
     "classes": pa.array([[{"class_id": 1, "label": "a", "score": 0.7}], None], CLASSES),
     "captions": pa.array([[{"text": "x", "score": None, "prompt": None}], []], CAPTIONS),
     "answers": pa.array([[{"question": "q", "answer": "a", "score": 1 / 7}]], ANSWERS),
-    "embedding": pa.array([np.float16([0.1, 0.7]), None], embedding_type(2)),
+    "embedding": pa.array([np.array([0.1, 0.7], np.float16), None], embedding_type(2)),
     "vectors": pa.array([[[0.1, 0.7], [0.3, 0.2]], []], pa.list_(pa.list_(pa.float32(), 2))),
     "caption": pa.array(["é", None]),
 }
