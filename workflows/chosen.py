@@ -3,7 +3,7 @@
 import re
 from collections.abc import Collection, Mapping, Sequence
 from types import UnionType
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import yaml
 
@@ -163,6 +163,8 @@ def value_of(name: str, value: str, kind: Any) -> Any:
 
 def _is_text(kind: Any) -> bool:
     """Return whether a type is text, a choice among texts, or either of them or none."""
+    if get_origin(kind) is Annotated:
+        return _is_text(get_args(kind)[0])
     if get_origin(kind) is Literal:
         return all(isinstance(one, str) for one in get_args(kind))
     if get_origin(kind) in (Union, UnionType):
