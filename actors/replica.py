@@ -1,14 +1,13 @@
-"""The Ray Serve deployment: one process that takes requests, decodes, and holds the models.
+"""The Ray Serve deployment: one process that takes requests, decodes, and holds the models."""
 
-Imported before `ray.serve`, it may set what that reads from the environment; see `workflows.serve`.
-"""
-
+import asyncio
 import os
 import sys
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
+import ray
 from starlette.types import ASGIApp
 
 from lakesight.online.finder import OpenIndex
@@ -24,15 +23,8 @@ which would be felt in every answer, as the event loop waits for threads of mode
 class Replica:
     """Serves an ASGI app; `reconfigure` says what, and may say otherwise at any time."""
 
-    def __init__(
-        self,
-        open_index: OpenIndex,
-        build_app: Callable[[Service], ASGIApp],
-        num_threads: int | None = None,
-        on_gpu: bool = False,
-    ) -> None:
-        os.environ["OMP_NUM_THREADS"] = str(num_threads or usable_cpus())  # before torch comes
-        if not on_gpu:
+    def __init__(self, open_index: OpenIndex, build_app: Callable[[Service], ASGIApp]) -> None:
+        if not ray.get_gpu_ids():
             os.environ["CUDA_VISIBLE_DEVICES"] = ""  # Ray hides no GPU from who asked for none
         sys.setswitchinterval(SWITCH_S)
         self._service = Service(open_index)
@@ -44,7 +36,11 @@ class Replica:
 
     async def reconfigure(self, user_config: Mapping[str, Any]) -> None:
         """Serve this from now on: Ray Serve calls it before the first request, and at a change."""
-        await self._service.configure(partial(told, user_config))
+        source = partial(told, dict(user_config))
+        serving = await asyncio.to_thread(source)
+        # Ray sets it too, to the CPUs that it counts; torch reads it once, when it is imported
+        os.environ["OMP_NUM_THREADS"] = str(serving.num_threads or usable_cpus())
+        await self._service.configure(source)
 
     def check_health(self) -> None:
         """Raise where a thread has ended: Ray Serve then starts another replica."""

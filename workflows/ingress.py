@@ -36,6 +36,7 @@ for word in "$@"; do
 done
 exec "{binary}" "$@"
 """
+MAX_FOLDER = 36
 HEADER_S = 15
 """How long a client may take to send its headers."""
 UNAVAILABLE = (
@@ -88,7 +89,7 @@ def prepared(
 ) -> Iterator[None]:
     """Set what Ray Serve is to read; what it needs on disk lies in a folder of this user's own."""
     before = dict(os.environ)
-    folder = Path(tempfile.mkdtemp(prefix="lakesight-serve-"))  # a socket's path must be short
+    folder = _own_folder()
     try:
         os.environ.update(_common() | door.environment(safety))
         if ingress == "haproxy":
@@ -101,13 +102,28 @@ def prepared(
         shutil.rmtree(folder, ignore_errors=True)
 
 
+def _own_folder() -> Path:
+    """Return a new folder of this user alone, whose name leaves room for that of a socket.
+
+    HAProxy takes 97 characters, of which Ray Serve uses 58 for a folder of its own inside.
+    """
+    folder = tempfile.mkdtemp(prefix="ls-")
+    if len(folder) > MAX_FOLDER:
+        Path(folder).rmdir()
+        folder = tempfile.mkdtemp(prefix="ls-", dir="/tmp")  # it is of mode 700
+    return Path(folder)
+
+
 def _common() -> dict[str, str]:
     return {
+        # Ray has its workers give way to everybody else, which is for batch jobs.
+        "RAY_worker_niceness": "0",
         # The app never holds its event loop up, so it needs no thread beside Serve's own loop.
         "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0",
         "RAY_SERVE_REQUEST_PATH_LOG_BUFFER_SIZE": "1000",
-        # On a busy machine a proxy takes longer than the 3 times 5 s that it is given to start.
-        "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "20",
+        # A busy machine starts a proxy slowly; the default has Serve kill it after five seconds.
+        "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60",
+        "RAY_SERVE_HAPROXY_STARTUP_TIMEOUT_S": "60",
     }
 
 
@@ -119,8 +135,8 @@ def _haproxy(folder: Path, port: int, tls: Tls | None) -> dict[str, str]:
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "2",
         "RAY_SERVE_HAPROXY_BINARY_PATH": str(_wrapper(folder, (stats, metrics), port, tls)),
         "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(folder / "haproxy.cfg"),
-        "RAY_SERVE_HAPROXY_SOCKET_PATH": str(folder / "admin.sock"),
-        "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": str(folder / "metrics.sock"),
+        "RAY_SERVE_HAPROXY_SOCKET_PATH": str(folder / "a"),
+        "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": str(folder / "m"),
         "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(folder),
         "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(folder / "server-state"),
         "RAY_SERVE_HAPROXY_STATS_PORT": str(stats),

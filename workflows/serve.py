@@ -1,5 +1,6 @@
 """`lakesight serve --model NAME --index NAME=URI`: models and indexes over HTTP, on Ray Serve."""
 
+import io
 import logging
 import os
 import re
@@ -7,8 +8,8 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -66,8 +67,8 @@ class Serve(Frozen):
     host: str = "127.0.0.1"
     """Address to listen at; 0.0.0.0 for every one."""
     port: int = Field(default=8000, ge=1, le=65535)
-    no_auth: bool = False
-    """Ask for no key; from this machine alone."""
+    auth: bool = True
+    """Ask for an API key. --no-auth answers whoever comes, from this machine alone."""
     keys: Path | None = None
     """The file of API keys; ~/.config/lakesight/keys/keys.json unless given. The first start makes
     one key, and shows it once."""
@@ -100,7 +101,7 @@ class Serve(Frozen):
 
     def run(self) -> int:
         """Serve until it is told to stop; return 0 once every request is answered."""
-        check_bind(self.host, is_open=self.no_auth)
+        check_bind(self.host, is_open=not self.auth)
         ingress = choose(self.ingress)
         settings = self.settings()
         serving = told(settings)
@@ -117,18 +118,22 @@ class Serve(Frozen):
         token = self._first_key()
         tls = Tls.of(self.tls_cert, self.tls_key)
         with (
+            ExitStack() as quiet,
             prepared(ingress, self.port, tls, self.safety()),
             cluster(address, verbose=self.verbose) as nodes,
-            _told_to_stop() as stop,
         ):
             serve = _serve(verbose=self.verbose)
             serve.start(http_options=http_options(ingress, self.host, self.port, tls))
             try:
                 serve.run(self.application(settings, nodes), name=APP, route_prefix="/")
                 self._say(models, serving.indexes, token)
-                stop.wait()
+                _wait_for_the_end()
                 _say("Stopping: what was asked is answered first")
             finally:
+                serve.delete(APP)  # what it was asked, it answers first
+                # Serve's controller ends while it is told to, which Ray would print, and it will
+                # not try again.
+                quiet.enter_context(redirect_stdout(io.StringIO()))
                 serve.shutdown()
         return 0
 
@@ -173,7 +178,8 @@ class Serve(Frozen):
     def application(self, settings: Mapping[str, Any], nodes: Sequence[Node]) -> Any:
         """Return what Ray Serve runs."""
         cpus = self.cpus_per_replica or _fair_share(nodes, self.most_replicas)
-        around = Around(safety=self.safety(), sources=SourceSettings(s3=self.s3), num_threads=cpus)
+        around = Around(safety=self.safety(), sources=SourceSettings(s3=self.s3))
+        settings = {"num_threads": cpus, **settings}
         # half of it: a replica that takes another's place starts beside it
         resources = {"num_cpus": cpus / 2, "num_gpus": self.gpus_per_replica}
         return deployment(around, settings, {**self._scaling(), "ray_actor_options": resources})
@@ -197,7 +203,7 @@ class Serve(Frozen):
 
     def keys_file(self) -> Path | None:
         """Return where the keys are; None where none are asked for."""
-        return None if self.no_auth else (self.keys or key_file.default_path()).absolute()
+        return (self.keys or key_file.default_path()).absolute() if self.auth else None
 
     def _scaling(self) -> dict[str, Any]:
         if self.max_replicas is None:
@@ -288,17 +294,16 @@ def _is_taken(host: str, port: int) -> bool:
     return False
 
 
-@contextmanager
-def _told_to_stop() -> Iterator[threading.Event]:
-    """Yield what is set when the process is told to end, by Ctrl-C or SIGTERM.
+def _wait_for_the_end() -> None:
+    """Return when the process is told to end, by Ctrl-C or SIGTERM.
 
-    To be entered once Ray has started, which has handlers of its own.
+    Before, while Ray and Ray Serve start, their own handlers end it at once.
     """
     stop = threading.Event()
     kinds = (signal.SIGINT, signal.SIGTERM)
     before = {kind: signal.signal(kind, lambda *_: stop.set()) for kind in kinds}
     try:
-        yield stop
+        stop.wait()
     finally:
         for kind, handler in before.items():
             signal.signal(kind, handler)

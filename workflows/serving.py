@@ -5,18 +5,21 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-from pydantic import Field, ValidationError
-from starlette.types import ASGIApp
+from pydantic import ValidationError
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from lakesight.errors import UserError, first_mistake
 from lakesight.models.base import Frozen
 from lakesight.online.guard import SafetySettings
+from lakesight.online.logs import RedactKeys
 from lakesight.online.service import Service
 from lakesight.online.sources import SourceSettings
 from workflows.finder import open_index
 
 APP = "lakesight"
 """The application's and the deployment's name in Ray Serve."""
+NAME = "x-request-id"
 MAX_ONGOING = 1024
 """Requests that a replica takes at once: batches form of what is here, and not of what waits in a
 proxy. What is too much, the app itself refuses."""
@@ -27,8 +30,6 @@ class Around(Frozen):
 
     safety: SafetySettings
     sources: SourceSettings = SourceSettings()
-    num_threads: int | None = Field(default=None, ge=1)
-    """Of a replica's networks; all CPUs that it may use unless given."""
 
 
 def deployment(around: Around, settings: Mapping[str, Any], options: Mapping[str, Any]) -> Any:
@@ -52,9 +53,7 @@ def deployment(around: Around, settings: Mapping[str, Any], options: Mapping[str
         max_surge_percent=100,
         user_config=dict(settings),
     )
-    on_gpu = options.get("ray_actor_options", {}).get("num_gpus", 0) > 0
-    build = partial(build_app, around)
-    return made.options(**options).bind(open_index, build, around.num_threads, on_gpu)
+    return made.options(**options).bind(open_index, partial(build_app, around))
 
 
 def application(given: Mapping[str, Any]) -> Any:
@@ -77,6 +76,36 @@ def build_app(around: Around, service: Service) -> ASGIApp:
     from lakesight.online.http1 import bound_uvicorn
 
     bound_uvicorn()  # Ray Serve starts the replica's HTTP server, and tells it nothing
-    logging.getLogger("lakesight").setLevel(logging.INFO)
+    _log_to_stderr()
     logging.getLogger("python_multipart").setLevel(logging.ERROR)  # a line for each broken form
-    return guarded(create_app(service, around.sources), around.safety)
+    return OneRequestId(guarded(create_app(service, around.sources), around.safety))
+
+
+def _log_to_stderr() -> None:
+    """Write what the server says to its process's standard error, which Ray keeps in a file."""
+    handler = logging.StreamHandler()
+    handler.addFilter(RedactKeys())
+    log = logging.getLogger("lakesight")
+    log.setLevel(logging.INFO)
+    log.propagate = False
+    log.addHandler(handler)
+
+
+class OneRequestId:
+    """Middleware that leaves the request's id to Ray Serve, which adds it to every answer too."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass one request on."""
+        given = Headers(scope=scope).get(NAME) if scope["type"] == "http" else None
+
+        async def once(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                if headers.get(NAME) == given:
+                    del headers[NAME]
+            await send(message)
+
+        await self.app(scope, receive, once if given else send)

@@ -54,9 +54,10 @@ class Serving(Frozen):
     max_wait_ms: float = Field(default=2.0, ge=0)
     """How long a picture waits for others while a model is at work on a batch."""
     num_threads: int | None = Field(default=None, ge=1)
-    """CPU threads of a network; all that the replica may use unless given."""
+    """CPU threads of a network; all that the replica may use unless given. Of torch it is what
+    the first settings say."""
     num_decoders: int | None = Field(default=None, ge=1)
-    """Processes that decode; one for each CPU unless given."""
+    """Processes that decode; as many as a network has threads unless given."""
     max_pictures: int = Field(default=64, ge=1)
     """In one request."""
     max_pairs: int = Field(default=1024, ge=1)

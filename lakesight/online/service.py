@@ -139,7 +139,7 @@ class Service:
     def _decoder(self, serving: Serving, specs: list[ModelSpec]) -> Decoder:
         """Return the decoder that is there where it can do what is wanted, else a new one."""
         views = [spec.card.view for spec in specs if spec.card.view is not None]
-        num_processes = serving.num_decoders or usable_cpus()
+        num_processes = serving.num_decoders or serving.num_threads or usable_cpus()
         known = self._shop.decoder if self._shop else None
         if known and known.fits(views, serving.limits, num_processes):
             return known

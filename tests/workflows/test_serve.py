@@ -1,0 +1,379 @@
+"""`lakesight serve` and a deployment, on real Ray Serve behind HAProxy: changed, killed, drained.
+
+Each takes 5 to 10 seconds to start on an idle machine, so few servers do for many questions.
+"""
+
+import contextlib
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, cast
+
+import httpx
+import psutil
+import pytest
+import yaml
+
+from lakesight.online import key_file
+from tests.annotating import command
+from tests.lakesight.online.conftest import encoded
+
+STARTS_S = 200
+JPEG = encoded(3)
+RAW = {"content-type": "image/jpeg"}
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        return int(listening.getsockname()[1])
+
+
+class Started:
+    """A process that serves, and what it says."""
+
+    def __init__(self, words: list[str], port: int) -> None:
+        self.url = f"http://127.0.0.1:{port}"
+        self.process = subprocess.Popen(
+            words,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        self.lines: list[str] = []
+        self._new = threading.Condition()
+        self._reader = threading.Thread(target=self._read)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self.process.stdout
+        for line in self.process.stdout:
+            with self._new:
+                self.lines.append(line.rstrip())
+                self._new.notify_all()
+        with self._new:
+            self._new.notify_all()
+
+    def said(self, pattern: str, after: int = 0) -> str:
+        """Return the first line that fits, once there is one."""
+
+        def found() -> str | None:
+            return next((one for one in self.lines[after:] if re.search(pattern, one)), None)
+
+        with self._new:
+            fits = self._new.wait_for(lambda: found() or self.process.poll() is not None, STARTS_S)
+            assert fits, f"{pattern!r} was never said: {self.lines}"
+            assert found(), f"it ended: {self.lines}"
+            return cast("str", found())
+
+    def tell(self, what: dict[str, Any]) -> dict[str, Any]:
+        """Send `tests.deployed` a line, and return its answer."""
+        assert self.process.stdin
+        after = len(self.lines)
+        self.process.stdin.write(json.dumps(what) + "\n")
+        self.process.stdin.flush()
+        return dict(json.loads(self.said(r"^\{", after)))
+
+    def children(self) -> list[psutil.Process]:
+        return psutil.Process(self.process.pid).children(recursive=True)
+
+    def replicas(self) -> list[psutil.Process]:
+        found = []
+        for child in self.children():
+            with contextlib.suppress(psutil.Error):
+                if "ServeReplica" in " ".join(child.cmdline()):
+                    found.append(child)
+        return found
+
+    def end(self, how: signal.Signals | None = signal.SIGINT) -> int:
+        """End it, and all that it started; return its exit code. None: it ends by itself."""
+        children = self.children() if self.process.poll() is None else []
+        try:
+            if how is not None:
+                self.process.send_signal(how)
+            return self.process.wait(120)
+        finally:
+            self.process.kill()
+            _, left = psutil.wait_procs(children, 30)
+            for one in left:
+                one.kill()
+            self._reader.join()
+            for pipe in (self.process.stdin, self.process.stdout):
+                if pipe and not pipe.closed:
+                    pipe.close()
+            assert not left, left
+
+
+class Load:
+    """Clients that ask without a pause; what they were answered, and what went wrong."""
+
+    def __init__(self, url: str, headers: dict[str, str], num_clients: int = 4) -> None:
+        self.answers: Counter[str] = Counter()
+        self.failures: list[str] = []
+        self._stop = threading.Event()
+        self._threads = [
+            threading.Thread(target=self._ask, args=(url, headers)) for _ in range(num_clients)
+        ]
+
+    def _ask(self, url: str, headers: dict[str, str]) -> None:
+        with httpx.Client(base_url=url, timeout=60, headers=headers) as client:
+            while not self._stop.is_set():
+                try:
+                    answer = client.post("/v1/detect?model=m", content=JPEG)
+                except httpx.HTTPError as error:
+                    self.failures.append(repr(error))
+                    continue
+                if answer.status_code == 200:
+                    self.answers[answer.text] += 1
+                else:
+                    self.failures.append(f"{answer.status_code} {answer.text}")
+
+    def __enter__(self) -> "Load":
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        for thread in self._threads:
+            thread.join()
+
+    def until_more(self, more: int = 8) -> None:
+        wanted, end = self.answers.total() + more, time.monotonic() + 120
+        while self.answers.total() < wanted:
+            assert time.monotonic() < end, f"no more answers: {self.failures[-3:]}"
+            time.sleep(0.02)
+
+
+def config(model: str, **more: Any) -> dict[str, Any]:
+    return {"models": [{"model": model, "name": "m"}], "refresh_s": 0.2, **more}
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("serve")
+
+
+@pytest.fixture(scope="module")
+def server(place: Path) -> Iterator[Started]:
+    """`lakesight serve`, for the first time, by a file of settings."""
+    (place / "serve.yaml").write_text(yaml.safe_dump(config("starter-yolo-detect")))
+    port = free_port()
+    words = ["--config", str(place / "serve.yaml"), "--keys", str(place / "keys" / "keys.json")]
+    started = Started(command("serve", *words, "--port", str(port)), port)
+    try:
+        started.said("Serving at")
+        yield started
+    finally:
+        if started.process.poll() is None:
+            started.end()
+
+
+@pytest.fixture(scope="module")
+def headers(server: Started) -> dict[str, str]:
+    token = server.said("shown this once").rpartition(" ")[2]
+    return {**RAW, "authorization": f"Bearer {token}"}
+
+
+def detect(server: Started, headers: dict[str, str]) -> httpx.Response:
+    return httpx.post(f"{server.url}/v1/detect", content=JPEG, headers=headers, timeout=60)
+
+
+def test_the_first_start_shows_a_key_once(
+    server: Started, headers: dict[str, str], place: Path
+) -> None:
+    token = headers["authorization"].removeprefix("Bearer ")
+    assert server.said("To sign in").endswith(f"{server.url}/#key={token}")
+    assert len(key_file.read(place / "keys" / "keys.json").keys) == 1
+    assert token not in (place / "keys" / "keys.json").read_text()
+    assert detect(server, RAW).status_code == 401
+    answer = detect(server, headers)
+    assert answer.status_code == 200, answer.text
+    labels = [one["label"] for one in answer.json()["results"][0]["detections"]]
+    assert labels == ["square", "square"]
+    assert httpx.get(f"{server.url}/readyz").json() == {"status": "ready"}
+
+
+def test_http_listens_on_this_machine_alone(server: Started) -> None:
+    haproxy = [child for child in server.children() if child.name() == "haproxy"]
+    assert haproxy
+    addresses = {
+        connection.laddr.ip
+        for child in haproxy
+        for connection in child.net_connections("tcp")
+        if connection.status == psutil.CONN_LISTEN
+    }
+    assert addresses == {"127.0.0.1"}
+    host = {**RAW, "host": "lakesight.example"}
+    assert httpx.get(f"{server.url}/readyz", headers=host).status_code == 200
+
+
+def test_a_client_cannot_say_who_it_is(server: Started, headers: dict[str, str]) -> None:
+    """The address in the access log is the socket's, whatever X-Forwarded-For says."""
+    said = {**headers, "x-forwarded-for": "203.0.113.9", "x-request-id": "forwarded-1"}
+    assert detect(server, said).headers["x-request-id"] == "forwarded-1"
+    (replica,) = server.replicas()
+    logs = {Path(one.path) for one in replica.open_files() if "/logs/" in one.path}
+    text = "\n".join(path.read_text(errors="replace") for path in logs)
+    lines = [one for one in text.splitlines() if '"forwarded-1"' in one and '"client"' in one]
+    assert lines
+    assert all('"client": "127.0.0.1"' in line for line in lines)
+
+
+def test_settings_change_under_load(server: Started, headers: dict[str, str], place: Path) -> None:
+    before = detect(server, headers).text
+    with Load(server.url, headers) as load:
+        load.until_more()
+        changed = yaml.safe_dump(config("starter-yolo-pose", max_batch=4))
+        (place / "serve.yaml").write_text(changed)
+        end = time.monotonic() + 120
+        while len(load.answers) < 2:
+            assert time.monotonic() < end, "the change was never served"
+            time.sleep(0.05)
+        load.until_more()
+    assert load.failures == []
+    assert set(load.answers) == {before, detect(server, headers).text}
+    (place / "serve.yaml").write_text(yaml.safe_dump(config("starter-yolo-detect")))
+    while detect(server, headers).text != before:
+        assert time.monotonic() < end, "the change was never served"
+
+
+def test_a_replica_that_is_killed_costs_what_it_had_in_hand(
+    server: Started, headers: dict[str, str]
+) -> None:
+    """Failures are counted, and no answer is wrong."""
+    right = detect(server, headers).text
+    with Load(server.url, headers, num_clients=6) as load:
+        load.until_more()
+        (replica,) = server.replicas()
+        replica.kill()
+        psutil.wait_procs([replica], 30)
+        load.until_more(20)
+    assert set(load.answers) == {right}
+    assert server.replicas() != [replica]
+    assert len(load.failures) <= 6, "at most one of each client: what comes later waits"
+    print(f"{len(load.failures)} of {load.answers.total() + len(load.failures)} failed")
+
+
+def test_the_end_answers_what_was_asked(server: Started, headers: dict[str, str]) -> None:
+    """The last of this server: it is told to end while it works."""
+    answers: list[int] = []
+
+    def ask() -> None:
+        files = [("f", (str(number), JPEG)) for number in range(4)]
+        own = {"authorization": headers["authorization"]}
+        answers.append(
+            httpx.post(f"{server.url}/v1/detect", files=files, headers=own, timeout=60).status_code
+        )
+
+    threads = [threading.Thread(target=ask) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    time.sleep(0.3)
+    assert server.end() == 0
+    for thread in threads:
+        thread.join()
+    assert answers == [200] * 4
+    assert server.lines[-1] == "Stopping: what was asked is answered first"
+
+
+def deployment(model: str, **changed: Any) -> dict[str, Any]:
+    """Return infra/serve.yaml, but for this machine."""
+    path = Path(__file__).parents[2] / "infra/serve.yaml"
+    said: dict[str, Any] = yaml.safe_load(path.read_text())
+    (application,) = said["applications"]
+    application["args"] = {"safety": {"access": {"keys": None}}, **changed.get("args", {})}
+    (own,) = application["deployments"]
+    own["ray_actor_options"] = {"num_cpus": 0.5}
+    own["user_config"] = config(model, num_threads=1)
+    own["autoscaling_config"] |= {"upscale_delay_s": 1, **changed.get("scaling", {})}
+    del said["http_options"]
+    return said
+
+
+@pytest.fixture
+def deployed() -> Iterator[Started]:
+    port = free_port()
+    started = Started([sys.executable, "-m", "tests.deployed", str(port)], port)
+    try:
+        started.said("READY")
+        yield started
+    finally:
+        assert started.process.stdin
+        started.process.stdin.close()
+        started.end(None)
+
+
+def test_a_deployment_changes_scales_to_zero_and_back(deployed: Started) -> None:
+    zero = {"downscale_to_zero_delay_s": 1, "downscale_delay_s": 1, "look_back_period_s": 2}
+    assert deployed.tell(deployment("starter-yolo-detect"))["status"] == "RUNNING"
+    assert deployed.tell({"replicas": 1}) == {"replicas": 0}
+    first = detect(deployed, RAW)  # it waits for a replica to start
+    assert first.status_code == 200, first.text
+    with Load(deployed.url, RAW) as load:
+        load.until_more()
+        # what is served changes in place
+        assert deployed.tell(deployment("starter-yolo-pose"))["status"] == "RUNNING"
+        load.until_more()
+        (replica,) = deployed.replicas()
+        # what lies around it starts other replicas
+        other = {"args": {"sources": {"s3": ["s3://bucket/a/"]}}}
+        assert deployed.tell(deployment("starter-yolo-pose", **other))["status"] == "RUNNING"
+        load.until_more()
+        assert replica not in deployed.replicas()
+    assert load.failures == []
+    assert set(load.answers) == {first.text, detect(deployed, RAW).text}
+    deployed.tell(deployment("starter-yolo-pose", **other, scaling=zero))
+    end = time.monotonic() + 120
+    while deployed.tell({"replicas": 1}) != {"replicas": 0}:
+        assert time.monotonic() < end, "it never went to zero"
+        time.sleep(1)
+    assert detect(deployed, RAW).status_code == 200
+
+
+def test_wishes_that_cannot_be_served_are_one_line(place: Path) -> None:
+    busy = socket.create_server(("127.0.0.1", 0))
+    port = busy.getsockname()[1]
+    cases = {
+        (): "nothing to serve",
+        ("--model", "starter-yolo-detekt"): "did you mean starter-yolo-detect",
+        ("--model", "starter-yolo-detect", "--port", str(port)): "is taken",
+        (
+            "--model",
+            "starter-yolo-detect",
+            "--no-auth",
+            "--host",
+            "0.0.0.0",
+        ): "--no-auth listens on",
+        ("--model", "starter-yolo-detect", "--set", "score=1"): "--set wants KIND.OPTION=VALUE",
+        ("--model", "starter-yolo-detect", "--set", "detect.score=1"): "option score of",
+        ("--model", "starter-yolo-detect", "--set", "cars.detect.top=1"): "cars, which no --model",
+        ("--set", "detect.score=1", "--index", "x"): "go with --model",
+        ("--model", "starter-yolo-detect", "--index", str(place)): "no index at",
+        ("--model", "starter-yolo-detect", "--tls-cert", "a.pem"): "go together",
+        ("--config", str(place / "none.yaml")): "cannot read",
+        (
+            "--model",
+            "a=starter-yolo-detect",
+            "--model",
+            "a=starter-yolo-obb",
+        ): "two models are called",
+    }
+    with busy:
+        for words, message in cases.items():
+            done = subprocess.run(
+                command("serve", *words), capture_output=True, text=True, timeout=120, check=False,
+                env={**os.environ, "XDG_CONFIG_HOME": str(place)},
+            )  # fmt: skip
+            assert done.returncode == 2, (words, done.stdout, done.stderr)
+            assert message in done.stderr, (words, done.stderr)
+            assert len(done.stderr.strip().splitlines()) == 1, done.stderr
