@@ -18,7 +18,7 @@ from lakesight.models.author import Author, open_author
 from lakesight.models.base import Image, ModelCard, RuntimeName
 from lakesight.models.pretrained import WriterOptions
 from lakesight.models.prompts import TEMPLATE, Template, question_prompt
-from lakesight.models.writers import Blip2Writer, Prompt
+from lakesight.models.writers import Blip2Writer, Prompt, searched
 
 PAIRS_A_PASS = 32
 """Questions, each with its picture, that go through the language model together."""
@@ -186,9 +186,7 @@ class Answerer:
             ids,
             mask,
             max_new_tokens=options.max_new_tokens,
-            num_beams=options.num_beams,
-            length_penalty=options.length_penalty,
-            do_sample=False,
+            **searched(options.num_beams, options.length_penalty),
             return_dict_in_generate=True,
             output_scores=True,
         )

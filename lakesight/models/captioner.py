@@ -20,7 +20,7 @@ from lakesight.models.columns import own_column
 from lakesight.models.pretrained import WriterOptions
 from lakesight.models.prompts import Words
 from lakesight.models.sampling import RowSampler
-from lakesight.models.writers import Prompt
+from lakesight.models.writers import Prompt, searched
 
 
 class CaptionerOptions(WriterOptions):
@@ -160,8 +160,7 @@ class Captioner:
             "output_scores": True,
         }
         if sampler is None:
-            beams = {"num_beams": options.num_beams, "length_penalty": options.length_penalty}
-            return {**settings, **beams, "do_sample": False}
+            return {**settings, **searched(options.num_beams, options.length_penalty)}
         draw = {"do_sample": True, "num_beams": 1, "top_k": 0, "top_p": 1.0, "temperature": 1.0}
         return {**settings, **draw, "logits_processor": [sampler]}
 

@@ -217,6 +217,12 @@ class Blip2Writer:
         return _decode(self._tokenizer, tokens)
 
 
+def searched(num_beams: int, length_penalty: float) -> dict[str, Any]:
+    """Return what `generate` is told of a search; of a greedy one it warns of a length penalty."""
+    beams = {} if num_beams == 1 else {"length_penalty": length_penalty}
+    return {"num_beams": num_beams, "do_sample": False, **beams}
+
+
 def similar(lengths: Sequence[int], most: int, max_padding: float = MAX_PADDING) -> list[list[int]]:
     """Return the rows in groups of at most `most`, at most that share of each padding.
 
