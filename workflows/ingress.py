@@ -28,7 +28,7 @@ for word in "$@"; do
   case "$word" in
   *.cfg)
     sed -i -e 's/^\\( *bind \\)[*]\\{{0,1\\}}:\\({ports}\\)$/\\1127.0.0.1:\\2/' \\
-      -e 's|^\\( *bind [^ ]*:{port}\\)$|\\1{tls}\\n    http-request set-header {scheme}|' \\
+      -e 's|^\\( *bind [^ ]*:{port}\\)$|\\1{tls}\\n    {rules}|' \\
       -e 's/^defaults$/&\\n    timeout http-request {header_s}s\\n    option forwardfor/' "$word"
     cp "{folder}/unavailable.http" "${{word%/*}}/500.http"
     ;;
@@ -91,9 +91,11 @@ def prepared(
     before = dict(os.environ)
     folder = _own_folder()
     try:
-        os.environ.update(_common() | door.environment(safety))
+        os.environ.update(_common())
         if ingress == "haproxy":
             os.environ.update(_haproxy(folder, port, tls))
+        else:
+            os.environ.update(door.environment(safety))
         yield
     finally:
         for name in os.environ.keys() - before.keys():
@@ -162,7 +164,12 @@ def _wrapper(folder: Path, ports: tuple[int, ...], port: int, tls: Tls | None) -
             folder=folder,
             header_s=HEADER_S,
             port=port,
-            scheme=f"x-forwarded-proto {'https' if tls else 'http'}",
+            rules=r"\n    ".join(
+                (
+                    f"http-request set-header x-forwarded-proto {'https' if tls else 'http'}",
+                    "http-request del-header x-forwarded-for",  # which `forwardfor` sets anew
+                )
+            ),
             tls=f" ssl crt {_pem(folder, tls)} alpn http/1.1" if tls else "",
             binary=get_haproxy_binary(),
         )

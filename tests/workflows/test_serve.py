@@ -226,7 +226,7 @@ def test_a_client_cannot_say_who_it_is(server: Started, headers: dict[str, str])
     text = "\n".join(path.read_text(errors="replace") for path in logs)
     lines = [one for one in text.splitlines() if '"forwarded-1"' in one and '"client"' in one]
     assert lines
-    assert all('"client": "127.0.0.1"' in line for line in lines)
+    assert [line for line in lines if '"client": "127.0.0.1"' not in line] == []
 
 
 def test_settings_change_under_load(server: Started, headers: dict[str, str], place: Path) -> None:
