@@ -7,6 +7,7 @@ from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, Field
 
 from lakesight.models.base import ModelSpec
+from lakesight.models.columns import column_of
 from lakesight.online.answering import OfPicture, as_json, results
 from lakesight.online.asking import AskOfPictures, read
 from lakesight.online.documents import EXAMPLE_DATA, body
@@ -80,7 +81,7 @@ async def embed(request: Request) -> Response:
         else:
             here.count(sent)
             looked = await here.shop.look(sent, [Step(spec)])
-            found = results(looked, [] if any(one.seen for one in looked) else [COLUMN])
+            found = results(looked, [column_of(spec)])
     if asked.encoding == "base64":
         found = [{key: _packed(key, value) for key, value in one.items()} for one in found]
     return as_json({"model": name, "results": found})
