@@ -5,7 +5,9 @@ in their order, whoever is done first.
 """
 
 import math
+import sys
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +78,10 @@ def _judge(
     if workers.address:
         check_reachable(workers.address)
     done = 0
-    with cluster(workers.address, verbose=workers.verbose) as nodes:
+    with (
+        redirect_stdout(sys.stderr),  # where Ray tells of a worker that died: stdout is for figures
+        cluster(workers.address, verbose=workers.verbose) as nodes,
+    ):
         fresh = ray.put(judge)
         actors = _actors(spec, min(workers.num_workers, len(shares)), workers, nodes)
         calls = [
