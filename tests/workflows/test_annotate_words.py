@@ -159,7 +159,7 @@ MISTAKES = {
         ["--answer", "{blip2}", "--set", "answer.questions=[is it red?, no]"],
         "put its texts in quotes",
     ),
-    "an empty prompt": (["--caption", "{blip2}", "--set", "caption.prompt=' '"], "prompt is empty"),
+    "an empty prompt": (["--caption", "{blip2}", "--set", "caption.prompt= "], "prompt is empty"),
     "a detector that answers": (["--answer", MODEL], "expected a model of kind answer"),
 }  # fmt: skip
 
