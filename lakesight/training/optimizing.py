@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from lakesight.training.muon import Muon
 from lakesight.training.settings import LoopSettings
 
 EMA_RAMP = 2000
@@ -93,7 +94,7 @@ def optimizer_of(
     parts: list[torch.optim.Optimizer] = [torch.optim.AdamW(others, rate, (momentum, 0.999))]
     if len(others) < len(groups):
         kept = [group for group in groups if group["is_matrix"]]
-        parts.append(torch.optim.Muon(kept, rate, adjust_lr_fn="match_rms_adamw"))
+        parts.append(Muon(kept, rate))
     return Together(parts) if len(parts) > 1 else parts[0]
 
 

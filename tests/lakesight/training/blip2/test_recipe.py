@@ -22,6 +22,7 @@ from lakesight.training.blip2.texts import Told, open_texts
 from lakesight.training.blip2.tower import quicken
 from lakesight.training.blip2.views import Look, looked_at
 from lakesight.training.loop import BEST, Callback, Progress, Trainer
+from lakesight.training.muon import Muon
 from lakesight.training.optimizing import Together, set_rates
 from workflows.scenes import Scenes
 
@@ -119,7 +120,7 @@ def test_muon_moves_the_matrices_of_layers_and_goes_on_after_a_kill(
     made = trainer(tmp_path / "whole", told, 4, **given)
     assert isinstance(made.optimizer, Together)
     adamw, muon = made.optimizer.parts
-    assert (type(adamw), type(muon)) == (torch.optim.AdamW, torch.optim.Muon)
+    assert (type(adamw), type(muon)) == (torch.optim.AdamW, Muon)
     moved = {weight for group in muon.param_groups for weight in group["params"]}
     names = {name for name, weight in made.network.named_parameters() if weight in moved}
     assert "model.retrieval.vision_model.encoder.layers.0.mlp.fc1.weight" in names
