@@ -13,16 +13,17 @@ from contextlib import ExitStack, redirect_stdout
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 
 from actors.pools import Node
-from lakesight.errors import UserError
+from lakesight.errors import UserError, first_mistake
 from lakesight.models import catalog
 from lakesight.models.base import Frozen, Kind, RuntimeName
 from lakesight.online import key_file, keys, signin
 from lakesight.online.access import AccessSettings
 from lakesight.online.guard import SafetySettings
 from lakesight.online.headers import HeaderSettings
+from lakesight.online.https import HttpsSettings
 from lakesight.online.offers import NAME, Offer, Served, look_up, told
 from lakesight.online.origins import HostSettings, check_bind
 from lakesight.online.sources import SourceSettings
@@ -75,6 +76,9 @@ class Serve(Frozen):
     s3: tuple[str, ...] = ()
     """An s3:// prefix that requests may name pictures from, where their key allows it too; may be
     given several times."""
+    https: tuple[str, ...] = ()
+    """A host, or *.example.org for all below one, from which requests may name pictures by
+    https://; none unless given; may be given several times."""
     host_name: tuple[str, ...] = ()
     """A name that requests may call this server by; any unless given; may be given several times.
     """
@@ -103,6 +107,7 @@ class Serve(Frozen):
         """Serve until it is told to stop; return 0 once every request is answered."""
         check_bind(self.host, is_open=not self.auth)
         ingress = choose(self.ingress)
+        self.sources()  # what is wrong with them is said at once
         settings = self.settings()
         serving = told(settings)
         models = [look_up(offer) for offer in serving.models]
@@ -178,7 +183,7 @@ class Serve(Frozen):
     def application(self, settings: Mapping[str, Any], nodes: Sequence[Node]) -> Any:
         """Return what Ray Serve runs."""
         cpus = self.cpus_per_replica or _fair_share(nodes, self.most_replicas)
-        around = Around(safety=self.safety(), sources=SourceSettings(s3=self.s3))
+        around = Around(safety=self.safety(), sources=self.sources())
         settings = {"num_threads": cpus, **settings}
         # half of it: a replica that takes another's place starts beside it
         resources = {"num_cpus": cpus / 2, "num_gpus": self.gpus_per_replica}
@@ -195,6 +200,13 @@ class Serve(Frozen):
             hosts=HostSettings(names=self.host_name),
             headers=HeaderSettings(hsts_s=HSTS_S if self.tls_cert else 0),
         )
+
+    def sources(self) -> SourceSettings:
+        """Return from where pictures may come; UserError for what is no prefix or no host."""
+        try:
+            return SourceSettings(s3=self.s3, https=HttpsSettings(hosts=self.https))
+        except ValidationError as error:
+            raise UserError(f"--https: {first_mistake(error)}") from error
 
     @property
     def most_replicas(self) -> int:
