@@ -20,6 +20,7 @@ from lakesight.media.limits import Limits
 from lakesight.models import catalog
 from lakesight.schemas import ROW
 from tests.annotating import MODEL, assert_exactly_once, command, picture, run
+from workflows.__main__ import main
 from workflows.demo import open_photo
 from workflows.s3_server import S3Server
 
@@ -214,16 +215,22 @@ MISTAKES = {
 
 @pytest.mark.parametrize("mistake", MISTAKES)
 def test_a_mistake_is_one_clear_line_and_writes_nothing(
-    few: Path, tmp_path: Path, s3_server: S3Server, mistake: str
+    few: Path,
+    tmp_path: Path,
+    s3_server: S3Server,
+    mistake: str,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     words, expected = MISTAKES[mistake]
     output, bare = tmp_path / "out", tmp_path / "bare"
     make_nothing(bare)
     if mistake == "no weights":
         (bare / "model.onnx").unlink()
-    said = run(*(word.format(few=few, out=output, bare=bare) for word in words), code=2)
-    assert expected in said
-    assert len(said.strip().splitlines()) == 1, said
+    assert main([word.format(few=few, out=output, bare=bare) for word in words]) == 2
+    said = capsys.readouterr()
+    assert expected in said.err
+    assert len(said.err.strip().splitlines()) == 1, said
+    assert not said.out
     assert not output.exists()
 
 
