@@ -24,6 +24,8 @@ Encode = Callable[..., bytes]
 
 VIEWS = [ImageView(width=64, height=48), ImageView(width=32, height=32, fit="crop")]
 STARTING_S = 60.0
+OTHERS: set[int] = set()
+"""Children of a server that other tests in this process use."""
 
 
 def children(pid: int | None = None) -> list[psutil.Process]:
@@ -31,9 +33,14 @@ def children(pid: int | None = None) -> list[psutil.Process]:
     found = []
     for child in psutil.Process(pid).children():
         with contextlib.suppress(psutil.NoSuchProcess, psutil.ZombieProcess):
-            if "lakesight.media.child" in child.cmdline():
+            if "lakesight.media.child" in child.cmdline() and child.pid not in OTHERS:
                 found.append(child)
     return found
+
+
+@pytest.fixture(scope="module", autouse=True)
+def others() -> None:
+    OTHERS.update(child.pid for child in children())
 
 
 def wait_until(condition: Callable[[], object]) -> None:
