@@ -44,6 +44,7 @@ bench: install ## Measure; takes long, and wants the machine to itself
 	$(BIN)/python -m benchmarks.metrics
 	$(BIN)/python -m benchmarks.caption
 	$(BIN)/python -m benchmarks.retrieval
+	$(BIN)/python -m benchmarks.following
 
 starter: install ## Train the starter weights again, into .starter; takes hours
 	mkdir -p .starter
