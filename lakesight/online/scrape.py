@@ -1,5 +1,6 @@
 """`GET /metrics`: what Prometheus reads, of every process that serves."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from fastapi import APIRouter, Request
@@ -35,4 +36,5 @@ async def metrics(request: Request) -> PlainTextResponse:
     """Return the metrics of every replica, in Prometheus' text format 0.0.4."""
     caller_of(request).require_metrics()
     scrape: Scrape = request.app.state.scrape
-    return PlainTextResponse(exposition(await scrape()), media_type=CONTENT_TYPE_PLAIN_0_0_4)
+    text = await asyncio.to_thread(exposition, await scrape())
+    return PlainTextResponse(text, media_type=CONTENT_TYPE_PLAIN_0_0_4)

@@ -90,9 +90,9 @@ class Spans(Follower):
         attributes: dict[str, AttributeValue],
         asked: Context | None = None,
     ) -> None:
-        """Make a span that has ended, below the request of whoever asked; of no request, none."""
+        """Make a span that has ended, below the request of whoever asked, where that is kept."""
         parent = context.get_current() if asked is None else asked.run(context.get_current)
-        if trace.get_current_span(parent).get_span_context().is_valid:
+        if trace.get_current_span(parent).get_span_context().trace_flags.sampled:
             span = self.tracer.start_span(name, parent, attributes=attributes, start_time=start_ns)
             span.end(end_ns)
 
