@@ -70,8 +70,11 @@ def application(given: Mapping[str, Any]) -> Any:
     return deployment(around, {}, {})
 
 
-def build_app(around: Around, service: Service, scrape: Scrape) -> ASGIApp:
-    """Return the app of a replica: it is built there. `scrape` gathers the metrics of all."""
+def build_app(around: Around, service: Service, scrape: Scrape | None = None) -> ASGIApp:
+    """Return the app of a replica: it is built there.
+
+    `scrape` gathers the metrics of all replicas; this one's alone unless given.
+    """
     from lakesight.online.app import create_app
     from lakesight.online.guard import guarded
     from lakesight.online.http1 import bound_uvicorn

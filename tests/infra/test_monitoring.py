@@ -45,8 +45,8 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> dict[str, set[str]]:
     (clip / "README.md").write_text("---\nlicense: mit\n---\n")
     publish(IndexStore.open(str(root / "photos")), unit(20, 8, "float32"), "one")
     indexes = {"photos": str(root / "photos")}
-    settings = {"models": [DETECTOR, str(clip)], "num_threads": 1, "max_loaded": 1}
-    with running(open_index, indexes=indexes, **settings) as server:
+    models = [DETECTOR, str(clip)]
+    with running(open_index, models=models, indexes=indexes, num_threads=1, max_loaded=1) as server:
         raw = {"content-type": "image/jpeg"}
         for data, status in ((encoded(1), 200), (b"no picture", 422)):
             answer = server.client.post("/v1/detect", content=data, headers=raw)
