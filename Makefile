@@ -45,6 +45,7 @@ bench: install ## Measure; takes long, and wants the machine to itself
 	$(BIN)/python -m benchmarks.caption
 	$(BIN)/python -m benchmarks.retrieval
 	$(BIN)/python -m benchmarks.serve
+	$(BIN)/python -m benchmarks.following
 
 starter: install ## Train the starter weights again, into .starter; takes hours
 	mkdir -p .starter

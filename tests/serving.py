@@ -19,9 +19,9 @@ from lakesight.online.finder import OpenIndex, no_index
 from lakesight.online.guard import SafetySettings, guarded
 from lakesight.online.http1 import BoundedHttp
 from lakesight.online.offers import told
-from lakesight.online.opened import Follower
 from lakesight.online.service import Service
 from lakesight.online.sources import SourceSettings
+from lakesight.online.spans import Spans
 
 Result = TypeVar("Result")
 STARTS_S = 120
@@ -48,9 +48,9 @@ class Running:
 @contextmanager
 def running(
     open_index: OpenIndex = no_index,
-    follower: Follower | None = None,
     sources: SourceSettings = NOWHERE,
     keys: Path | None = None,
+    spans: Spans | None = None,
     **settings: Any,
 ) -> Iterator[Running]:
     """Yield a server of these settings (`offers.Serving`); it is ended afterwards."""
@@ -60,9 +60,9 @@ def running(
         ready: Future[tuple[Service, asyncio.AbstractEventLoop, uvicorn.Server]] = Future()
 
         async def serve() -> None:  # the service belongs to this loop
-            service = Service(open_index, follower)
+            service = Service(open_index, spans)
             try:
-                app = guarded(create_app(service, sources), safety)
+                app = guarded(create_app(service, sources), safety, service.metrics, spans)
                 await service.configure(lambda: told({"refresh_s": 0, **settings}))
             except BaseException as error:
                 await service.close()

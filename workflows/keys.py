@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from lakesight.online import key_file
 from lakesight.online.keys import ANY, Key, Rate, Scopes, make, parse_expiry
 from workflows import tables
 
-SHOWN = ["id", "name", "models", "indexes", "s3", "rate", "created", "ends"]
+SHOWN = ["id", "name", "models", "indexes", "s3", "metrics", "rate", "created", "ends"]
 """The columns of the list."""
 
 
@@ -28,6 +29,7 @@ class Create(Frozen):
     Examples:
       lakesight keys create phone-app --model yolo --rate 5 --expires 90d
       lakesight keys create nightly --s3 s3://lake/incoming/
+      lakesight keys create prometheus --metrics
     """
 
     name: CliPositionalArg[str]
@@ -39,6 +41,9 @@ class Create(Frozen):
     s3: tuple[str, ...] = ()
     """An s3:// prefix it may name pictures from, where the server allows it too; repeatable. None
     unless given."""
+    metrics: bool = False
+    """Let it read /metrics, which tells of everybody's requests; and nothing else, unless --model,
+    --index or --s3 is given too."""
     expires: str | None = None
     """When it ends: 12h, 30d, 8w, or a time such as 2030-01-31T00:00Z. Never unless given."""
     rate: float | None = Field(default=None, gt=0, le=1e6)
@@ -56,8 +61,7 @@ class Create(Frozen):
         path = self.keys or key_file.default_path()
         expires = parse_expiry(self.expires, datetime.now(UTC)) if self.expires else None
         try:
-            scopes = Scopes(models=self.model or (ANY,), indexes=self.index or (ANY,), s3=self.s3)
-            made = make(self.name, scopes, expires=expires, rate=self._rate())
+            made = make(self.name, self._scopes(), expires=expires, rate=self._rate())
         except ValidationError as error:
             raise UserError(first_mistake(error)) from None
         key_file.add(path, made.key)
@@ -67,6 +71,16 @@ class Create(Frozen):
         print(made.token)
         print(f"key {made.key.id} is in {path}, as its hash: note it now", file=sys.stderr)
         return 0
+
+    def _scopes(self) -> Scopes:
+        """Return what it may use: all that is not narrowed, but for a key of metrics alone."""
+        rest = () if self.metrics else (ANY,)
+        return Scopes(
+            models=self.model or rest,
+            indexes=self.index or rest,
+            s3=self.s3,
+            metrics=self.metrics,
+        )
 
     def _rate(self) -> Rate | None:
         if self.rate is None:
@@ -94,7 +108,7 @@ class List(Frozen):
         if self.json_output:
             tables.write_json_lines(rows, sys.stdout)
             return 0
-        shown = [row | {name: " ".join(row[name]) for name in SHOWN[2:5]} for row in rows]
+        shown = [_in_words(row) for row in rows]
         tables.write_aligned(shown, SHOWN, sys.stdout)
         return 0
 
@@ -138,6 +152,11 @@ class Keys(Frozen):
         return code
 
 
+def _in_words(row: Mapping[str, Any]) -> dict[str, Any]:
+    lists = {name: " ".join(row[name]) for name in ("models", "indexes", "s3")}
+    return {**row, **lists, "metrics": "yes" if row["metrics"] else "no"}
+
+
 def _row(key: Key) -> dict[str, Any]:
     """Return what the list says of one key."""
     is_over = key.is_over(datetime.now(UTC))
@@ -147,6 +166,7 @@ def _row(key: Key) -> dict[str, Any]:
         "models": key.scopes.models,
         "indexes": key.scopes.indexes,
         "s3": key.scopes.s3,
+        "metrics": key.scopes.metrics,
         "rate": f"{key.rate.per_s:g}/s, {key.rate.burst} at once" if key.rate else "any",
         "created": key.created.isoformat(),
         "ends": "over" if is_over else key.expires.isoformat() if key.expires else "never",

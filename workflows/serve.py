@@ -19,7 +19,7 @@ from actors.pools import Node
 from lakesight.errors import UserError, first_mistake
 from lakesight.models import catalog
 from lakesight.models.base import Frozen, Kind, RuntimeName
-from lakesight.online import key_file, keys, signin
+from lakesight.online import key_file, keys, signin, traces
 from lakesight.online.access import AccessSettings
 from lakesight.online.guard import SafetySettings
 from lakesight.online.headers import HeaderSettings
@@ -106,6 +106,7 @@ class Serve(Frozen):
     def run(self) -> int:
         """Serve until it is told to stop; return 0 once every request is answered."""
         check_bind(self.host, is_open=not self.auth)
+        traces.check()
         ingress = choose(self.ingress)
         self.sources()  # what is wrong with them is said at once
         settings = self.settings()
@@ -233,7 +234,7 @@ class Serve(Frozen):
         path = self.keys_file()
         if path is None or path.exists():
             return None
-        made = keys.make("first")
+        made = keys.make("first", keys.Scopes(metrics=True))
         key_file.add(path, made.key)
         return made.token
 

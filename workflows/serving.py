@@ -13,6 +13,7 @@ from lakesight.errors import UserError, first_mistake
 from lakesight.models.base import Frozen
 from lakesight.online.guard import SafetySettings
 from lakesight.online.logs import RedactKeys
+from lakesight.online.scrape import Scrape
 from lakesight.online.service import Service
 from lakesight.online.sources import SourceSettings
 from workflows.finder import open_index
@@ -69,8 +70,11 @@ def application(given: Mapping[str, Any]) -> Any:
     return deployment(around, {}, {})
 
 
-def build_app(around: Around, service: Service) -> ASGIApp:
-    """Return the app of a replica: it is built there."""
+def build_app(around: Around, service: Service, scrape: Scrape | None = None) -> ASGIApp:
+    """Return the app of a replica: it is built there.
+
+    `scrape` gathers the metrics of all replicas; this one's alone unless given.
+    """
     from lakesight.online.app import create_app
     from lakesight.online.guard import guarded
     from lakesight.online.http1 import bound_uvicorn
@@ -78,7 +82,8 @@ def build_app(around: Around, service: Service) -> ASGIApp:
     bound_uvicorn()  # Ray Serve starts the replica's HTTP server, and tells it nothing
     _log_to_stderr()
     logging.getLogger("python_multipart").setLevel(logging.ERROR)  # a line for each broken form
-    return OneRequestId(guarded(create_app(service, around.sources), around.safety))
+    app = create_app(service, around.sources, scrape)
+    return OneRequestId(guarded(app, around.safety, service.metrics, service.spans))
 
 
 def _log_to_stderr() -> None:

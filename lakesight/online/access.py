@@ -17,7 +17,7 @@ from lakesight.online.prefixes import Prefix, is_under
 from lakesight.online.problems import Problem
 from lakesight.online.rates import Buckets
 
-EVERYTHING = Scopes(s3=())
+EVERYTHING = Scopes(s3=(), metrics=True)
 """What nobody in particular may do where no keys are asked for: the server's own limits hold."""
 
 
@@ -67,6 +67,11 @@ class Caller:
         """Raise Problem unless the index may be searched. To be asked before whether it exists."""
         if not self.scopes.has_index(name):
             raise Problem("forbidden", "this key may not search that index")
+
+    def require_metrics(self) -> None:
+        """Raise Problem unless `/metrics` may be read."""
+        if not self.scopes.metrics:
+            raise Problem("forbidden", "this key may not read metrics")
 
     def may_read(self, bucket: str, key: str, allowed: tuple[Prefix, ...]) -> bool:
         """Return whether an object lies under a prefix that the server allows, and the key too."""

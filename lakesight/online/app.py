@@ -6,6 +6,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
 from fastapi import FastAPI
+from fastapi.telemetry import TelemetryConfig
+from starlette.routing import Route
 
 from lakesight.online import (
     caption,
@@ -19,6 +21,7 @@ from lakesight.online import (
     models,
     openai,
     problems,
+    scrape,
     search,
     signin,
     vqa,
@@ -44,6 +47,7 @@ ROUTERS = (
     openai.router,
     inference.router,
     health.router,
+    scrape.router,
 )
 BODIES = (
     detect.DetectAsk,
@@ -58,29 +62,48 @@ BODIES = (
     inference.InferenceRequest,
 )
 """What endpoints read themselves, and OpenAPI would not know of."""
+NO_TELEMETRY: TelemetryConfig = {
+    "tracing": False,
+    "metrics": False,
+    "logs": False,
+    "operation_spans": False,
+    "auto_configure": False,
+}
+"""FastAPI's own would send addresses and messages of errors, which hold what was asked; ours are in
+`spans`."""
 DESCRIPTION = (
     "The same models as `lakesight annotate`, over HTTP: a value here is the value of a row there."
 )
 
 
-def create_app(service: Service, sources: SourceSettings = NOWHERE) -> FastAPI:
-    """Return the app, without what lies around it (`guard.guarded`). It closes the service."""
+def create_app(
+    service: Service, sources: SourceSettings = NOWHERE, scraped: scrape.Scrape | None = None
+) -> FastAPI:
+    """Return the app, without what lies around it (`guard.guarded`). It closes the service.
+
+    `scraped` gathers the metrics of all replicas; this process's own unless given.
+    """
     app = FastAPI(
         title="Lakesight",
         version=version(),
         description=DESCRIPTION,
         docs_url=None,  # its pages load code from another host
         redoc_url=None,
+        telemetry=NO_TELEMETRY,
         lifespan=_lifespan,
     )
     app.state.service = service
     app.state.sources = Sources(sources)
     app.state.fetch = fetching(app.state.sources)
+    app.state.scrape = scraped or scrape.alone(service)
     for router in ROUTERS:
         app.include_router(router)
     app.router.routes.extend([*kinds.ROUTES, *signin.ROUTES])
     problems.install(app)
     document(app, BODIES)
+    service.metrics.routes = frozenset(
+        route.path for router in ROUTERS for route in router.routes if isinstance(route, Route)
+    )
     return app
 
 

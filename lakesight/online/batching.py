@@ -11,6 +11,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from contextvars import Context, copy_context
 from typing import Any, Generic, NamedTuple, TypeVar
 
 Item = TypeVar("Item")
@@ -20,18 +21,23 @@ Value = TypeVar("Value")
 class Left(NamedTuple):
     """What is told of a batch that was worked on."""
 
-    size: int
-    waited_s: float
-    """How long its first item waited."""
+    waits_s: tuple[float, ...]
+    """How long each item waited."""
     worked_s: float
-    num_waiting: int
-    """Items that wait now."""
+    contexts: tuple[Context, ...]
+    """Of those who asked, item by item: what was set there when they did."""
+
+    @property
+    def size(self) -> int:
+        """How many items it had."""
+        return len(self.waits_s)
 
 
 class _Asked(NamedTuple, Generic[Item, Value]):
     item: Item
     future: "asyncio.Future[Value]"
     since: float
+    context: Context
 
 
 class Batcher(Generic[Item, Value]):
@@ -89,7 +95,7 @@ class Batcher(Generic[Item, Value]):
         with self._changed:
             if self._closed:
                 raise RuntimeError("this batcher is closed")
-            self._waiting.append(_Asked(item, future, time.monotonic()))
+            self._waiting.append(_Asked(item, future, time.monotonic(), copy_context()))
             self._changed.notify()
         return await future
 
@@ -110,7 +116,8 @@ class Batcher(Generic[Item, Value]):
                 self._num_working -= 1
                 self._changed.notify_all()
             _deliver(batch, outcomes)
-            told = Left(len(batch), start - batch[0].since, worked_s, self.num_waiting)
+            waits_s = tuple(start - one.since for one in batch)
+            told = Left(waits_s, worked_s, tuple(one.context for one in batch))
             self._left(told, outcomes)
 
     def _next(self) -> "list[_Asked[Item, Value]]":

@@ -16,7 +16,8 @@ from typing import Any
 
 from lakesight.models import catalog
 from lakesight.models.base import ModelSpec
-from lakesight.online.opened import BatchLimits, Follower, Opened
+from lakesight.online.following import Follower
+from lakesight.online.opened import BatchLimits, Opened
 
 MAX_VARIANTS = 16
 """Models on one network at once: of each kind and of other options."""
@@ -124,10 +125,14 @@ class Engine:
         room = self._rooms.get(key_of(spec))
         return room.models.get(spec.model_dump_json()) if room else None
 
+    def all_opened(self) -> list[Opened]:
+        """Return every model that is in memory."""
+        return [opened for room in self._rooms.values() for opened in room.models.values()]
+
     @property
     def is_alive(self) -> bool:
         """Whether every thread of every model works."""
-        return all(one.is_alive for room in self._rooms.values() for one in room.models.values())
+        return all(one.is_alive for one in self.all_opened())
 
     async def preload(self, specs: Iterable[ModelSpec]) -> None:
         """Load models until there is no more room for another network.

@@ -4,6 +4,8 @@ Under Ray Serve a proxy (or HAProxy) takes the request first, and reads bodies w
 of its own: `at_the_door` are the parts that have to lie there too. See docs/threat-model.md.
 """
 
+from typing import TYPE_CHECKING
+
 from starlette.types import ASGIApp
 
 from lakesight.models.base import Frozen
@@ -12,9 +14,13 @@ from lakesight.online.bodies import Bodies, BodyLimits
 from lakesight.online.headers import AnswerHeaders, HeaderSettings, RequestHeaders
 from lakesight.online.load import Load, LoadLimits
 from lakesight.online.logs import AccessLog
+from lakesight.online.metrics import Metrics
 from lakesight.online.origins import LOCAL_NAMES, Hosts, HostSettings
 from lakesight.online.refusing import RefusalSettings, Refusing
 from lakesight.online.request_ids import RequestIds
+
+if TYPE_CHECKING:
+    from lakesight.online.spans import Spans
 
 
 class SafetySettings(Frozen):
@@ -36,15 +42,25 @@ class SafetySettings(Frozen):
         return self.hosts if self.access.keys else HostSettings(names=LOCAL_NAMES)
 
 
-def guarded(app: ASGIApp, settings: SafetySettings) -> ASGIApp:
+def guarded(
+    app: ASGIApp,
+    settings: SafetySettings,
+    metrics: Metrics | None = None,
+    spans: "Spans | None" = None,
+) -> ASGIApp:
     """Return the app inside all middlewares: what listens to a socket by plain uvicorn.
 
-    Raises UserError where the keys cannot be read.
+    Requests are counted in `metrics`, and traced where there are `spans`. Raises UserError where
+    the keys cannot be read.
     """
     inner: ASGIApp = Load(app, settings.load)
     inner = Bodies(inner, settings.bodies)
+    if spans is not None:
+        from lakesight.online.spans import Traced
+
+        inner = Traced(inner, spans)
     inner = Access(inner, settings.access)
-    return _outer(inner, settings, is_logged=True)
+    return RequestIds(AccessLog(_outer(inner, settings), metrics or Metrics()))
 
 
 def at_the_door(app: ASGIApp, settings: SafetySettings) -> ASGIApp:
@@ -52,14 +68,11 @@ def at_the_door(app: ASGIApp, settings: SafetySettings) -> ASGIApp:
 
     The replica behind it is `guarded` nevertheless.
     """
-    return _outer(Bodies(app, settings.bodies), settings, is_logged=False)
+    return RequestIds(_outer(Bodies(app, settings.bodies), settings))
 
 
-def _outer(inner: ASGIApp, settings: SafetySettings, *, is_logged: bool) -> ASGIApp:
+def _outer(inner: ASGIApp, settings: SafetySettings) -> ASGIApp:
     inner = Hosts(inner, settings.host_settings)
     inner = RequestHeaders(inner, settings.headers)
     inner = Refusing(inner, settings.refusals)
-    inner = AnswerHeaders(inner, settings.headers)
-    if is_logged:
-        inner = AccessLog(inner)
-    return RequestIds(inner)
+    return AnswerHeaders(inner, settings.headers)

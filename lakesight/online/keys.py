@@ -34,6 +34,8 @@ class Scopes(Frozen):
     """Names of indexes as they are served, or `*`."""
     s3: tuple[str, ...] = ()
     """s3:// prefixes that pictures may be read from, where the server allows them too."""
+    metrics: bool = False
+    """Whether `/metrics` may be read, which tells of everybody's requests."""
 
     @field_validator("s3")
     @classmethod

@@ -1,4 +1,7 @@
-"""The access log: one JSON object a request, without secrets, pictures or what was asked."""
+"""The access log: one JSON object a request, without secrets, pictures or what was asked.
+
+Requests are counted here, too, since this sees each of them with its answer.
+"""
 
 import json
 import logging
@@ -9,20 +12,22 @@ from typing import Any
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from lakesight.online.keys import redacted
+from lakesight.online.metrics import Metrics
 
 log = logging.getLogger("lakesight.access")
 MAX_PATH = 120
 
 
 class AccessLog:
-    """Middleware that logs each request when its answer has ended, or was given up.
+    """Middleware that logs and counts each request when its answer has ended, or was given up.
 
     Neither query, nor body, nor any header of the request is written but its id. The path is
     the route's own pattern; of a path that is no route, the beginning, with keys left out.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
         self.app = app
+        self.metrics = metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass one request on."""
@@ -30,16 +35,14 @@ class AccessLog:
             await self.app(scope, receive, send)
             return
         entry = _Entry(scope, receive, send)
+        self.metrics.in_flight.inc()
         try:
             await self.app(scope, entry.receive, entry.send)
         finally:
+            self.metrics.in_flight.dec()
+            self.metrics.on_request(scope, entry.status, entry.seconds())
             if log.isEnabledFor(logging.INFO):
                 log.info("%s", json.dumps(entry.line()))
-
-
-def note(scope: Scope, **facts: str | int | float | bool | None) -> None:
-    """Add to the request's line what the server itself named: a model, a number of pictures."""
-    scope.setdefault("state", {}).setdefault("log", {}).update(facts)
 
 
 class RedactKeys(logging.Filter):
@@ -80,6 +83,9 @@ class _Entry:
             self.is_whole = not message.get("more_body", False)
         await self._send(message)
 
+    def seconds(self) -> float:
+        return time.perf_counter() - self.start_s
+
     def line(self) -> dict[str, Any]:
         state = self.scope.get("state", {})
         caller = state.get("caller")
@@ -95,7 +101,7 @@ class _Entry:
             "whole": self.is_whole,
             "bytes_in": self.num_in,
             "bytes_out": self.num_out,
-            "ms": round((time.perf_counter() - self.start_s) * 1000, 1),
+            "ms": round(self.seconds() * 1000, 1),
             **state.get("log", {}),
         }
 

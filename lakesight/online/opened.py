@@ -16,6 +16,7 @@ from lakesight.errors import UserError
 from lakesight.models import guard
 from lakesight.models.base import Image, Model, ModelSpec, TextEncoder
 from lakesight.online.batching import Batcher, Left
+from lakesight.online.following import Follower
 from lakesight.online.values import plain
 from lakesight.schemas import WORDS
 
@@ -23,22 +24,6 @@ Result = TypeVar("Result")
 Vectors = npt.NDArray[np.float32]
 THREADS = 2
 """Of a model that gains by it: while one batch is prepared or read, the other runs."""
-
-
-class Follower:
-    """Is told what happens; this one cares for nothing. Methods are called from any thread."""
-
-    def on_batch(self, spec: ModelSpec, left: Left, num_errors: int) -> None:
-        """Take note of a batch of pictures that a model looked at."""
-
-    def on_texts(self, spec: ModelSpec, num: int, seconds: float) -> None:
-        """Take note of the texts of a request that a model read, and how long that took."""
-
-    def on_loaded(self, spec: ModelSpec, seconds: float) -> None:
-        """Take note of a network that was loaded for a model."""
-
-    def on_dropped(self, spec: ModelSpec) -> None:
-        """Take note of a network that made room."""
 
 
 class Look(NamedTuple):
@@ -109,6 +94,11 @@ class Opened:
     def is_alive(self) -> bool:
         """Whether all its threads work."""
         return all(batcher.is_alive for batcher in self._batchers())
+
+    @property
+    def num_waiting(self) -> int:
+        """Pictures that no thread has taken yet."""
+        return self._pictures.num_waiting
 
     @property
     def reads_text(self) -> bool:

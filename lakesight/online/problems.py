@@ -17,6 +17,7 @@ from starlette.responses import Response
 from starlette.types import Scope
 
 from lakesight.online.kinds import KINDS, OF_STATUS, PREFIX
+from lakesight.online.notes import note
 
 MEDIA_TYPE = "application/problem+json"
 MAX_TEXT = 500
@@ -80,6 +81,7 @@ RESPONSES: dict[int | str, dict[str, Any]] = {
 def answer(problem: Problem, scope: Scope) -> Response:
     """Return the response to a request that is refused."""
     kind = KINDS[problem.kind]
+    note(scope, problem=problem.kind)
     members = {"type": PREFIX + problem.kind, "title": kind.title, "status": kind.status}
     text = {"detail": shortened(problem.detail), **problem.members}
     return _response(members | text, scope, problem.headers or {})

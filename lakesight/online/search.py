@@ -117,9 +117,11 @@ async def search(request: Request) -> Response:
         hits = await find(lambda: _found(finder, query, asked))
         if asked.rerank is not None:
             hits = await _reranked(here, finder, asked, hits)
-        ms = round((time.perf_counter() - start) * 1000, 3)
-    answer = {"index": name, "build": finder.build_id, "count": finder.count, "ms": ms}
-    return as_json({**answer, "results": hits[: asked.k]})
+        seconds = time.perf_counter() - start
+        service_of(request).follower.on_search(name, seconds)
+    answer = {"index": name, "build": finder.build_id, "count": finder.count}
+    ms = round(seconds * 1000, 3)
+    return as_json({**answer, "ms": ms, "results": hits[: asked.k]})
 
 
 def _check_one_query(asked: SearchAsk, sent: list[Sent]) -> None:

@@ -6,7 +6,9 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
+
+from prometheus_client import Metric
 
 from lakesight.errors import UserError
 from lakesight.lake.store import StoreError
@@ -14,11 +16,16 @@ from lakesight.models.base import ModelSpec
 from lakesight.online.decoding import Decoder
 from lakesight.online.engine import Engine
 from lakesight.online.finder import Finder, OpenIndex, no_index
+from lakesight.online.following import Followers
+from lakesight.online.metrics import Metrics
 from lakesight.online.offers import Served, Serving, look_up
-from lakesight.online.opened import BatchLimits, Follower
+from lakesight.online.opened import BatchLimits
 from lakesight.online.problems import Problem
 from lakesight.online.shop import Shop
 from lakesight.runtimes.base import usable_cpus
+
+if TYPE_CHECKING:
+    from lakesight.online.spans import Spans
 
 log = logging.getLogger(__name__)
 
@@ -36,10 +43,11 @@ class Service:
     answered by what was there, what is asked after by what is there then, and nothing is refused.
     """
 
-    def __init__(self, open_index: OpenIndex = no_index, follower: Follower | None = None) -> None:
+    def __init__(self, open_index: OpenIndex = no_index, spans: "Spans | None" = None) -> None:
         self._open_index = open_index
-        self.follower = follower or Follower()
-        """Is told of every batch and every model that is loaded."""
+        self.metrics, self.spans = Metrics(), spans
+        self.follower = Followers(self.metrics, spans) if spans else self.metrics
+        """Is told of all that is done."""
         self._shop: Shop | None = None
         self._told: Source | None = None
         self._changing = asyncio.Lock()
@@ -62,6 +70,10 @@ class Service:
     def refresh_s(self) -> float:
         """How often to `refresh`; 0 for never, or not yet."""
         return self._shop.serving.refresh_s if self._shop else 0.0
+
+    def counted(self) -> list[Metric]:
+        """Return the metrics of this process, as they are now."""
+        return self.metrics.families(self._shop)
 
     @asynccontextmanager
     async def visit(self) -> AsyncIterator[Shop]:
@@ -119,6 +131,8 @@ class Service:
             if shop is not None:
                 await self._retire(shop, None, self._retiring)
             await asyncio.to_thread(self._searches.shutdown)
+            if self.spans is not None:
+                await asyncio.to_thread(self.spans.close)
 
     async def _change(self, serving: Serving, models: Mapping[str, Served]) -> None:
         before = self._shop
@@ -130,6 +144,7 @@ class Service:
             engine.max_loaded = serving.max_loaded
         else:
             engine = Engine(serving.max_loaded, limits, self.follower)
+        self.metrics.name(models)
         await engine.preload(specs)
         self._shop = Shop(serving, models, indexes, engine, self._decoder(serving, specs))
         if before is not None:
@@ -143,7 +158,7 @@ class Service:
         known = self._shop.decoder if self._shop else None
         if known and known.fits(views, serving.limits, num_processes):
             return known
-        return Decoder(views, serving.limits, num_processes)
+        return Decoder(views, serving.limits, num_processes, self.follower)
 
     async def _indexes(self, serving: Serving) -> dict[str, Finder]:
         """Return the indexes of the settings; one that is open already, and current, stays."""

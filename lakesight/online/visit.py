@@ -8,7 +8,7 @@ from fastapi import Request
 from lakesight.models.base import Kind, ModelSpec
 from lakesight.online.access import Caller, caller_of
 from lakesight.online.finder import Finder
-from lakesight.online.logs import note
+from lakesight.online.notes import note
 from lakesight.online.offers import Served
 from lakesight.online.problems import Problem
 from lakesight.online.service import Service

@@ -55,6 +55,7 @@ def test_keys_are_listed_and_revoked(path: Path, capsys: pytest.CaptureFixture[s
         "models": ["*"],
         "indexes": ["*"],
         "s3": [],
+        "metrics": False,
         "rate": "any",
         "created": "",
         "ends": "never",

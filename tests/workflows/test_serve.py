@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, cast
 
@@ -21,6 +21,7 @@ import httpx
 import psutil
 import pytest
 import yaml
+from prometheus_client.parser import text_string_to_metric_families as parsed
 
 from lakesight.online import key_file
 from tests.annotating import command
@@ -28,6 +29,7 @@ from tests.lakesight.online.conftest import encoded
 from workflows.__main__ import main
 
 STARTS_S = 200
+BUILD, REQUESTS = "lakesight_build_info", "lakesight_requests_total"
 JPEG = encoded(3)
 RAW = {"content-type": "image/jpeg"}
 
@@ -229,6 +231,14 @@ def test_a_client_cannot_say_who_it_is(server: Started, headers: dict[str, str])
     assert [line for line in lines if '"client": "127.0.0.1"' not in line] == []
 
 
+def test_the_first_key_reads_the_metrics(server: Started, headers: dict[str, str]) -> None:
+    assert httpx.get(f"{server.url}/metrics").status_code == 401
+    answer = httpx.get(f"{server.url}/metrics", headers=headers)
+    assert answer.status_code == 200, answer.text
+    (info,) = [family for family in parsed(answer.text) if family.name == BUILD]
+    assert len(info.samples) == 1
+
+
 def test_settings_change_under_load(server: Started, headers: dict[str, str], place: Path) -> None:
     before = detect(server, headers).text
     with Load(server.url, headers) as load:
@@ -332,12 +342,53 @@ def test_a_deployment_changes_scales_to_zero_and_back(deployed: Started) -> None
         assert replica not in deployed.replicas()
     assert load.failures == []
     assert set(load.answers) == {first.text, detect(deployed, RAW).text}
+    two = {"min_replicas": 2, "max_replicas": 2}
+    deployed.tell(deployment("starter-yolo-pose", **other, scaling=two))
+    any_replica_tells_the_metrics_of_all(deployed)
     deployed.tell(deployment("starter-yolo-pose", **other, scaling=zero))
     end = time.monotonic() + 120
     while deployed.tell({"replicas": 1}) != {"replicas": 0}:
         assert time.monotonic() < end, "it never went to zero"
         time.sleep(1)
     assert detect(deployed, RAW).status_code == 200
+
+
+def any_replica_tells_the_metrics_of_all(deployed: Started) -> None:
+    """Whichever is asked; one that is killed takes its counts with it, and no other's."""
+
+    def counts() -> dict[str, float]:
+        """Return how many requests each replica has answered."""
+        text = httpx.get(f"{deployed.url}/metrics", timeout=60).text
+        samples = [one for family in parsed(text) for one in family.samples]
+        found = {one.labels["replica"]: 0.0 for one in samples if one.name == BUILD}
+        for one in samples:
+            if one.name == REQUESTS and one.labels["route"] == "/v1/detect":
+                found[one.labels["replica"]] += one.value
+        return found
+
+    def wait_for(wanted: Callable[[dict[str, float]], bool]) -> dict[str, float]:
+        end = time.monotonic() + 120
+        while not wanted(found := counts()):
+            assert time.monotonic() < end, found
+            time.sleep(0.2)
+        return found
+
+    before = wait_for(lambda found: len(found) == 2)
+    with Load(deployed.url, RAW) as load:
+        load.until_more(20)
+    num_asked = load.answers.total() + len(load.failures)
+    after = counts()
+    assert [counts() for _ in range(4)] == [after] * 4
+    assert after.keys() == before.keys()
+    assert sum(after.values()) == sum(before.values()) + num_asked
+    assert min(after[name] - before[name] for name in after) > 0, "both were asked"
+    (one, _) = deployed.replicas()
+    one.kill()
+    left = wait_for(lambda found: len(found) == 1)
+    assert left.items() <= after.items()
+    again = wait_for(lambda found: len(found) == 2)
+    assert left.items() <= again.items()
+    assert again.keys() != after.keys()
 
 
 def test_wishes_that_cannot_be_served_are_one_line(

@@ -14,8 +14,9 @@ from lakesight.models import catalog
 from lakesight.models.base import ModelSpec
 from lakesight.online import engine as engines
 from lakesight.online.engine import Engine
+from lakesight.online.following import Follower
 from lakesight.online.offers import varied
-from lakesight.online.opened import BatchLimits, Follower, Look
+from lakesight.online.opened import BatchLimits, Look
 
 LIMITS = BatchLimits(max_batch=4, max_wait_s=0.0, num_threads=1)
 TASKS = ("detect", "classify", "pose")

@@ -13,7 +13,8 @@ from lakesight.online import key_file
 from lakesight.online.access import AccessSettings
 from lakesight.online.guard import SafetySettings, guarded
 from lakesight.online.keys import Made, make, session_of
-from lakesight.online.logs import RedactKeys, note
+from lakesight.online.logs import RedactKeys
+from lakesight.online.notes import note
 from lakesight.online.problems import install
 from tests.http_server import connected, running, until
 
