@@ -75,6 +75,8 @@ class Serve(Frozen):
     s3: tuple[str, ...] = ()
     """An s3:// prefix that requests may name pictures from, where their key allows it too; may be
     given several times."""
+    pictures: bool = True
+    """Show whoever may search an index its pictures, made small, on the page and by /v1/rows."""
     host_name: tuple[str, ...] = ()
     """A name that requests may call this server by; any unless given; may be given several times.
     """
@@ -178,7 +180,9 @@ class Serve(Frozen):
     def application(self, settings: Mapping[str, Any], nodes: Sequence[Node]) -> Any:
         """Return what Ray Serve runs."""
         cpus = self.cpus_per_replica or _fair_share(nodes, self.most_replicas)
-        around = Around(safety=self.safety(), sources=SourceSettings(s3=self.s3))
+        around = Around(
+            safety=self.safety(), sources=SourceSettings(s3=self.s3, rows=self.pictures)
+        )
         settings = {"num_threads": cpus, **settings}
         # half of it: a replica that takes another's place starts beside it
         resources = {"num_cpus": cpus / 2, "num_gpus": self.gpus_per_replica}

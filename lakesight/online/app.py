@@ -18,7 +18,9 @@ from lakesight.online import (
     match,
     models,
     openai,
+    page,
     problems,
+    rows,
     search,
     signin,
     vqa,
@@ -40,6 +42,7 @@ ROUTERS = (
     embed.router,
     match.router,
     search.router,
+    rows.router,
     models.router,
     openai.router,
     inference.router,
@@ -78,7 +81,7 @@ def create_app(service: Service, sources: SourceSettings = NOWHERE) -> FastAPI:
     app.state.fetch = fetching(app.state.sources)
     for router in ROUTERS:
         app.include_router(router)
-    app.router.routes.extend([*kinds.ROUTES, *signin.ROUTES])
+    app.router.routes.extend([*page.ROUTES, *kinds.ROUTES, *signin.ROUTES])
     problems.install(app)
     document(app, BODIES)
     return app
