@@ -24,7 +24,7 @@ export function showLabels(place, rows, asked, choose) {
   const chip = (/** @type {Label} */ one) => {
     const count = counts.find((other) => same(one, other))?.count ?? 0;
     return h("button", { type: "button", class: "chip", "aria-pressed": String(isChosen(one)), title: `${one.label}, in ${one.column}`, onclick: () => toggle(one) },
-      dot(one.label), one.label, h("small", {}, String(count)));
+      dot(one.label), one.label, " ", h("small", {}, String(count)));
   };
   const rest = others.slice(FEW);
   const more = h("button", { type: "button", class: "chip plain", onclick: () => more.replaceWith(...rest.map(chip)) }, `${rest.length} more`);

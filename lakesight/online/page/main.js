@@ -81,7 +81,7 @@ function showQuestion(index) {
   the("index").value = index.id;
   the("where").value = asked.where;
   the("min").value = asked.min;
-  the("min-shown").value = asked.min.toFixed(2);
+  the("min-shown").textContent = asked.min.toFixed(2);
   the("rerank").checked = asked.rerank;
   the("rerank-label").hidden = !(index.can_rerank && asked.text);
   the("columns").replaceChildren(...index.columns.map((name) => h("option", { value: name })));
@@ -286,14 +286,11 @@ the("file").addEventListener("change", () => {
 });
 the("filters").addEventListener("submit", (/** @type {Event} */ event) => {
   event.preventDefault();
-  go({ where: the("where").value.trim(), k: STEP });
-});
-the("where").addEventListener("change", () => {
   const where = the("where").value.trim();
-  if (where !== asked.where) go({ where, k: STEP });
+  go({ where, k: STEP }, { replace: where === asked.where });
 });
 the("min").addEventListener("input", () => {
-  the("min-shown").value = Number(the("min").value).toFixed(2);
+  the("min-shown").textContent = Number(the("min").value).toFixed(2);
   grid.draw(Number(the("min").value));
 });
 the("min").addEventListener("change", () => go({ min: Number(the("min").value) }, { replace: true }));
