@@ -13,6 +13,7 @@ import pyarrow as pa
 from indexes.build import Builder
 from indexes.manifest import IndexManifest
 from indexes.store import IndexStore
+from lakesight.models.base import ModelSpec
 
 Vectors = npt.NDArray[np.floating[Any]]
 
@@ -49,8 +50,15 @@ def build(folder: Path, rows: pa.Table, batch_rows: int = 100) -> Builder:
 
 def publish(store: IndexStore, vectors: Vectors, build_id: str, keep: int = 2) -> IndexManifest:
     """Build an index of the vectors and make it the current one."""
+    return publish_rows(store, rows_of(vectors), build_id, keep)
+
+
+def publish_rows(
+    store: IndexStore, rows: pa.Table, build_id: str, keep: int = 2, model: ModelSpec | None = None
+) -> IndexManifest:
+    """Build an index of rows with vectors, which a model made, and make it the current one."""
     with tempfile.TemporaryDirectory() as folder:
-        builder = build(Path(folder), rows_of(vectors))
+        builder = build(Path(folder), rows)
         recall, files = builder.finish()
         manifest = IndexManifest(
             build_id=build_id,
@@ -58,7 +66,7 @@ def publish(store: IndexStore, vectors: Vectors, build_id: str, keep: int = 2) -
             source="nowhere",
             fingerprint=build_id,
             column="embedding",
-            model=None,
+            model=model,
             storage=builder.storage,
             dim=builder.dim,
             count=builder.count,

@@ -57,6 +57,14 @@ class IndexFinder:
         """See `Searcher.search`."""
         return self._searcher.search(vectors, k, where, MAX_SECONDS)
 
+    def browse(self, k: int, where: str | None = None) -> pa.Table:
+        """See `Searcher.browse`."""
+        return self._searcher.browse(k, where, MAX_SECONDS)
+
+    def row(self, row_id: str) -> pa.Table:
+        """See `Searcher.row`."""
+        return self._searcher.row(row_id)
+
     def vectors(self, row_id: str) -> npt.NDArray[np.float32]:
         """See `Searcher.vectors`."""
         return self._searcher.vectors(row_id)

@@ -79,6 +79,8 @@ class Serve(Frozen):
     https: tuple[str, ...] = ()
     """A host, or *.example.org for all below one, from which requests may name pictures by
     https://; none unless given; may be given several times."""
+    pictures: bool = True
+    """Show whoever may search an index its pictures, made small, on the page and by /v1/rows."""
     host_name: tuple[str, ...] = ()
     """A name that requests may call this server by; any unless given; may be given several times.
     """
@@ -205,7 +207,9 @@ class Serve(Frozen):
     def sources(self) -> SourceSettings:
         """Return from where pictures may come; UserError for what is no prefix or no host."""
         try:
-            return SourceSettings(s3=self.s3, https=HttpsSettings(hosts=self.https))
+            return SourceSettings(
+                s3=self.s3, https=HttpsSettings(hosts=self.https), rows=self.pictures
+            )
         except ValidationError as error:
             raise UserError(f"--https: {first_mistake(error)}") from error
 

@@ -101,6 +101,17 @@ def fetch(
         pool.shutdown(wait=False, cancel_futures=True)
 
 
+def fetch_one(uri: str, etag: str, max_object_bytes: int) -> bytes:
+    """Return the object of one row, by its `uri` and `etag`.
+
+    Raises FetchError where it cannot be had, or is not that one any more; else as `fetch`.
+    """
+    answer = _get(Request(0, uri, object_etag(etag), 0, False), max_object_bytes)
+    if isinstance(answer, Exception):
+        raise answer
+    return answer
+
+
 def _requests(rows: pa.Table, max_object_bytes: int) -> list[Request]:
     """Return the requests, the first one last; what is too large will not be downloaded."""
     columns = (rows[name].to_pylist() for name in ("uri", "etag", "size"))

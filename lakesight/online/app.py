@@ -20,7 +20,9 @@ from lakesight.online import (
     match,
     models,
     openai,
+    page,
     problems,
+    rows,
     scrape,
     search,
     signin,
@@ -43,6 +45,7 @@ ROUTERS = (
     embed.router,
     match.router,
     search.router,
+    rows.router,
     models.router,
     openai.router,
     inference.router,
@@ -98,7 +101,7 @@ def create_app(
     app.state.scrape = scraped or scrape.alone(service)
     for router in ROUTERS:
         app.include_router(router)
-    app.router.routes.extend([*kinds.ROUTES, *signin.ROUTES])
+    app.router.routes.extend([*page.ROUTES, *kinds.ROUTES, *signin.ROUTES])
     problems.install(app)
     document(app, BODIES)
     service.metrics.routes = frozenset(

@@ -12,6 +12,8 @@ from lakesight.online.following import Follower
 
 SHOWN = ImageView(width=1024, height=1024, interpolation="area")
 """What boxes are drawn on."""
+SMALL = ImageView(width=448, height=448, interpolation="area")
+"""What a page of many pictures shows."""
 
 
 class Decoder:
@@ -25,7 +27,7 @@ class Decoder:
         follower: Follower,
     ) -> None:
         self._limits, self._num_processes, self._follower = limits, num_processes, follower
-        self._pool = DecodePool(tuple(dict.fromkeys([*views, SHOWN])), limits, num_processes)
+        self._pool = DecodePool(tuple(dict.fromkeys([*views, SHOWN, SMALL])), limits, num_processes)
 
     def fits(self, views: Sequence[ImageView], limits: Limits, num_processes: int) -> bool:
         """Return whether another one, made of these, could do no more."""

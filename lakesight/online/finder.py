@@ -57,6 +57,17 @@ class Finder(Protocol):
         """
         ...
 
+    def browse(self, k: int, where: str | None = None) -> pa.Table:
+        """Return at most `k` rows, spread evenly over those where a condition is true.
+
+        Raises UserError for a condition that is none.
+        """
+        ...
+
+    def row(self, row_id: str) -> pa.Table:
+        """Return one row; UserError where it is not there."""
+        ...
+
     def vectors(self, row_id: str) -> npt.NDArray[np.float32]:
         """Return the vectors `(V, D)` of a row; UserError where it is not there."""
         ...

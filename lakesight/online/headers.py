@@ -20,6 +20,7 @@ PAGE_POLICY = "; ".join(
         "manifest-src 'self'",
         "form-action 'self'",
         "base-uri 'none'",
+        "require-trusted-types-for 'script'",
         "frame-ancestors 'none'",
     ]
 )

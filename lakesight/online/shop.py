@@ -67,9 +67,9 @@ class Looked:
         assert self.height is not None
         return self.width, self.height
 
-    def shown(self) -> Image:
-        """Return the picture itself, at most 1024 pixels a side; where `SHOWN` was asked for."""
-        return shown(self.views[SHOWN], *self.size_wh)
+    def shown(self, view: ImageView = SHOWN) -> Image:
+        """Return the picture itself, at most 1024 pixels a side; where that view was asked for."""
+        return shown(self.views[view], *self.size_wh, view)
 
 
 @dataclass(frozen=True)
@@ -175,12 +175,12 @@ def _looked(decoded: Decoded | MediaError, wanted: Sequence[ImageView]) -> Looke
     return Looked(decoded.width, decoded.height, decoded.format, views=views)
 
 
-def shown(view: Image, width: int, height: int) -> Image:
-    """Return the picture without the border of `SHOWN`, and no larger than the original."""
-    drawn_width, drawn_height = SHOWN.drawn_size(width, height)
-    place = SHOWN.place(width, height)
+def shown(pixels: Image, width: int, height: int, view: ImageView = SHOWN) -> Image:
+    """Return the picture without the border of its view, and no larger than the original."""
+    drawn_width, drawn_height = view.drawn_size(width, height)
+    place = view.place(width, height)
     left, top = place.offset_x, place.offset_y
-    inside = view[top : top + drawn_height, left : left + drawn_width]
+    inside = pixels[top : top + drawn_height, left : left + drawn_width]
     if drawn_width <= width and drawn_height <= height:
         return inside
     own = ImageView(width=width, height=height, fit="squash", interpolation="area")

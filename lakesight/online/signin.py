@@ -8,7 +8,7 @@ import re
 
 from pydantic import ValidationError
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from lakesight.models.base import Frozen
@@ -47,6 +47,18 @@ async def sign_in(request: Request) -> Response:
     return response
 
 
+async def signed_in(request: Request) -> Response:
+    """Say whether keys are asked for, and the name of the one that a page is signed in by."""
+    access: Access = request.scope["state"]["access"]
+    try:
+        key = access.identify(request, request.method).key
+    except Problem as problem:
+        if problem.kind != "unauthenticated":
+            raise
+        return JSONResponse({"asks": True, "key": None})
+    return JSONResponse({"asks": key is not None, "key": key.name if key else None})
+
+
 async def sign_out(request: Request) -> Response:
     """Take the cookie away."""
     access = _of_same_origin(request)
@@ -57,6 +69,7 @@ async def sign_out(request: Request) -> Response:
 
 ROUTES = [
     Route("/signin", sign_in, methods=["POST"]),
+    Route("/signin", signed_in, methods=["GET"]),
     Route("/signout", sign_out, methods=["POST"]),
 ]
 """To be mounted by the app, inside `Access`."""

@@ -8,6 +8,7 @@ from typing import Literal
 from pydantic import Field, field_validator
 
 from lakesight.errors import UserError
+from lakesight.lake.fetch import FetchError, fetch_one
 from lakesight.lake.s3 import S3Store
 from lakesight.lake.store import (
     ForbiddenError,
@@ -29,12 +30,25 @@ MIB = 1 << 20
 log = logging.getLogger(__name__)
 
 
+GONE = {
+    "not found": "it is not where it was looked at",
+    "no bucket": "its bucket is not there any more",
+    "changed": "it was overwritten since it was looked at",
+    "forbidden": "the store does not let the server read it",
+    "unreadable": "the disk cannot read it",
+    "too large": "it is too large",
+}
+"""Why the object of a row cannot be had, by the reason of `FetchError`."""
+
+
 class SourceSettings(Frozen):
     """From where pictures may come, besides the request itself."""
 
     s3: tuple[str, ...] = ()
     """s3:// prefixes; a key must allow them too. Empty: none."""
     https: HttpsSettings = HttpsSettings()
+    rows: bool = True
+    """Whether who may search an index may see its pictures, made small (`Sources.of_row`)."""
     max_bytes: int = Field(default=64 * MIB, gt=0)
     """One object of a bucket."""
     max_fetches: int = Field(default=32, gt=0)
@@ -78,6 +92,31 @@ class Sources:
             raise Problem("uri-refused", "only s3:// URIs are read here, or send the bytes")
         async with self._turns:
             return await self._fetched(uri)
+
+    async def of_row(self, uri: str, etag: str) -> bytes:
+        """Return the object that a row of an index was made from.
+
+        The caller names a row and not an address; who may see the row is asked before. It is the
+        very object that was looked at, by its etag: whatever else lies there now is not read.
+        Raises Problem where that is switched off, SourceError for what could not be had.
+        """
+        if not self.settings.rows:
+            raise Problem("forbidden", "this server shows no pictures of rows")
+        async with self._turns:
+            loop = asyncio.get_running_loop()
+            return await loop.run_in_executor(self._threads, self._seen, uri, etag)
+
+    def _seen(self, uri: str, etag: str) -> bytes:
+        try:
+            return fetch_one(uri, etag, self.settings.max_bytes)
+        except FetchError as error:
+            reason = "not found" if error.reason == "changed" else error.reason
+            raise SourceError(reason, GONE[error.reason]) from None
+        except StoreError:
+            raise SourceError("unreadable", "the store did not answer: try again later") from None
+        except UserError as error:  # ours, not the client's: credentials, a region, a scheme
+            log.error("%s", error)
+            raise SourceError("unreadable", "the server cannot use that store") from None
 
     def _located(self, uri: str, caller: Caller) -> tuple[str, str]:
         """One answer for all that is not allowed: what there is, stays unknown."""

@@ -131,6 +131,32 @@ def test_a_query_of_several_vectors_scores_by_the_best_pair(
     np.testing.assert_array_equal(searcher.vectors(f"{11:032x}"), vectors[11])
 
 
+def test_a_row_by_its_id(searcher: Searcher) -> None:
+    for place in (0, 4095, 4096, NUM - 1):
+        found = searcher.row(f"{place:032x}")
+        assert found.to_pylist() == [{"id": f"{place:032x}", "group": place % 7}]
+    for missing in (f"{NUM:032x}", "f" * 32, "", "0"):
+        with pytest.raises(UserError, match="holds no row with the id"):
+            searcher.row(missing)
+
+
+@pytest.mark.parametrize("k", [1, 3, NUM, 2 * NUM])
+def test_rows_are_spread_over_all(searcher: Searcher, k: int) -> None:
+    found = [int(one, 16) for one in searcher.browse(k)["id"].to_pylist()]
+    assert found[0] == 0
+    assert len(found) == min(k, NUM)
+    if k > 1:
+        assert found[-1] == NUM - 1
+        steps = np.diff(found)
+        assert steps.max() - steps.min() <= 1
+
+
+def test_rows_are_spread_over_those_that_fit(searcher: Searcher) -> None:
+    found = searcher.browse(4, where="\"group\" = 3 AND id < repeat('0', 29) || '040'")
+    assert [int(one, 16) for one in found["id"].to_pylist()] == [3, 17, 38, 59]
+    assert searcher.browse(4, where="false").num_rows == 0
+
+
 def test_vectors_of_another_size_are_refused(searcher: Searcher) -> None:
     with pytest.raises(UserError, match="expected vectors"):
         searcher.search(QUERIES[:, :-1], 3)

@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+import lakesight
+from tests import photos
 from tests.annotating import picture
 from tests.lakesight.models import tiny
 from tests.serving import Running, running
@@ -22,6 +24,9 @@ WRITES = {
     "blip": dict.fromkeys(("caption", "caption_crops"), SHORT),
 }
 
+CAPTION = "<img src=x onerror=alert(1)> & a “quoted” 'caption'"
+"""Of one of the photos: a text that is a text, wherever it is shown."""
+
 
 @pytest.fixture(scope="session")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
@@ -33,6 +38,22 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
         models.append({"model": str(folder), "options": WRITES.get(name, {})})
     with running(models=models, num_threads=1, max_loaded=20, max_pictures=4) as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`photos`; `texts`, their index that reads text; `plain`, one that knows no model."""
+    root = tmp_path_factory.mktemp("lake")
+    model = tiny.write("clip", root / "clip")
+    (model / "README.md").write_text("---\nlicense: mit\n---\n")
+    embedder = lakesight.load(str(model), kind="embed")
+    paths = photos.write_photos(root / "photos")
+    captions = [f"{path.stem}: a photo" for path in paths]
+    captions[0] = CAPTION
+    rows = photos.looked_at(paths, embedder, captions)
+    photos.publish(rows, root / "texts", embedder)
+    photos.publish(rows, root / "plain", None)
+    return root
 
 
 @pytest.fixture(scope="session")

@@ -55,6 +55,15 @@ def test_a_page_signs_in_and_out(address: str, made: Made) -> None:
         assert browser.post("/v1/who").status_code == 401
 
 
+def test_a_page_is_told_who_is_signed_in(address: str, made: Made) -> None:
+    with httpx.Client(base_url=address, headers=HERE) as browser:
+        assert browser.get("/signin").json() == {"asks": True, "key": None}
+        browser.post("/signin", json={"key": made.token})
+        assert browser.get("/signin").json() == {"asks": True, "key": "page"}
+        other = browser.get("/signin", headers={"Sec-Fetch-Site": "cross-site"})
+        assert other.status_code == 403
+
+
 def test_the_cookie_is_for_this_server_alone(address: str, made: Made) -> None:
     answer = httpx.post(f"{address}/signin", json={"key": made.token}, headers=HERE)
     name, *attributes = answer.headers["set-cookie"].split("; ")
@@ -124,6 +133,7 @@ def test_without_keys_signing_in_changes_nothing() -> None:
         answer = httpx.post(f"{address}/signin", json={"key": "any"}, headers=HERE)
         assert answer.status_code == 204
         assert "set-cookie" not in answer.headers
+        assert httpx.get(f"{address}/signin").json() == {"asks": False, "key": None}
 
 
 def test_the_link_tells_no_server_the_key(made: Made) -> None:
