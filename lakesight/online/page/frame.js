@@ -3,7 +3,7 @@
 import { answer, pictureOf, Refusal } from "./api.js";
 import { h } from "./dom.js";
 import { overlay } from "./overlay.js";
-import { countLabels, textsOf, titleOf } from "./rows.js";
+import { countLabels, titleOf } from "./rows.js";
 
 /** @typedef {import("./rows.js").Row} Row */
 
@@ -92,8 +92,8 @@ function ratioOf({ width, height }) {
   return width && height ? Math.min(Math.max(width / height, NARROWEST), WIDEST) : 1.5;
 }
 
-/** @param {Row} row */
+/** Return what a picture shows; captions stand beside it. @param {Row} row */
 function altOf(row) {
   const labels = countLabels([row], 0).slice(0, 6).map(({ label }) => label);
-  return [textsOf(row)[0] ?? titleOf(row), labels.join(", ")].filter(Boolean).join(": ");
+  return labels.length ? `A picture with ${labels.join(", ")}` : `The picture ${titleOf(row)}`;
 }
