@@ -117,8 +117,8 @@ def test_a_picture_is_for_who_may_search_the_index(tmp_path: Path, place: Path) 
         key_file.add(keys, made.key)
     indexes = {"plain": str(place / "plain")}
     with running(open_index, indexes=indexes, keys=keys, num_threads=1) as server:
-        for made, status in ((allowed, 200), (other, 403), (None, 401)):
-            headers = {"Authorization": f"Bearer {made.token}"} if made else {}
+        for token, status in ((allowed.token, 200), (other.token, 403), ("", 401)):
+            headers = {"Authorization": f"Bearer {token}"} if token else {}
             row = server.client.get("/v1/rows?k=1&index=plain", headers=headers)
             assert row.status_code == status
             path = f"/v1/rows/{photo_id(place)}/picture?index=plain"
