@@ -25,7 +25,7 @@ check: install ## Formatting, lint and types
 	$(BIN)/mypy
 
 test: install ## Everything, on the CPU and without a model hub
-	$(BIN)/python -m pytest -m 'not gpu' --numprocesses 2 --dist loadfile
+	$(BIN)/python -m pytest -m 'not gpu' --numprocesses 2 --dist loadfile --durations 25
 
 test-gpu: install ## What needs an NVIDIA GPU
 	$(BIN)/python -m pytest -m gpu
