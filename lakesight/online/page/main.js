@@ -109,13 +109,13 @@ function showPicture() {
 /** Search, unless what is asked is shown already. */
 async function showRows() {
   const query = queryOf(asked);
+  search.abort(); // also where one went back from it, and forward again, before it was answered
   if (query === shownQuery) {
     showLabels(the("labels"), rows, asked, (labels) => go({ labels, k: STEP }));
     return;
   }
   const isMore = queryOf({ ...asked, k: STEP }) === queryOf({ ...read(shownQuery), k: STEP });
   const picture = pictures.get(asked.picture);
-  search.abort();
   const mine = (search = new AbortController());
   const waiting = setTimeout(() => setBusy(true), PATIENCE);
   try {
@@ -124,6 +124,7 @@ async function showRows() {
       fillEmpty(noPicture());
     } else {
       const found = await send(requestFor(asked, picture), mine.signal);
+      if (mine.signal.aborted) return;
       showFound(found.results, found, isMore);
     }
     shownQuery = query;

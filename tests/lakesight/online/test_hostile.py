@@ -139,6 +139,12 @@ def complaint(attack: Attack, raw: bytes, right: Any) -> str | None:
 def wrong_success(attack: Attack, answer: Answer, right: Any) -> str | None:
     if answer.status == 200 and not answer.body and attack.pieces[0][1][:5] == b"HEAD ":
         return None
+    if answer.media_type.startswith("text/html"):
+        own = (
+            answer.body.startswith(b"<!doctype html>")
+            and b"<title>Lakesight</title>" in answer.body
+        )
+        return None if own and attack.kind != "good" else "a page"
     found = json.loads(answer.body)
     if attack.kind == "good" and not same(found, right):
         return f"another answer: {found}"
