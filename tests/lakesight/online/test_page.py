@@ -317,7 +317,7 @@ def test_a_link_to_a_row_opens_it(page: Page, site: Site) -> None:
     expect(cards(page)).to_have_count(3)
     dialog.get_by_role("button", name="Close").click()
     expect(dialog).to_be_hidden()
-    assert page.url.endswith("/?text=a+photo&k=3")
+    expect(page).to_have_url(f"{site.server.url}/?text=a+photo&k=3")
 
 
 def test_a_caption_is_a_text(page: Page) -> None:
@@ -338,7 +338,7 @@ def test_boxes_follow_the_score(page: Page) -> None:
     page.get_by_label("Minimum score").fill("0.6")
     page.get_by_label("Minimum score").dispatch_event("change")
     expect(boxes).not_to_have_count(before)
-    assert "min=0.6" in page.url
+    expect(page).to_have_url(re.compile("min=0.6"))
     page.get_by_label("Boxes").uncheck()
     expect(cards(page).first.locator(".overlay")).to_be_hidden()
 
