@@ -181,6 +181,8 @@ def annotate(job: Job, names: Mapping[Kind, Sequence[str]]) -> int:
     pieces = output.pending()
     for spec, way in zip(specs, ways, strict=True):
         say(f"{spec.stage}: {spec.card.name} {way}")
+    if pieces and (narrow := [spec.card.name for spec in specs if spec.card.knows == "scenes"]):
+        _warn_of_others(narrow, output.read_piece(pieces[0])["uri"][0].as_py())
     say(
         f"{planned.num_listed:,} listed, {planned.num_known:,} of them known, "
         f"{sum(piece.num_rows for piece in pieces):,} to look at"
@@ -215,6 +217,17 @@ def _check_asked(specs: Sequence[ModelSpec], source: str) -> None:
         raise UserError(
             f"nothing is asked of {silent[0].card.name}: give --set answer.questions='[…]', or as "
             f"the source a .csv or .parquet list with a column questions"
+        )
+
+
+def _warn_of_others(names: Sequence[str], uri: str) -> None:
+    """Say so where models that saw nothing but generated scenes look at something else."""
+    from lakesight.scenes.known import is_scene
+
+    if not is_scene(uri):
+        say(
+            f"warning: {' and '.join(names)} learned from the pictures of `lakesight scenes` alone, "
+            f"and {uri} is none of them (no scenes.json above it): what is said of it means nothing"
         )
 
 

@@ -180,6 +180,9 @@ class ModelCard(Frozen):
     be asked."""
     provenance: str
     """One or two sentences: who made it, from what, with which known limits."""
+    knows: Literal["scenes"] | None = None
+    """What the weights saw in training, where that is so little that they are of no use elsewhere:
+    `annotate` warns where other pictures than those of `lakesight scenes` are looked at."""
     metrics: dict[str, float] = Field(default_factory=dict)
     """What an evaluation of these weights gave, by name such as `box/map`; `provenance` says on
     what."""

@@ -18,6 +18,7 @@ import simplejpeg
 from lakesight.errors import UserError
 from lakesight.files import locked_itself
 from lakesight.scenes import coco
+from lakesight.scenes.known import NAME
 from lakesight.scenes.plan import JPEG_QUALITY, Plan, Slice
 from lakesight.scenes.rows import FRAME, PICTURE, frame_row, picture_row
 from lakesight.scenes.scene import generate
@@ -48,7 +49,7 @@ class SceneFolder:
             yield
 
     def _bind(self, plan: Plan) -> None:
-        path = self.root / "scenes.json"
+        path = self.root / NAME
         if path.exists():
             _compare(path, plan.describe())
             return
@@ -58,7 +59,7 @@ class SceneFolder:
                 f"expected an empty folder or one of `lakesight scenes`, got {self.root} with "
                 f"{others[0]!r} in it: give another OUTPUT"
             )
-        with self._whole("scenes.json") as temporary:
+        with self._whole(NAME) as temporary:
             temporary.write_text(json.dumps(plan.describe(), indent=2) + "\n")
 
     def pending(self, plan: Plan) -> list[Slice]:

@@ -1,0 +1,21 @@
+"""Which pictures are of `lakesight scenes`."""
+
+from contextlib import suppress
+from pathlib import PurePosixPath
+
+from lakesight.errors import UserError
+from lakesight.lake.store import Store, StoreError
+from lakesight.lake.uris import is_s3, local_path
+
+NAME = "scenes.json"
+"""What lies in every folder of scenes, at the top."""
+
+
+def is_scene(uri: str) -> bool:
+    """Return whether a picture lies in a folder of scenes, as far as one may look."""
+    if not is_s3(uri):
+        return any((folder / NAME).is_file() for folder in local_path(uri).parents)
+    store, key = Store.open(uri)
+    with suppress(UserError, StoreError):
+        return any(store.exists(str(folder / NAME)) for folder in PurePosixPath(key).parents)
+    return False
