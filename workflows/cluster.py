@@ -4,6 +4,7 @@ import logging
 import os
 import socket
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
@@ -14,8 +15,11 @@ import ray
 
 from actors.pools import Node
 from lakesight.errors import UserError
+from workflows.progress import say
 
 DASHBOARD = "RAY_API_SERVER_ADDRESS"
+GRACE_S = 10
+"""How long Ray may still take to say itself that its raylet ended."""
 
 
 @contextmanager
@@ -30,7 +34,7 @@ def cluster(address: str | None, *, verbose: bool) -> Iterator[list[Node]]:
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     with nullcontext() if verbose else _python_alone_on_stderr():
         try:
-            with _without_dashboard() if address == "local" else nullcontext():
+            with _of_our_own() if address == "local" else nullcontext():
                 ray.init(
                     address=address,
                     logging_level=logging.INFO if verbose else logging.ERROR,
@@ -39,6 +43,10 @@ def cluster(address: str | None, *, verbose: bool) -> Iterator[list[Node]]:
                 )
         except (ConnectionError, ValueError) as error:
             raise _cannot_join(address, error) from error
+        except Exception as error:
+            if type(error) is Exception:  # all that Ray says where no raylet came in 30 s
+                raise UserError(_not_started(str(error).partition(".")[0])) from error
+            raise
         if address == "local":
             _end_autoscaler()
         _quieten_ray_data(verbose=verbose)
@@ -66,8 +74,52 @@ def check_reachable(address: str) -> None:
 def _cannot_join(address: str, error: Exception) -> UserError:
     reason = str(error).partition("\n")[0]
     return UserError(
-        f"cannot join the Ray cluster at {address!r}: {reason}. Check --address and RAY_ADDRESS"
+        f"cannot join the Ray cluster at {address!r}: {reason}. Check --address and RAY_ADDRESS, "
+        "and where the cluster asks for a token RAY_AUTH_MODE=token and RAY_AUTH_TOKEN"
     )
+
+
+@contextmanager
+def _of_our_own() -> Iterator[None]:
+    """Start a cluster of this machine alone."""
+    over = threading.Event()
+    threading.Thread(target=_end_with_raylet, args=(over,), name="raylet", daemon=True).start()
+    try:
+        with _without_dashboard():
+            yield
+    finally:
+        over.set()
+
+
+def _end_with_raylet(over: threading.Event) -> None:
+    """End this process where Ray's raylet ends while Ray starts: it would wait for it for ever.
+
+    The raylet gives up after 15 seconds where the machine is too busy to start its agents
+    (https://github.com/ray-project/ray/issues/65983). What waits is C++, which no exception
+    reaches; the other processes of the cluster end with this one.
+    """
+    raylet: psutil.Process | None = None
+    while not over.wait(1):
+        with suppress(psutil.Error):
+            children = psutil.Process().children()
+            raylet = next((one for one in children if one.name() == "raylet"), raylet)
+        if raylet is not None and _has_ended(raylet) and not over.wait(GRACE_S):
+            say(f"lakesight: {_not_started('its raylet ended')}")
+            os._exit(1)
+
+
+def _not_started(reason: str) -> str:
+    return (
+        f"Ray did not start: {reason}. It gives up where the machine is too busy: run the same "
+        "command again, or with --verbose to see what Ray says"
+    )
+
+
+def _has_ended(process: psutil.Process) -> bool:
+    try:
+        return process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
 
 
 @contextmanager

@@ -3,8 +3,10 @@
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 
+import psutil
 import pytest
 
 OTHER = """
@@ -66,3 +68,28 @@ def test_another_clusters_dashboard_is_not_asked_for_our_actors() -> None:
         [sys.executable, "-c", ASK], capture_output=True, text=True, env=WITHOUT_RAY, check=True
     )
     assert found.stdout.split("\n")[0] == "nobody answers False"
+
+
+def test_a_start_without_a_raylet_ends_with_a_line() -> None:
+    """It would wait for ever: `GRACE_S` after the raylet's end it is over."""
+    start = "from workflows.cluster import cluster\nwith cluster(None, verbose=False): pass"
+    with subprocess.Popen(
+        [sys.executable, "-c", start], stderr=subprocess.PIPE, env=WITHOUT_RAY, text=True
+    ) as process:
+        raylet = born(process, "raylet")
+        raylet.kill()
+        said = process.communicate(timeout=100)[1]
+        assert process.returncode == 1
+    assert "Ray did not start: its raylet ended" in said
+    assert "run the same command again" in said
+
+
+def born(process: "subprocess.Popen[str]", name: str) -> psutil.Process:
+    """Return the child of that name, as soon as there is one."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        for child in psutil.Process(process.pid).children():
+            if child.name() == name:
+                return child
+        time.sleep(0.01)
+    raise AssertionError(f"no child {name}")
