@@ -14,6 +14,8 @@ from lakesight.lake.output import Output
 from lakesight.lake.store import Store
 
 MODEL = "ssd-mobilenet-v2-coco"
+SHARED: dict[str, str] = {}
+"""The environment of who joins the cluster that tests share, where one is there (`shared_ray`)."""
 
 
 def picture(seed: int) -> Image.Image:
@@ -39,13 +41,17 @@ def start(*words: str) -> "subprocess.Popen[str]":
 
 
 def run(*words: str, code: int = 0, **environment: str) -> str:
-    """Run `lakesight` to its end, expect an exit code, and return what it printed."""
+    """Run `lakesight` to its end, expect an exit code, and return what it printed.
+
+    On the cluster that tests share, if any: but what its workers must see of an `environment` they
+    would not see there.
+    """
     done = subprocess.run(
         command(*words),
         capture_output=True,
         text=True,
         timeout=240,
-        env=os.environ | environment,
+        env=os.environ | (environment or SHARED),
         check=False,
     )
     assert done.returncode == code, f"exit code {done.returncode}:\n{done.stdout}\n{done.stderr}"

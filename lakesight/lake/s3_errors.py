@@ -65,7 +65,12 @@ def meaning(bucket: str, key: str | None, code: str, status: int, kind: str) -> 
         return FileNotFoundError(where)
     if status == 412 or kind == "PreconditionError":
         return ChangedError(where)
-    return StoreError(f"{where}: {code or status or 'no answer'} ({kind})")
+    if not (code or status):
+        return StoreError(
+            f"{where}: no answer: check AWS_ENDPOINT_URL, or the profile, and that its "
+            "server can be reached"
+        )
+    return StoreError(f"{where}: {code or status} ({kind})")
 
 
 def _first(pattern: re.Pattern[str], text: str) -> str:

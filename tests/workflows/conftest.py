@@ -1,10 +1,23 @@
-"""Pictures to look at."""
+"""Pictures to look at, and a cluster to look at them on."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.annotating import picture
+from tests.annotating import SHARED, picture
+from tests.clusters import head
+from workflows.s3_server import S3Server
+
+
+@pytest.fixture(scope="session")
+def shared_ray(s3_server: S3Server) -> Iterator[None]:
+    """Let every `run` join one cluster: to start its own takes ten seconds of a core."""
+    assert s3_server.endpoint  # workers find it by the environment in which the cluster starts
+    with head(dashboard=False) as client:
+        SHARED.update(client)
+        yield
+        SHARED.clear()
 
 
 @pytest.fixture(scope="session")

@@ -24,6 +24,8 @@ from workflows.__main__ import main
 from workflows.demo import open_photo
 from workflows.s3_server import S3Server
 
+pytestmark = pytest.mark.usefixtures("shared_ray")
+
 PACKAGED = [
     "--detect", MODEL, "--pose", "movenet-lightning",
     "--classify", "efficientnet-lite3", "--embed", "efficientnet-lite3",

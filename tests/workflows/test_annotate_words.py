@@ -1,7 +1,6 @@
 """`lakesight annotate` with models that write: captions, answers, and captions of objects."""
 
 import json
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +12,13 @@ from PIL import Image
 import lakesight
 from lakesight import query
 from lakesight.schemas import ANSWERS, CROP_CAPTIONS, ROW
-from tests.annotating import MODEL, assert_exactly_once, command
+from tests.annotating import MODEL, assert_exactly_once, run
 from tests.documented import documented
 from tests.lakesight.models import tiny
 from workflows.__main__ import main
 from workflows.demo import open_photo
+
+pytestmark = pytest.mark.usefixtures("shared_ray")
 
 NAMES = ["astronaut.png", "chelsea.png", "coffee.png", "nothing.png", "broken.jpg"]
 SAID = pa.table(
@@ -71,7 +72,7 @@ def test_every_model_writes_what_it_says_alone(blip2: str, listed: Path, tmp_pat
         for name, value in options.items():
             said = value if isinstance(value, str) else json.dumps(value)
             words += ["--set", f"{kind.replace('-', '_')}.{name}={said}"]
-    subprocess.run(command(*words), check=True, timeout=240)
+    run(*words)
     assert_exactly_once(output, len(NAMES))
     lake = lakesight.open(output)
     schema = lake.dataset().schema

@@ -12,11 +12,13 @@ import psutil
 import pytest
 
 from lakesight.models import catalog
-from tests.annotating import command, run, start
+from tests.annotating import SHARED, command, run, start
 from tests.lakesight.models import tiny
 from tests.workflows.test_evaluate import write_model
 from tests.workflows.test_evaluate_texts import write_all_vectors
 from workflows.__main__ import main
+
+pytestmark = pytest.mark.usefixtures("shared_ray")
 
 ROOT = Path(__file__).parents[2]
 TWO = ("--num-workers", "2")
@@ -50,7 +52,7 @@ def by_two(*words: str, here: Path, code: int = 0) -> "subprocess.CompletedProce
         text=True,
         timeout=240,
         cwd=here,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        env=os.environ | SHARED | {"PYTHONPATH": str(ROOT)},
         check=False,
     )
     assert done.returncode == code, done.stderr
@@ -100,7 +102,7 @@ def test_what_is_for_workers_is_refused_without_them(
 
 def test_more_workers_than_cpus_are_refused(root: Path) -> None:
     words = ["evaluate", str(root / "detect"), str(root / "scenes"), "--num-workers", "999"]
-    assert "999 workers want a CPU each, and there are" in run(*words, code=2)
+    assert "999 workers want a CPU each, and there are" in run(*words, code=2, RAY_ADDRESS="")
 
 
 def judging(process: "subprocess.Popen[str]") -> list[psutil.Process]:

@@ -13,6 +13,8 @@ from tests.lakesight.models import tiny
 from tests.serving import Running, running
 from workflows.finder import open_index
 
+pytestmark = pytest.mark.usefixtures("shared_ray")
+
 COUNT = 24
 ENDLESS = "range(10000000000) a, range(10000) b"
 """Rows that nobody can count in a lifetime."""

@@ -23,6 +23,8 @@ from tests.lakesight.models.onnx_files import COLOURS, write_yolo
 from tests.serving import Running, running
 from workflows.demo import open_photo
 
+pytestmark = pytest.mark.usefixtures("shared_ray")
+
 NAMES = ["astronaut.jpg", "chelsea.png", "shapes.jpg", "nothing.png", "broken.jpg"]
 STARTERS = ["detect", "segment", "pose", "obb", "classify"]
 WRITES = {"max_new_tokens": 5, "num_beams": 2}

@@ -23,6 +23,8 @@ from tests.worded import write_rows
 from workflows.index import Index
 from workflows.search import Search
 
+pytestmark = pytest.mark.usefixtures("shared_ray")
+
 hf: Any = transformers  # typed only in part
 TEXT = "a red bus"
 NAMES = [f"{number}.jpg" for number in range(7)]

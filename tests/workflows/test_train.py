@@ -24,6 +24,8 @@ from tests.annotating import run, start
 from workflows.scenes import Scenes
 from workflows.train import Train
 
+pytestmark = pytest.mark.usefixtures("shared_ray")
+
 SIDE = 64
 SETTINGS = {"image_size": SIDE, "batch_size": 4, "nominal_batch": 8, "width": 0.125, "seed": 3}
 FLAGS = [

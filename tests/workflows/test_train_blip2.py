@@ -13,6 +13,8 @@ from lakesight.training.loop import STATE
 from tests.annotating import run
 from workflows.scenes import Scenes
 
+pytestmark = pytest.mark.usefixtures("shared_ray")
+
 SMALL = {"width": 16, "layers": 2, "heads": 2}
 SETTINGS = {
     "task": "retrieve",

@@ -138,7 +138,12 @@ class Pictures:
     """Classify only: a picture may have any number of the classes, else it has one."""
 
     def __post_init__(self) -> None:
-        """Raise UserError for a class name that is there twice, or other keypoints of an object."""
+        """Raise UserError for class names that are empty or alike, and for other keypoints."""
+        if nameless := [id_ for id_, name in enumerate(self.labels) if not name.strip()]:
+            raise UserError(
+                f"class {nameless[0]} has an empty name: found and labelled classes are matched by "
+                "name, so give it one"
+            )
         if twice := [name for name, count in Counter(self.labels).items() if count > 1]:
             raise UserError(
                 f"two classes are called {twice[0]!r}: found and labelled classes are matched by "

@@ -203,7 +203,7 @@ def test_nobody_answers(s3_server: object, monkeypatch: pytest.MonkeyPatch) -> N
     with Server() as server:
         port = server.server_port
     monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{port}")
-    with pytest.raises(StoreError, match=r"s3://bucket/a\.jpg: no answer"):
+    with pytest.raises(StoreError, match=r"s3://bucket/a\.jpg: no answer: check AWS_END"):
         list(fetch(objects("a.jpg"), **LIMITS))
 
 

@@ -278,6 +278,12 @@ def test_a_class_name_that_is_there_twice_is_said(tmp_path: Path, images: Path) 
         open_yolo_text(path, "train", "detect")
 
 
+def test_a_class_without_a_name_is_said(tmp_path: Path, images: Path) -> None:
+    path = yolo(tmp_path, LINES["detect"], names=["dog", " "])
+    with pytest.raises(UserError, match="class 1 has an empty name"):
+        open_yolo_text(path, "train", "detect")
+
+
 def test_all_objects_have_the_same_keypoints(tmp_path: Path, images: Path) -> None:
     path = coco(tmp_path)
     content = json.loads(path.read_text())
