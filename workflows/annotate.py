@@ -226,8 +226,8 @@ def _warn_of_others(names: Sequence[str], uri: str) -> None:
 
     if not is_scene(uri):
         say(
-            f"warning: {' and '.join(names)} learned from the pictures of `lakesight scenes` alone, "
-            f"and {uri} is none of them (no scenes.json above it): what is said of it means nothing"
+            f"warning: {' and '.join(names)} learned from pictures of `lakesight scenes` alone; "
+            f"{uri} is none (no scenes.json above it), and what is said of it means nothing"
         )
 
 

@@ -33,7 +33,6 @@ from lakesight.metrics import Bootstrap
 from lakesight.metrics.language.java import JavaMetric
 from lakesight.models import catalog
 from lakesight.models.base import Frozen, Model, RuntimeName
-from lakesight.models.columns import embedder_of
 from lakesight.models.look import BATCH
 from lakesight.plots import draw_evaluation, draw_samples
 from lakesight.training.blip2.texts import SceneCaptions
@@ -41,6 +40,7 @@ from lakesight.training.yolo.datasets import Pictures
 from lakesight.training.yolo.lake_truth import LakeLabels
 from lakesight.training.yolo.sources import Split
 from workflows.chosen import options_for, split_setting
+from workflows.indexed import model_of
 from workflows.progress import progress
 
 if TYPE_CHECKING:
@@ -193,7 +193,7 @@ class Evaluate(Frozen):
         if self.text_model:
             licences = self.allow_licence
             return catalog.build(catalog.spec(self.text_model, "embed", None, "auto", licences))
-        made_by = embedder_of(lake.settings.get("models", ()), column)
+        made_by = model_of(lake, column)
         if made_by is None:
             raise UserError(
                 f"{self.model} does not say which model made {column!r}: name it as --text-model"

@@ -15,6 +15,7 @@ from lakesight.lake.store import Store
 from lakesight.lake.uris import is_s3, local_path
 from lakesight.models.base import Frozen
 from workflows.report_page import Page, gather
+from workflows.report_truth import truth
 
 
 class Report(Frozen):
@@ -25,6 +26,7 @@ class Report(Frozen):
     Examples:
       lakesight report seen/ report.html
       lakesight report s3://bucket/seen report.html --num-pictures 200
+      lakesight report seen/ report.html --truth scenes/
     """
 
     output: CliPositionalArg[str]
@@ -33,11 +35,15 @@ class Report(Frozen):
     """The HTML file, here or at s3://."""
     num_pictures: int = Field(default=60, ge=0, le=2000)
     """Pictures to show, the same ones every time; about 90 kB each."""
+    truth: str | None = None
+    """What is known of the pictures, as `lakesight evaluate` takes it: every column that it speaks
+    of is judged, and the figures are shown."""
 
     def run(self) -> int:
         """Write the report; return 0."""
         lake = lakesight.open(self.output)
-        page = gather(lake, query.open_rows(lake), self.num_pictures)
+        known = truth(lake, self.truth) if self.truth else None
+        page = gather(lake, query.open_rows(lake), self.num_pictures, known)
         data = render(page).encode()
         write(self.report, data)
         print(f"Wrote {len(page.pictures)} pictures, {len(data) / 1e6:.1f} MB, to {self.report}")

@@ -23,6 +23,7 @@ from workflows.report_counts import (
     totals,
 )
 from workflows.report_pictures import Picture, pictures
+from workflows.report_truth import Truth
 
 Facts = Sequence[tuple[str, str]]
 
@@ -70,6 +71,7 @@ class Page:
 
     output: str
     tiles: Sequence[Tile]
+    truth: Truth | None
     objects: Sequence[Count]
     num_more_objects: int
     classes: Sequence[Count]
@@ -83,7 +85,9 @@ class Page:
     provenance: Facts
 
 
-def gather(lake: Lake, sql: duckdb.DuckDBPyConnection, num_pictures: int) -> Page:
+def gather(
+    lake: Lake, sql: duckdb.DuckDBPyConnection, num_pictures: int, truth: Truth | None = None
+) -> Page:
     """Ask an output for everything that its report shows."""
     models = [ModelSpec.model_validate(spec) for spec in lake.settings.get("models", ())]
     columns = Columns.of(lake.dataset().schema, models)
@@ -95,6 +99,7 @@ def gather(lake: Lake, sql: duckdb.DuckDBPyConnection, num_pictures: int) -> Pag
     return Page(
         output=lake.output.uri,
         tiles=list(_tiles(counted, columns, found, runs)),
+        truth=truth,
         objects=found[:MAX_LABELS],
         num_more_objects=max(0, len(found) - MAX_LABELS),
         classes=best[:MAX_LABELS],

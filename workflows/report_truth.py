@@ -1,0 +1,71 @@
+"""How right an output is: the figures of its columns beside what is known of the pictures."""
+
+import shlex
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from lakesight.errors import UserError
+from lakesight.evaluation import TASKS, evaluate_output, field_of, open_labels, task_of
+from lakesight.lake.reader import Lake
+from lakesight.models import catalog
+from lakesight.training.blip2.texts import SceneCaptions
+from workflows.indexed import model_of
+
+
+@dataclass(frozen=True)
+class Judged:
+    """One column, and what `lakesight evaluate` says of it."""
+
+    column: str
+    task: str
+    command: str
+    """What prints all of the figures."""
+    figures: Sequence[tuple[str, str]]
+    notes: Sequence[str]
+
+
+@dataclass(frozen=True)
+class Truth:
+    """What is known, and every column that it says something of."""
+
+    data: str
+    columns: Sequence[Judged]
+
+
+def truth(lake: Lake, data: str) -> Truth:
+    """Judge every column of an output that the data, as `lakesight evaluate` takes them, speak of.
+
+    Raises UserError where they speak of none, with what the first column lacks.
+    """
+    judged: list[Judged] = []
+    refused: list[UserError] = []
+    for column in _columns(lake):
+        try:
+            judged.append(_judged(lake, data, column))
+        except UserError as error:  # boxes say nothing of captions
+            refused.append(error)
+    if not judged:
+        raise refused[0] if refused else UserError(f"{lake.output.uri} has no column to judge")
+    return Truth(data, judged)
+
+
+def _columns(lake: Lake) -> Iterator[str]:
+    known = dict.fromkeys(
+        name for one in TASKS.values() if one.judging for name in one.judging.columns
+    )
+    return (name for name in known if name in lake.dataset().schema.names)
+
+
+def _judged(lake: Lake, data: str, column: str) -> Judged:
+    task = task_of(field_of(lake, column))
+    searched = task == "retrieve"
+    # many scenes have the same short captions: only a description tells one from all others
+    captions: SceneCaptions = "description" if searched else "captions"
+    labels = open_labels(data, "val", task, captions=captions, local=False)
+    made_by = model_of(lake, column) if searched else None
+    encoder = catalog.build(made_by) if made_by else None
+    found = evaluate_output(lake, labels, column, encoder=encoder)
+    words = ["lakesight", "evaluate", lake.output.uri, data, "--column", column]
+    words += ["--captions", captions] if searched else []
+    figures = [(name, f"{value:.3f}") for name, value in found.figures().items()]
+    return Judged(column, task, shlex.join(words), figures[:-1], found.notes)  # the last: fitness
