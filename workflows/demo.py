@@ -64,9 +64,7 @@ class Demo(Frozen):
             scenes = demo_scenes.Act(folder, f"s3://{BUCKET}/scenes")
             if code := _run(scenes.draw):
                 return code
-            print(
-                f"{scenes.upload()} scenes are in {scenes.lake}, and what to ask in {scenes.listing}"
-            )
+            print(f"{scenes.upload()} scenes are in {scenes.lake}; {scenes.listing} asks of them")
             for words in scenes.commands:
                 if code := _run(words):
                     return code
