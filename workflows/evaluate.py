@@ -84,8 +84,8 @@ class Evaluate(Frozen):
     multi_label: bool = False
     """Classify only: take all classes of a picture of scenes or of an output, not just one."""
     captions: SceneCaptions = "captions"
-    """Of scenes, what a caption is compared with, or what searches: each of the short captions, or
-    the one description of everything."""
+    """Of scenes, what a caption is compared with, or what searches: each of the short captions, the
+    one description of everything, or all of them."""
     extra: tuple[JavaMetric, ...] = ()
     """Of captions, a further figure: meteor or spice, which need Java; may be given twice."""
     column: str | None = None

@@ -70,11 +70,19 @@ def first_stage_losses(
     ways, and what is written counts by its tokens: the mean over N processes, of losses and of
     gradients, is what one would compute of the whole batch. `generator` draws the hard negatives.
     """
-    written_ids = torch.cat(
-        [torch.full_like(pairs.ids[:, :1], pairs.start_id), pairs.ids[:, 1:]], dim=1
-    )
-    queries, logits = model.write(pairs.seen, written_ids, pairs.mask)
     losses: dict[str, Tensor] = {}
+    if weights.write:
+        written_ids = torch.cat(
+            [torch.full_like(pairs.ids[:, :1], pairs.start_id), pairs.ids[:, 1:]], dim=1
+        )
+        queries, logits = model.write(pairs.seen, written_ids, pairs.mask)
+        labels = written_ids.masked_fill(pairs.mask == 0, IGNORED)
+        share = ranks.share_of((labels[:, 1:] != IGNORED).sum())
+        losses["write"] = weights.write * share * writing_loss(logits, labels)
+    else:
+        queries = model.query(pairs.seen)
+    if not (weights.contrast or weights.match):
+        return losses
     images, texts = model.image_vectors(queries), model.text_vectors(pairs.ids, pairs.mask)
     found = similarities(images, texts, ranks.gathered(images), ranks.gathered(texts))
     same = pairs.texts[:, None] == ranks.gathered(pairs.texts)[None, :]
@@ -85,10 +93,6 @@ def first_stage_losses(
         text_numbers = hard_negatives(found.image_to_text, temperature, same, generator)
         image_numbers = hard_negatives(found.text_to_image, temperature, same, generator)
         losses["match"] = weights.match * _matching(model, pairs, text_numbers, image_numbers)
-    if weights.write:
-        labels = written_ids.masked_fill(pairs.mask == 0, IGNORED)
-        share = ranks.share_of((labels[:, 1:] != IGNORED).sum())
-        losses["write"] = weights.write * share * writing_loss(logits, labels)
     return losses
 
 

@@ -7,6 +7,7 @@ from pydantic import Field, model_validator
 
 from lakesight.models.base import Frozen
 from lakesight.training.blip2.settings import FirstStageSettings, SecondStageSettings
+from lakesight.training.blip2.told import SceneCaptions
 from lakesight.training.job import Job
 
 UNKNOWN = "unknown"
@@ -79,8 +80,9 @@ class FirstStageJob(FirstStageSettings, Job):
     """A `Blip2ForImageTextRetrieval` to start from: model folder, catalog name or hf:…@COMMIT."""
     task: Literal["retrieve"] = "retrieve"
     """What for."""
-    caption_column: Literal["captions", "description"] = "captions"
-    """Of generated scenes: short captions, or one that tells all that is to be seen."""
+    caption_column: SceneCaptions = "captions"
+    """Of generated scenes: short captions, one that tells all that is to be seen, or all of them.
+    """
     size: FirstStageSize = FirstStageSize()
     """Of a network that starts from nothing; with `weights`, that of the weights."""
 
@@ -116,8 +118,9 @@ class SecondStageJob(SecondStageSettings, Job):
     model folder, catalog name or hf:…@COMMIT."""
     task: Literal["write"] = "write"
     """What for."""
-    caption_column: Literal["captions", "description"] = "captions"
-    """Of generated scenes: short captions, or one that tells all that is to be seen."""
+    caption_column: SceneCaptions = "captions"
+    """Of generated scenes: short captions, one that tells all that is to be seen, or all of them.
+    """
     language_model: str | None = None
     """Folder of a checkpoint of OPT or T5 that a first stage is given; a new one unless given."""
     language_licence: str = UNKNOWN

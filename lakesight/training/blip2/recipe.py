@@ -114,10 +114,10 @@ class FirstStageRecipe:
                 weight.requires_grad_(False)  # no loss reaches it
 
     def batches(self, rank: int, num_ranks: int) -> tuple[Batches, Shuffled]:
-        """Return one process' batches; of several, all have texts of one length, to be shared."""
-        length = self.settings.max_tokens if num_ranks > 1 else None
-        collate = Collate(self.words.pad_id, length)
+        """Return one process' batches; where texts are shared by several, all have one length."""
         settings = self.settings
+        length = settings.max_tokens if num_ranks > 1 and settings.loss.match else None
+        collate = Collate(self.words.pad_id, length)
         return pair_loader(
             self.dataset, collate, settings.batch_size, settings.num_readers, (rank, num_ranks)
         )

@@ -91,21 +91,23 @@ def open_texts(
 
 
 def _scenes(asked: TextsAsked) -> list[Told]:
-    folder, split, wanted, column = asked.path, asked.split, asked.wanted, asked.column
+    folder, split, wanted = asked.path, asked.split, asked.wanted
+    columns = ("captions", "description") if asked.column == "both" else (asked.column,)
+    columns = columns if wanted == "captions" else ("questions",)
     table = folder / "tables" / f"{split}.parquet"
     if not table.is_file():
         raise UserError(f"{folder} has no split {split}: draw scenes with one")
-    names = ["file_name", "label", column if wanted == "captions" else "questions"]
+    names = ["file_name", "label", *columns]
     if missing := set(names) - set(pq.read_schema(table).names):
         raise UserError(f"{table} has no {', '.join(missing)}: draw the scenes again")
     names += [f"objects.list.element.{name}" for name in OBJECT] if asked.regions else []
     return [
-        Told(folder / row["file_name"], **_of_row(row, wanted, column))
+        Told(folder / row["file_name"], **_of_row(row, wanted, columns))
         for row in pq.ParquetFile(table).read(names).to_pylist()
     ]
 
 
-def _of_row(row: Mapping[str, Any], wanted: Wanted, column: str) -> dict[str, Any]:
+def _of_row(row: Mapping[str, Any], wanted: Wanted, columns: Sequence[str]) -> dict[str, Any]:
     kinds = kinds_of({"label": row["label"]})
     if wanted == "captions":
         objects = row.get("objects", ())
@@ -113,7 +115,8 @@ def _of_row(row: Mapping[str, Any], wanted: Wanted, column: str) -> dict[str, An
             Region(tuple(one["box"]), f"{one['texture']} {one['colour']} {one['label']}")
             for one in objects
         )
-        return {"captions": _texts(row[column]), "regions": regions, "kinds": kinds}
+        captions = tuple(text for column in columns for text in _texts(row[column]))
+        return {"captions": captions, "regions": regions, "kinds": kinds}
     asked = (Question(one["question"], (one["answer"],), one["kind"]) for one in row["questions"])
     return {"questions": tuple(asked), "kinds": kinds}
 

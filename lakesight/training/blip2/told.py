@@ -11,7 +11,8 @@ from lakesight.errors import UserError
 from lakesight.training.yolo.datasets import Split
 
 Wanted = Literal["captions", "questions"]
-SceneCaptions = Literal["captions", "description"]
+SceneCaptions = Literal["captions", "description", "both"]
+"""Of generated scenes: short captions, one that tells all that is to be seen, or all of them."""
 
 
 @dataclass(frozen=True)
