@@ -16,6 +16,7 @@ from lakesight.online import (
     embed,
     health,
     inference,
+    inference_schema,
     kinds,
     match,
     models,
@@ -65,7 +66,7 @@ BODIES = (
     search.SearchAsk,
     openai_schema.ChatRequest,
     openai_schema.EmbeddingsRequest,
-    inference.InferenceRequest,
+    inference_schema.InferenceRequest,
 )
 """What endpoints read themselves, and OpenAPI would not know of."""
 NO_TELEMETRY: TelemetryConfig = {
