@@ -2,120 +2,37 @@
 
 As https://github.com/kserve/open-inference-protocol describes it, and its extension for binary data
 on the way in. A picture comes as `BYTES`, an encoded file, in JSON in base64; or as `UINT8`, pixels
-`(height, width, 3)`, RGB; both with a leading axis of pictures. Objects leave as one list over all
-pictures, with their `counts`, since no tensor is ragged.
+`(height, width, 3)`, RGB; both with a leading axis of pictures.
 """
 
 import asyncio
-import itertools
-from collections.abc import Iterator, Sequence
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from fastapi import APIRouter, Request, Response
-from pydantic import BaseModel, ConfigDict, Field
 
 from lakesight.media.resize import draw
 from lakesight.models.base import Image, ModelSpec
 from lakesight.online.answering import as_json, results
-from lakesight.online.asking import checked, json_of, object_of, unpacked
+from lakesight.online.asking import checked, json_of, object_of
 from lakesight.online.detect import COLUMN
 from lakesight.online.documents import EXAMPLE_DATA, body, version
 from lakesight.online.health import readyz
+from lakesight.online.inference_schema import (
+    IMAGE,
+    InferenceRequest,
+    InferenceResponse,
+    ModelMetadata,
+    RequestTensor,
+)
+from lakesight.online.inference_tensors import described, files, pixels, tensors
 from lakesight.online.problems import RESPONSES, Problem
 from lakesight.online.shop import Sent, Step
 from lakesight.online.visit import Visit, service_of, visit
 
 router = APIRouter(prefix="/v2", tags=["inference protocol"], responses=RESPONSES)
 
-IMAGE = "image"
-OUTPUTS: tuple[tuple[str, str, list[int]], ...] = (
-    ("counts", "INT32", [-1]),
-    ("boxes", "FP32", [-1, 4]),
-    ("scores", "FP32", [-1]),
-    ("class_ids", "INT32", [-1]),
-    ("labels", "BYTES", [-1]),
-)
-"""Name, type and shape of what every detector gives."""
-EXTRAS: dict[str, tuple[str, list[int]]] = {
-    "keypoints": ("FP32", [-1, -1, 3]),
-    "obb": ("FP32", [-1, 5]),
-    "mask": ("BYTES", [-1]),
-}
-"""Of what some detectors give beside it, by the field of an object."""
-MAX_SIDE = 8192
 HEADER_LENGTH = "inference-header-content-length"
-
-
-class RequestTensor(BaseModel):
-    """One tensor that is sent."""
-
-    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
-
-    name: str = Field(examples=[IMAGE])
-    datatype: Literal["BYTES", "UINT8"]
-    shape: list[int] = Field(examples=[[1]], min_length=1, max_length=4, fail_fast=True)
-    """`[N]` of BYTES; `[N, height, width, 3]` of UINT8."""
-    parameters: dict[str, Any] = Field(default_factory=dict)
-    data: list[Any] = Field(default_factory=list)
-    """Nested as the shape says, or flat."""
-
-
-class RequestedOutput(BaseModel):
-    """One tensor that is asked for."""
-
-    name: str
-    parameters: dict[str, Any] = Field(default_factory=dict)
-
-
-class InferenceRequest(BaseModel):
-    """What is to be looked at."""
-
-    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
-
-    id: str | None = Field(default=None, max_length=256)
-    """Comes back in the answer."""
-    parameters: dict[str, Any] = Field(default_factory=dict)
-    inputs: list[RequestTensor] = Field(min_length=1, max_length=1, fail_fast=True)
-    outputs: Annotated[list[RequestedOutput], Field(fail_fast=True)] | None = None
-    """All that there are unless given."""
-
-
-class ResponseTensor(BaseModel):
-    """One tensor of an answer."""
-
-    name: str = Field(examples=["scores"])
-    shape: list[int] = Field(examples=[[2]])
-    datatype: str = Field(examples=["FP32"])
-    data: list[Any] = Field(examples=[[0.93, 0.71]])
-
-
-class InferenceResponse(BaseModel):
-    """What was found."""
-
-    model_name: str
-    model_version: str
-    id: str | None = None
-    outputs: list[ResponseTensor]
-
-
-class TensorMetadata(BaseModel):
-    """What a tensor is like; -1 where its size varies."""
-
-    name: str
-    datatype: str
-    shape: list[int]
-
-
-class ModelMetadata(BaseModel):
-    """What a model takes and gives."""
-
-    name: str
-    versions: list[str]
-    platform: str
-    inputs: list[TensorMetadata]
-    outputs: list[TensorMetadata]
 
 
 @router.get("", summary="The server")
@@ -150,16 +67,13 @@ async def metadata(request: Request, name: str) -> Response:
         _, spec = here.choose("detect", name)
         opened = here.shop.engine.opened(spec)
         fields = [] if opened is None else [one.name for one in opened.model.output.type.value_type]
-    outputs = [*OUTPUTS, *((one, *EXTRAS[one]) for one in fields if one in EXTRAS)]
     return as_json(
         {
             "name": name,
             "versions": [version_of(spec)],
             "platform": f"lakesight_{spec.card.family}",
             "inputs": [{"name": IMAGE, "datatype": "BYTES", "shape": [-1]}],
-            "outputs": [
-                {"name": one, "datatype": kind, "shape": shape} for one, kind, shape in outputs
-            ],
+            "outputs": described(fields),
         }
     )
 
@@ -236,9 +150,7 @@ async def _asked(request: Request) -> tuple[InferenceRequest, bytes | None]:
 async def _of_files(
     here: Visit, spec: ModelSpec, tensor: RequestTensor, raw: bytes | None
 ) -> list[Any]:
-    sent = _files(tensor) if raw is None else [Sent(one) for one in _elements(raw)]
-    if tensor.shape != [len(sent)]:
-        raise Problem("invalid", f"the shape is {tensor.shape}, of {len(sent)} values")
+    sent = files(tensor, raw)
     here.count(sent)
     looked = await here.shop.look(sent, [Step(spec)])
     found = results(looked, [COLUMN])
@@ -247,92 +159,22 @@ async def _of_files(
     return [one[COLUMN] for one in found]
 
 
-def _files(tensor: RequestTensor) -> list[Sent]:
-    data = list(_flat(tensor.data))
-    if not all(isinstance(one, str) for one in data):
-        raise Problem("invalid", "expected texts in base64")
-    return [unpacked(one) for one in data]
-
-
-def _elements(raw: bytes) -> Iterator[bytes]:
-    """Yield the elements of binary BYTES: each after its length in 4 bytes, little-endian."""
-    start = 0
-    while start < len(raw):
-        end = start + 4 + int.from_bytes(raw[start : start + 4], "little")
-        if end > len(raw):
-            raise Problem("invalid", "an element is longer than the bytes that follow")
-        yield raw[start + 4 : end]
-        start = end
-
-
 async def _of_pixels(
     here: Visit, spec: ModelSpec, tensor: RequestTensor, raw: bytes | None
 ) -> list[Any]:
-    pixels = await asyncio.to_thread(_pixels, tensor, raw)
-    here.count([Sent()] * len(pixels))
+    given = await asyncio.to_thread(pixels, tensor, raw)
+    here.count([Sent()] * len(given))
     view = spec.card.view
     assert view is not None, "catalog.spec refuses a card without a view"
-    height, width = pixels.shape[1:3]
+    height, width = given.shape[1:3]
 
     def drawn(one: Image) -> Image:
         out = np.empty((view.height, view.width, 3), np.uint8)
         draw(one, (width, height), view, out)
         return out
 
-    views = await asyncio.to_thread(lambda: [drawn(one) for one in pixels])
+    views = await asyncio.to_thread(lambda: [drawn(one) for one in given])
     seen = await asyncio.gather(*(here.shop.see(spec, one, width, height) for one in views))
     if errors := [one.error for one in seen if one.error]:
         raise Problem("invalid", errors[0]["message"])
     return [one.value for one in seen]
-
-
-def _pixels(tensor: RequestTensor, raw: bytes | None) -> npt.NDArray[np.uint8]:
-    """Return pictures `(N, height, width, 3)`; Problem where they are none."""
-    shape = tensor.shape
-    if len(shape) != 4 or shape[3] != 3 or not all(0 < side <= MAX_SIDE for side in shape):
-        raise Problem("invalid", f"expected pixels [N, height, width, 3], got {shape}")
-    try:
-        if raw is not None:
-            return np.frombuffer(raw, np.uint8).reshape(shape)
-        flat = np.array(list(_flat(tensor.data)))
-        if flat.dtype != np.int64 or flat.min(initial=0) < 0 or flat.max(initial=0) > 255:
-            raise ValueError("pixels are whole numbers of 0 to 255")
-        return flat.astype(np.uint8).reshape(shape)
-    except (ValueError, TypeError, OverflowError) as error:
-        raise Problem("invalid", f"the data of {IMAGE!r} does not fit {shape}: {error}") from None
-
-
-def _flat(data: Sequence[Any]) -> Any:
-    """Yield what lies in lists, however they are nested."""
-    if data and isinstance(data[0], list):
-        return itertools.chain.from_iterable(map(_flat, data))
-    return iter(data)
-
-
-def tensors(objects: Sequence[Sequence[dict[str, Any]]], fields: Sequence[str]) -> dict[str, Any]:
-    """Return the output tensors by name, of the objects of each picture.
-
-    `fields` are those that each object has. Keypoints that an object lacks are zeros.
-    """
-    every = [one for found in objects for one in found]
-    count = len(every)
-    found = {
-        "counts": ([len(one) for one in objects], "INT32", [len(objects)]),
-        "boxes": ([side for one in every for side in one["box"]], "FP32", [count, 4]),
-        "scores": ([one["score"] for one in every], "FP32", [count]),
-        "class_ids": ([one["class_id"] for one in every], "INT32", [count]),
-        "labels": ([one["label"] for one in every], "BYTES", [count]),
-    }
-    if "keypoints" in fields:
-        num = max((len(one["keypoints"] or ()) for one in every), default=0)
-        rows = [one["keypoints"] or [[0.0] * 3] * num for one in every]
-        flat = [value for row in rows for point in row for value in point]
-        found["keypoints"] = (flat, "FP32", [count, num, 3])
-    if "obb" in fields:
-        found["obb"] = ([value for one in every for value in one["obb"]], "FP32", [count, 5])
-    if "mask" in fields:
-        found["mask"] = ([one["mask"]["counts"] for one in every], "BYTES", [count])
-    return {
-        name: {"name": name, "shape": shape, "datatype": kind, "data": data}
-        for name, (data, kind, shape) in found.items()
-    }

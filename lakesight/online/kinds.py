@@ -53,12 +53,16 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
             "Pictures come from s3:// prefixes that the server and the key allow, and from https "
             "hosts only where the server's settings name them. Or send the bytes.",
         ),
-        "not-found": Kind(404, "There is no such thing", "`/v1/models` and `/docs` list what is."),
+        "not-found": Kind(
+            404, "There is no such thing", "`/v1/models` and `/openapi.json` list what is."
+        ),
         "method-not-allowed": Kind(
             405, "The method is not allowed here", "The header Allow names those that are."
         ),
         "not-acceptable": Kind(
-            406, "No form of the answer fits", "Accept application/json, or what the page says."
+            406,
+            "No form of the answer fits",
+            "Accept application/json, or send one picture where the answer is to be one.",
         ),
         "slow-request": Kind(
             408,
@@ -85,7 +89,9 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
             "This server answers only to the names in its settings; without keys, to localhost.",
         ),
         "invalid": Kind(
-            422, "The request does not fit", "`errors` says where and why; `/docs` what would fit."
+            422,
+            "The request does not fit",
+            "`errors` says where and why; `/openapi.json` what would fit.",
         ),
         "unreadable-picture": Kind(
             422,

@@ -17,6 +17,7 @@ from lakesight.online.kinds import KINDS, OF_STATUS
 from lakesight.online.problems import MEDIA_TYPE, RESPONSES, Problem, install
 from lakesight.online.refusing import RefusalSettings, Refusing
 from tests.http_server import connected, rest, running, said, status
+from tests.serving import Running
 
 ROOT = Path(__file__).parents[3]
 SECRET = "a secret that a client sent"
@@ -254,6 +255,14 @@ def test_every_kind_has_its_line_in_the_docs() -> None:
     assert lines == [
         (name, str(kind.status), kind.title, kind.advice) for name, kind in KINDS.items()
     ]
+
+
+def test_paths_that_are_advised_are_served(served: Running) -> None:
+    advice = " ".join(kind.advice for kind in KINDS.values())
+    paths = set(re.findall(r"`(/[^`]*)`", advice))
+    assert paths >= {"/v1/models"}
+    answers = {path: served.client.get(path).status_code for path in paths}
+    assert 404 not in answers.values(), answers
 
 
 def test_openapi_says_what_a_problem_is() -> None:
