@@ -118,6 +118,18 @@ def test_matching_holds_every_pair_against_two_wrong_ones(
     assert float(found) == pytest.approx(total / 15, abs=1e-5)
 
 
+@torch.no_grad()
+@pytest.mark.parametrize("name", ["contrast", "write"])
+def test_a_loss_is_the_same_without_the_others(
+    name: str, model: Blip2ForPretraining, pairs: Pairs
+) -> None:
+    """What only the others need is not computed then."""
+    together = first_stage_losses(model, pairs, FirstStageWeights())
+    alone = first_stage_losses(model, pairs, only({name: 1.0}))
+    assert list(alone) == [name]
+    torch.testing.assert_close(alone[name], together[name])
+
+
 def test_negatives_are_hard_and_never_true() -> None:
     cosines = torch.tensor([[0.9, 0.8, 0.1, 0.8]]).repeat(4000, 1)
     same = torch.tensor([[True, False, False, True]]).repeat(4000, 1)

@@ -31,6 +31,8 @@ def test_scenes_say_what_their_generator_says(scenes: Path) -> None:
     assert [one.captions for one in captioned] == [scene.captions for scene in drawn]
     whole = open_texts(str(scenes), "val", "captions", column="description")
     assert [one.captions for one in whole] == [(scene.description,) for scene in drawn]
+    both = open_texts(str(scenes), "val", "captions", column="both")
+    assert [one.captions for one in both] == [(*each.captions, each.description) for each in drawn]
     asked = open_texts(str(scenes), "val", "questions")
     assert [one.questions for one in asked] == [
         tuple(Question(each.question, (each.answer,), each.kind) for each in scene.questions)
