@@ -179,6 +179,7 @@ class LoadedModel:
         multi_label: bool = False,
         captions: "SceneCaptions" = "captions",
         extra: "Sequence[JavaMetric]" = (),
+        rerank: int | None = None,
         batch_size: int = BATCH,
         bootstrap: "bool | Bootstrap" = False,
         slice: Sequence[str] = (),  # noqa: A002 - as the command has it
@@ -202,6 +203,7 @@ class LoadedModel:
             multi_label=multi_label,
             captions=captions,
             extra=tuple(extra),
+            rerank=rerank,
         )
         draws = Bootstrap() if bootstrap is True else bootstrap or None
         return evaluation.evaluate(judged.model, judged.data, draws, slice, batch_size=batch_size)

@@ -46,7 +46,7 @@ from workflows.progress import progress
 if TYPE_CHECKING:
     from workflows.judges import Workers
 
-OF_A_MODEL = ("set", "runtime", "allow_licence", "batch_size")
+OF_A_MODEL = ("set", "runtime", "allow_licence", "batch_size", "rerank")
 """Settings that mean nothing where an output is judged."""
 
 
@@ -88,6 +88,9 @@ class Evaluate(Frozen):
     one description of everything, or all of them."""
     extra: tuple[JavaMetric, ...] = ()
     """Of captions, a further figure: meteor or spice, which need Java; may be given twice."""
+    rerank: int | None = Field(default=None, ge=1, le=10_000)
+    """Of a search by a model that matches (BLIP, BLIP-2), look at so many of the best of each
+    query again, picture and text together (ITM); LAVIS takes 128."""
     column: str | None = None
     """Of an output, the column that is judged: the first of detections, classes, caption, answers
     and embedding that it has, unless given."""
@@ -245,7 +248,7 @@ class Evaluate(Frozen):
     @property
     def _how(self) -> dict[str, Any]:
         """Return how the data is to be opened."""
-        names = ("images", "multi_label", "labels", "captions", "extra")
+        names = ("images", "multi_label", "labels", "captions", "extra", "rerank")
         return {name: getattr(self, name) for name in names}
 
     @property

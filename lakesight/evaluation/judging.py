@@ -61,7 +61,7 @@ def judge_answers(_: Texts, __: object | None) -> AnswerJudge:
     return AnswerJudge()
 
 
-def judge_search(_: Texts, encoder: object | None) -> RetrievalJudge:
+def judge_search(texts: Texts, encoder: object | None) -> RetrievalJudge:
     """Return the judge of vectors that texts search; UserError where nothing embeds the texts."""
     if not isinstance(encoder, TextEncoder):
         raise UserError(
@@ -69,7 +69,7 @@ def judge_search(_: Texts, encoder: object | None) -> RetrievalJudge:
             "family image-text (CLIP, SigLIP, SigLIP2, BLIP, BLIP-2), or for an output name the "
             "one that made it as --text-model"
         )
-    return RetrievalJudge(encoder)
+    return RetrievalJudge(encoder, texts.rerank)
 
 
 def holds_captions(column: pa.Field) -> bool:

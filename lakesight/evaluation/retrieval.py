@@ -1,6 +1,6 @@
 """Judging a search: pictures by their captions, captions by their picture."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,11 +10,14 @@ import pyarrow.compute as pc
 
 from lakesight.errors import UserError
 from lakesight.evaluation.labels import lengths, null_notes
+from lakesight.evaluation.matching import candidates, reranked, scores
 from lakesight.evaluation.result import Evaluation, of_one
 from lakesight.evaluation.truth import kinds_of
+from lakesight.media.decode import decode
+from lakesight.media.limits import Limits
 from lakesight.metrics import Bootstrap, RetrievalEvaluator
-from lakesight.metrics.language.ranks import MAX_CELLS
-from lakesight.models.base import TextEncoder
+from lakesight.metrics.language.ranks import MAX_CELLS, both_ranks
+from lakesight.models.base import Image, ImageEncoder, Matcher, TextEncoder
 from lakesight.training.blip2.texts import Told
 
 Vectors = npt.NDArray[np.float32]
@@ -27,8 +30,20 @@ class RetrievalJudge:
     the table of similarities.
     """
 
-    def __init__(self, encoder: TextEncoder) -> None:
+    def __init__(self, encoder: TextEncoder, rerank: int | None = None) -> None:
+        """Take what embeds the texts, and how many of the best are looked at again.
+
+        Raises UserError where it shall match pictures with texts, and cannot.
+        """
+        if rerank is not None:
+            if not isinstance(encoder, Matcher):
+                raise UserError(
+                    "the best are looked at again by what matches pictures with texts: take a "
+                    "retrieval checkpoint of BLIP or BLIP-2, or leave --rerank out"
+                )
+            encoder.see_features([])  # refuses now what has no matching head
         self._encoder: TextEncoder | None = encoder
+        self._rerank = rerank
         self.pictures: list[Told] = []
         self.vectors: list[Vectors] = []
         self.counts: list[npt.NDArray[np.int64]] = []
@@ -54,26 +69,41 @@ class RetrievalJudge:
         """See `Judge`; UserError where texts and pictures have vectors of another length."""
         assert self._encoder is not None, "this judge is one of a share: merge it into its own"
         names = [str(one.path) for one in self.pictures]
-        owners = [
-            name for name, one in zip(names, self.pictures, strict=True) for _ in one.captions
-        ]
+        captions = [text for one in self.pictures for text in one.captions]
+        counts_of = [len(one.captions) for one in self.pictures]
+        owners = np.repeat(np.arange(len(names)), counts_of)
         vectors, counts = np.concatenate(self.vectors), np.concatenate(self.counts)
-        texts = self._encoder.embed_text([text for one in self.pictures for text in one.captions])
+        texts = self._encoder.embed_text(captions)
         if texts.shape[1] != vectors.shape[1]:
             raise UserError(
                 f"the pictures have vectors of {vectors.shape[1]} numbers, and the texts of "
                 f"{texts.shape[1]}: take the text model that belongs to them"
             )
+
+        def columns(some: slice) -> Vectors:
+            return similarities(vectors, counts, texts[some])
+
+        ranks = both_ranks(columns, owners, len(names))
+        if self._rerank is not None and isinstance(self._encoder, Matcher):
+            pairs = candidates(columns, len(names), len(captions), self._rerank)
+            found = scores(self._encoder, self._views(), captions, pairs)
+            ranks = reranked(ranks, pairs, found, owners)
         evaluator = RetrievalEvaluator()
-        evaluator.update(
+        evaluator.update_both(
             names,
-            [f"{owner}#{number}" for number, owner in enumerate(owners)],
-            lambda some: similarities(vectors, counts, texts[some]),
+            [f"{names[owner]}#{number}" for number, owner in enumerate(owners)],
+            ranks,
             owners,
             [kinds_of(one) for one in self.pictures],
         )
         notes = null_notes(int((counts == 0).sum()), "a picture that is never found")
         return of_one("retrieval", evaluator, bootstrap, slices, notes)
+
+    def _views(self) -> Iterator[Image]:
+        """Yield what the model sees of each picture; it has looked at each of them before."""
+        assert isinstance(self._encoder, ImageEncoder)
+        for one in self.pictures:
+            yield decode(one.path.read_bytes(), [self._encoder.view], Limits()).views[0]
 
 
 def unpacked(found: pa.Array) -> tuple[Vectors, npt.NDArray[np.int64]]:

@@ -125,15 +125,17 @@ def open_labels(
     labels: LakeLabels | None = None,
     captions: SceneCaptions = "captions",
     extra: tuple[JavaMetric, ...] = (),
+    rerank: int | None = None,
     local: bool = True,
 ) -> Pictures | Texts:
     """Open what a task compares with: labelled pictures, captions or questions.
 
-    See `sources.open_data` for the former, and for words `open_texts`, with `captions` of scenes.
+    See `sources.open_data` for the former, and for words `open_texts`, with `captions` of scenes;
+    of a search the best `rerank` are looked at again.
     Pictures that are only named need not be here where `local` is false.
     """
     asked = LabelsAsked(
-        data, split, task, images, multi_label, labels, captions, extra, local=local
+        data, split, task, images, multi_label, labels, captions, extra, rerank, local=local
     )
     opened: Pictures | Texts = judging_of(task).open(asked)
     return opened

@@ -22,9 +22,16 @@ class Texts:
     task: str
     extra: tuple[JavaMetric, ...] = ()
     """Figures of captions that need Java, beside the usual."""
+    rerank: int | None = None
+    """Of a search, how many of the best are looked at again."""
 
     def __post_init__(self) -> None:
-        """Raise UserError for an extra figure of anything but captions."""
+        """Raise UserError for what is of another task."""
+        if self.rerank is not None and self.task != "retrieve":
+            raise UserError(
+                f"the best of a search are looked at again, and the task is {self.task}: leave "
+                "--rerank out"
+            )
         if self.extra and self.task != "caption":
             raise UserError(
                 f"{' and '.join(self.extra)} are figures of captions, and the task is {self.task}: "
@@ -53,11 +60,17 @@ class LabelsAsked(NamedTuple):
     labels: LakeLabels | None = None
     captions: SceneCaptions = "captions"
     extra: tuple[JavaMetric, ...] = ()
+    rerank: int | None = None
     local: bool = True
 
 
 def open_pictures(asked: LabelsAsked) -> Pictures:
     """Open labelled pictures."""
+    if asked.rerank is not None:
+        raise UserError(
+            f"the best of a search are looked at again, and the task is {asked.task}: leave "
+            "--rerank out"
+        )
     return open_data(
         asked.data,
         asked.split,
@@ -74,4 +87,4 @@ def open_words(asked: LabelsAsked, wanted: Wanted) -> Texts:
     told = open_texts(
         asked.data, asked.split, wanted, asked.images, asked.captions, local=asked.local
     )
-    return Texts(told, asked.task, asked.extra)
+    return Texts(told, asked.task, asked.extra, asked.rerank)

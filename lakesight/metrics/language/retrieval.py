@@ -76,8 +76,27 @@ class RetrievalEvaluator:
         if unknown:
             raise UserError(f"every text belongs to one of the pictures, but {unknown[0]!r} is not")
         numbers = np.array([rows[owner] for owner in owners], np.int64)
+        self.update_both(
+            pictures, texts, both_ranks(columns, numbers, len(pictures)), numbers, slices
+        )
+
+    def update_both(
+        self,
+        pictures: Sequence[Key],
+        texts: Sequence[Key],
+        ranks: tuple[npt.ArrayLike, npt.ArrayLike],
+        rows: npt.ArrayLike,
+        slices: Slices = None,
+    ) -> None:
+        """Add all queries both ways, whose ranks are known: see `both_ranks` and `update`.
+
+        `ranks` are of texts `(T,)` and of pictures `(P,)`; `rows` `(T,)` says which picture each
+        text belongs to.
+        """
+        of_texts, of_pictures = (np.asarray(one, np.float64) for one in ranks)
+        numbers = np.asarray(rows, np.int64)
+        owners = [pictures[row] for row in numbers]
         kinds = None if slices is None else [slices[row] for row in numbers]
-        of_texts, of_pictures = both_ranks(columns, numbers, len(pictures))
         both = RetrievalEvaluator()
         both.add("text_to_image", texts, of_texts, owners, kinds)
         asked = np.unique(numbers)
