@@ -65,8 +65,8 @@ class Demo(Frozen):
             if code := _run(scenes.draw):
                 return code
             print(f"{scenes.upload()} scenes are in {scenes.lake}; {scenes.listing} asks of them")
-            for words in scenes.commands:
-                if code := _run(words):
+            for command in scenes.commands:
+                if code := _run(command):
                     return code
         print(f"\nOpen {folder / 'report.html'} and {scenes.report} in a browser.")
         return 0

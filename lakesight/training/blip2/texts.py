@@ -92,8 +92,7 @@ def open_texts(
 
 def _scenes(asked: TextsAsked) -> list[Told]:
     folder, split, wanted = asked.path, asked.split, asked.wanted
-    columns = ("captions", "description") if asked.column == "both" else (asked.column,)
-    columns = columns if wanted == "captions" else ("questions",)
+    columns = _columns(asked.column) if wanted == "captions" else ("questions",)
     table = folder / "tables" / f"{split}.parquet"
     if not table.is_file():
         raise UserError(f"{folder} has no split {split}: draw scenes with one")
@@ -105,6 +104,10 @@ def _scenes(asked: TextsAsked) -> list[Told]:
         Told(folder / row["file_name"], **_of_row(row, wanted, columns))
         for row in pq.ParquetFile(table).read(names).to_pylist()
     ]
+
+
+def _columns(captions: SceneCaptions) -> tuple[str, ...]:
+    return ("captions", "description") if captions == "both" else (captions,)
 
 
 def _of_row(row: Mapping[str, Any], wanted: Wanted, columns: Sequence[str]) -> dict[str, Any]:
