@@ -3,8 +3,10 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip
 INSTALLED := $(VENV)/.installed
+TYPESCRIPT := 7.0.2
+TSC := $(VENV)/typescript-$(TYPESCRIPT)/node_modules/.bin/tsc
 
-.PHONY: help install check test test-gpu test-hostile demo bench starter format clean
+.PHONY: help install check check-page test test-gpu test-hostile demo bench starter format clean
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -19,10 +21,16 @@ $(INSTALLED): pyproject.toml constraints.txt
 		--editable '.[photos,server,heic,tracking,export,dev]'
 	touch $@
 
-check: install ## Formatting, lint and types
+check: install check-page ## Formatting, lint and types
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+check-page: ## Types of the page's JavaScript, where npm is
+	@test -x $(TSC) || npm install --silent --no-audit --no-fund --ignore-scripts \
+		--prefix $(VENV)/typescript-$(TYPESCRIPT) typescript@$(TYPESCRIPT) 2>/dev/null \
+		|| echo "TypeScript $(TYPESCRIPT) cannot be had here (by npm): types of the page are not checked"
+	@test ! -x $(TSC) || { echo "tsc --project jsconfig.json"; $(TSC) --project jsconfig.json; }
 
 test: install ## Everything, on the CPU and without a model hub
 	$(BIN)/python -m pytest -m 'not gpu' --numprocesses 2 --dist loadfile --durations 25
