@@ -82,7 +82,11 @@ def rows(
     words += ["--set", f"answer.questions={ASKED}"]
     for kind in ("caption", "answer", "caption_crops", "blip"):
         words += [f"--set={kind}.{name}={value}" for name, value in WRITES.items()]
-    run(*words)
+    said = run(*words)
+    warnings = [line for line in said.splitlines() if line.startswith("warning: ")]
+    assert len(warnings) == 1, said
+    assert all(f"starter-yolo-{task}" in warnings[0] for task in STARTERS)
+    assert "learned from pictures of `lakesight scenes` alone" in warnings[0]
     table = lakesight.open(output).dataset().to_table()
     order = [uri.rpartition("/")[2] for uri in table["uri"].to_pylist()]
     return table.take([order.index(name) for name in NAMES])
