@@ -1,4 +1,4 @@
-"""`lakesight demo`: the whole main job on photos and on scenes, in an S3 server of its own."""
+"""`lakesight demo`: the whole main job on real photos, in an S3 server of its own."""
 
 import os
 import shlex
@@ -14,7 +14,6 @@ from PIL import Image, ImageOps
 
 from lakesight.errors import UserError
 from lakesight.models.base import Frozen
-from workflows import demo_scenes
 from workflows.s3_server import S3Server
 
 if TYPE_CHECKING:
@@ -35,12 +34,11 @@ BUCKET = "lakesight-demo"
 
 
 class Demo(Frozen):
-    """Run the whole main job: S3, Ray Data, Parquet, FAISS, a report.
+    """Run the whole main job on real photos: S3, Ray Data, Parquet, FAISS, a report.
 
-    Starts an S3 server on this machine. Photos go into a bucket, and are looked at with real
-    weights. Then scenes are drawn, of which everything is known: they are detected, captioned,
-    asked about and embedded in one pass, found by words, and judged. Every command that it runs is
-    printed, so that you can try them on your own. A second run finds everything done.
+    Starts an S3 server on this machine, puts photos into a bucket, looks at them with real
+    weights, and ends by printing every command it ran, so that you can try them on your own.
+    A second run finds everything done.
 
     Example:
       lakesight demo
@@ -61,14 +59,7 @@ class Demo(Frozen):
             for words in commands(folder / "report.html"):
                 if code := _run(words):
                     return code
-            scenes = demo_scenes.Act(folder, f"s3://{BUCKET}/scenes")
-            if code := _run(scenes.draw):
-                return code
-            print(f"{scenes.upload()} scenes are in {scenes.lake}; {scenes.listing} asks of them")
-            for command in scenes.commands:
-                if code := _run(command):
-                    return code
-        print(f"\nOpen {folder / 'report.html'} and {scenes.report} in a browser.")
+        print(f"\nOpen {folder / 'report.html'} in a browser.")
         return 0
 
 
