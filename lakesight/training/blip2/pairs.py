@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
+from lakesight.training.blip2.mirrors import Mirrors, mirrored
 from lakesight.training.blip2.regions import Grid, Labels, patch_labels
 from lakesight.training.blip2.texts import Told
 from lakesight.training.blip2.views import Array, Inputs, Views
@@ -75,16 +76,22 @@ class PairDataset(TorchDataset[Pair]):
         tokenise: Tokenise,
         labels: RegionLabels,
         seed: int,
+        mirrors: Mirrors,
     ):
         self.told, self.inputs, self.tokenise, self.labels = told, inputs, tokenise, labels
-        self.seed = seed
+        self.seed, self.mirrors = seed, mirrors
 
     def __getitem__(self, key: Key) -> Pair:
         one = self.told[key.number]
         rng = np.random.default_rng([self.seed, key.epoch, key.number])
         text = one.captions[int(rng.integers(len(one.captions)))]
-        regions = self.labels.of(one, self.inputs.views)
-        return Pair(self.inputs[one], self.tokenise(text), number_of(text), regions)
+        regions, picture = self.labels.of(one, self.inputs.views), self.inputs[one]
+        if self.mirrors.any:
+            draws = rng.random(3)
+            picture = mirrored(picture, self.mirrors, draws)
+            grid = regions.reshape(self.labels.grid.rows, self.labels.grid.columns, -1)
+            regions = mirrored(grid, self.mirrors, draws).reshape(regions.shape)
+        return Pair(picture, self.tokenise(text), number_of(text), regions)
 
 
 def number_of(text: str) -> int:

@@ -13,6 +13,7 @@ from lakesight.metrics import LanguageResult, RetrievalEvaluator
 from lakesight.models.blip2.pretraining import Blip2ForPretraining
 from lakesight.training import ranks
 from lakesight.training.blip2.first_stage import FirstStageWeights, Pairs, first_stage_losses
+from lakesight.training.blip2.mirrors import check_square
 from lakesight.training.blip2.pairs import (
     Collate,
     PairBatch,
@@ -101,7 +102,10 @@ class FirstStageRecipe:
         self.network: nn.Module = self.stage
         self.regions = RegionLabels(grid_of(model), self.labels)
         self.inputs = Inputs([*train, *self.val], look, settings.keep, self._see)
-        self.dataset = PairDataset(train, self.inputs, words.tokenise, self.regions, settings.seed)
+        check_square(look.view, settings.mirrors)
+        self.dataset = PairDataset(
+            train, self.inputs, words.tokenise, self.regions, settings.seed, settings.mirrors
+        )
         self.num_examples = len(train)
         if settings.freeze_vision:
             model.freeze_vision()

@@ -7,6 +7,7 @@ from pydantic import Field, model_validator
 from lakesight.models.base import Frozen
 from lakesight.models.prompts import TEMPLATE, Template, Words
 from lakesight.training.blip2.first_stage import FirstStageWeights
+from lakesight.training.blip2.mirrors import Mirrors
 from lakesight.training.blip2.views import Keep
 from lakesight.training.settings import LoopSettings
 
@@ -32,10 +33,15 @@ class Blip2Settings(LoopSettings):
     in every epoch. views: the pixels that the model sees, height x width x 3 bytes. features: what
     a frozen vision tower sees, so that it does not look again either, patches x width x 2 bytes."""
 
+    mirrors: Mirrors = Mirrors()
+    """How often a picture is mirrored."""
+
     @model_validator(mode="after")
     def _kept_features_stay(self) -> Self:
         if self.keep == "features" and not self.freeze_vision:
             raise ValueError("keep=features is for a frozen vision tower: keep views instead")
+        if self.keep == "features" and self.mirrors.any:
+            raise ValueError("keep=features is of pictures as they are: mirror none, or keep views")
         return self
 
 

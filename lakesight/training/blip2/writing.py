@@ -17,6 +17,7 @@ from lakesight.models.blip2.language import IGNORED, Blip2Language
 from lakesight.models.prompts import question_prompt
 from lakesight.models.writers import Blip2Writer, Prompt
 from lakesight.training.blip2.lora import add_lora
+from lakesight.training.blip2.mirrors import check_square, mirrored
 from lakesight.training.blip2.recipe import drawn_by, layer_scales, precision_of
 from lakesight.training.blip2.settings import SecondStageSettings
 from lakesight.training.blip2.texts import Question, Told
@@ -73,7 +74,10 @@ class ExampleDataset(TorchDataset[Example]):
         said = one.captions if part == "captions" else one.questions
         order = rng.permutation(len(said))[: self.settings.texts_per_picture]
         texts = [self._text(said[int(number)], rng) for number in order]
-        return Example(self.inputs[one], part, texts)
+        picture = self.inputs[one]
+        if self.settings.mirrors.any:
+            picture = mirrored(picture, self.settings.mirrors, rng.random(3))
+        return Example(picture, part, texts)
 
     def _text(self, said: str | Question, rng: np.random.Generator) -> Text:
         if isinstance(said, str):
@@ -158,6 +162,7 @@ class SecondStageRecipe:
         self._check_prompts(data)
         told = [one for each in (*train, *self.val) for one in each]
         self.inputs = Inputs(told, look, settings.keep, self._see)
+        check_square(look.view, settings.mirrors)
         self.dataset = ExampleDataset(train, self.inputs, settings)
         self.num_examples = len(self.dataset)
 
