@@ -33,7 +33,7 @@ check-page: ## Types of the page's JavaScript, where npm is
 	@test ! -x $(TSC) || { echo "tsc --project jsconfig.json"; $(TSC) --project jsconfig.json; }
 
 test: install ## Everything, on the CPU and without a model hub
-	$(BIN)/python -m pytest -m 'not gpu' --numprocesses 2 --dist loadfile --durations 25
+	$(BIN)/python -m pytest -m 'not gpu' --numprocesses 2 --dist loadfile --no-loadscope-reorder --durations 25
 
 test-gpu: install ## What needs an NVIDIA GPU
 	$(BIN)/python -m pytest -m gpu

@@ -14,6 +14,11 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 core with something else, a test of 4 seconds takes 50. Set before anything imports torch."""
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run whole commands first: of two processes one would be left alone with them at the end."""
+    items.sort(key=lambda item: "workflows" not in item.path.parts)
+
+
 @pytest.fixture(scope="session")
 def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
     """Yield a running server that every AWS client of this process and its children finds."""
