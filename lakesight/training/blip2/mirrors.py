@@ -1,5 +1,7 @@
 """Pictures in mirrors: up to eight of each, where what is said of one is true of all of them."""
 
+from typing import TypeVar
+
 import numpy as np
 import numpy.typing as npt
 from pydantic import Field
@@ -7,6 +9,8 @@ from pydantic import Field
 from lakesight.errors import UserError
 from lakesight.media.view import ImageView
 from lakesight.models.base import Frozen
+
+Scalar = TypeVar("Scalar", bound=np.generic)
 
 
 class Mirrors(Frozen):
@@ -30,8 +34,8 @@ class Mirrors(Frozen):
 
 
 def mirrored(
-    grid: npt.NDArray[np.generic], mirrors: Mirrors, draws: npt.NDArray[np.float64]
-) -> npt.NDArray[np.generic]:
+    grid: npt.NDArray[Scalar], mirrors: Mirrors, draws: npt.NDArray[np.float64]
+) -> npt.NDArray[Scalar]:
     """Return `(rows, columns, …)` of a picture, such as its pixels, as three draws in [0, 1) say.
 
     The same draws mirror all that belongs to a picture alike.

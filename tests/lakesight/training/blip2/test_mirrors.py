@@ -1,5 +1,7 @@
 """Pictures in mirrors, and what is true of their patches there."""
 
+from collections.abc import Mapping
+
 import numpy as np
 import pytest
 from pydantic import ValidationError
@@ -45,7 +47,7 @@ def test_labels_are_those_of_the_mirrored_boxes(draws: tuple[int, ...]) -> None:
     grid = Grid(SIDE // PATCH, SIDE // PATCH, PATCH)
     placement = VIEW.place(SIDE, SIDE)
 
-    def labels(of: dict[str, tuple[float, ...]]) -> np.ndarray:
+    def labels(of: Mapping[str, tuple[float, ...]]) -> np.ndarray:
         regions = [Region((a, b, c, d), name) for name, (a, b, c, d) in of.items()]
         return patch_labels(regions, placement, grid, ("red", "star")).reshape(3, 3, -1)
 
