@@ -45,6 +45,13 @@ TRACKERS: dict[str, Callable[[str], Callback]] = {
 """By what is tracked, what tracks a training, which is called as its model."""
 
 
+class _Trainer(TorchTrainer):
+    """Leaves Ctrl-C to Python, as everywhere: Ray's handler says nothing and ends with 1."""
+
+    def _register_sigint_handler(self, controller: Any) -> None:
+        pass
+
+
 class Command(Job):
     """What every training's command takes beside its settings, and how it runs."""
 
@@ -107,7 +114,7 @@ class Command(Job):
     def _train(self, job: Job, num_examples: int, place: Place, nodes: Sequence[Node]) -> None:
         """Run the workers, again where one was lost."""
         board = Board.remote()  # type: ignore[attr-defined]  # Ray's decorator adds it
-        trainer = TorchTrainer(
+        trainer = _Trainer(
             _work,
             train_loop_config={
                 "job": job.model_dump(mode="json"),

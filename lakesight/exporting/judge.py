@@ -133,8 +133,8 @@ class Judge:
         if before == 0 and artefact.precision != "f32" and self.max_map_loss < 1:
             raise ExportError(
                 f"the weights find nothing of what is labelled in {self.samples.what}, so what "
-                f"{artefact.name} loses cannot be told: label them by the model's classes, "
-                f"{', '.join(self.source.labels[:5])}"
+                f"{artefact.name} loses cannot be told: train them longer, label pictures by their "
+                "classes, or take it untold with --max-map-loss 1"
             )
         reader = self._reader(options, suppressed=artefact.suppressed)
         after = evaluate(OnRuntime(reader, runtime), self.samples.labelled).fitness

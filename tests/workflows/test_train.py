@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+import signal
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -121,6 +122,28 @@ def kill_a_worker_after_the_first_epoch(driver: int, model: Path) -> None:
                         return
         time.sleep(0.02)
     raise AssertionError("no worker was found that trains")
+
+
+def test_ctrl_c_is_told_and_what_is_trained_stays(scenes: Path, tmp_path: Path) -> None:
+    model = tmp_path / "model"
+    words = ["train", str(scenes), str(model), "--epochs", "3", *FLAGS]
+    process = start(*words)
+    try:
+        deadline = time.monotonic() + 200
+        while not (model / STATE / CHECKPOINT).is_file():
+            assert process.poll() is None, process.communicate()
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=120)
+    finally:
+        process.kill()
+    assert process.returncode == 130, said
+    assert "lakesight: interrupted; what is committed stays, run it again" in said
+    assert "Traceback" not in said
+    run(*words)
+    with (model / STATE / "results.csv").open() as file:
+        assert [row["epoch"] for row in csv.DictReader(file)] == ["1", "2", "3"]
 
 
 def test_a_loss_that_is_not_a_number_is_one_line(scenes: Path, tmp_path: Path) -> None:

@@ -230,7 +230,7 @@ def _check_files(told: Sequence[Told], data: str) -> None:
     if missing:
         raise UserError(
             f"{len(missing):,} of {len(told):,} pictures of {data} are missing, such as "
-            f"{missing[0]}: name their folder with --images"
+            f"{missing[0]}: name their folder with --images, or leave them out"
         )
 
 

@@ -65,7 +65,7 @@ def _check_files(paths: Sequence[Path], where: Path) -> None:
     if missing := [path for path in paths if not path.is_file()]:
         raise UserError(
             f"{len(missing):,} of {len(paths):,} pictures of {where} are missing, such as "
-            f"{missing[0]}: name their folder with --images"
+            f"{missing[0]}: name their folder with --images, or leave them out"
         )
 
 

@@ -41,7 +41,7 @@ class DataFile(BaseModel, coerce_numbers_to_str=True):
     train: str | tuple[str, ...] = ()
     val: str | tuple[str, ...] = ()
     test: str | tuple[str, ...] = ()
-    """Folders of pictures, relative to `path`, and that to the file."""
+    """Folders of pictures, or .txt lists of them, relative to `path`, and that to the file."""
     kpt_shape: tuple[PositiveInt, Literal[2, 3]] | None = None
     """Keypoints of an object, and the numbers of each."""
     flip_idx: Any = None
@@ -108,10 +108,26 @@ def open_yolo_text(path: Path, split: Split, task: Task) -> Pictures:
     return Pictures(data.labels, pictures, task, flip_indices=data.flip_indices(path))
 
 
-def _pictures(folder: Path, split: Split, path: Path) -> list[Path]:
-    files = image_files(folder)
+def _pictures(place: Path, split: Split, path: Path) -> list[Path]:
+    """Return the pictures of a folder, or those that a .txt names, one a line."""
+    whose = f"the split {split!r} of {path}"
+    if not place.exists():
+        raise UserError(f"there is no {place}, {whose}: name a folder, or a .txt list of pictures")
+    files = _listed(place) if place.is_file() else image_files(place)
     if not files:
-        raise UserError(f"there are no pictures in {folder}, the split {split!r} of {path}")
+        raise UserError(f"there are no pictures in {place}, {whose}")
+    return files
+
+
+def _listed(file: Path) -> list[Path]:
+    """Return the pictures that a file names, relative to where it lies; UserError for a missing."""
+    lines = [line.strip() for line in file.read_text(encoding="utf-8").splitlines()]
+    files = [file.parent / line for line in lines if line]
+    if missing := [one for one in files if not one.is_file()]:
+        raise UserError(
+            f"{len(missing):,} of {len(files):,} pictures that {file} names are missing, such as "
+            f"{missing[0]}"
+        )
     return files
 
 
@@ -129,28 +145,29 @@ def _labelled(image: Path, data: DataFile, task: Task) -> Labelled:
     size = size_of(image)
     file = labels_file(image)
     lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
-    rows = [_numbers(line, file, number) for number, line in enumerate(lines, 1) if line.strip()]
-    ids = np.array([_class_id(row[0], data, file) for row in rows], np.int64)
-    values = [np.array(row[1:], np.float32) for row in rows]
-    return _of_task(task, image, size, ids, values, data)
+    rows = [
+        _row(line, task, data, f"{file}, line {number}")
+        for number, line in enumerate(lines, 1)
+        if line.strip()
+    ]
+    ids = np.array([id_ for id_, _ in rows], np.int64)
+    return _of_task(task, image, size, ids, [values for _, values in rows], data)
 
 
-def _numbers(line: str, file: Path, number: int) -> list[float]:
+def _row(line: str, task: Task, data: DataFile, where: str) -> tuple[int, Floats]:
+    """Return the class of a line, and the numbers after it; UserError that says `where`."""
     try:
-        values = [float(word) for word in line.split()]
+        numbers = [float(word) for word in line.split()]
     except ValueError:
-        values = [math.nan]
-    if not all(map(math.isfinite, values)):
-        raise UserError(f"{file}, line {number}: expected numbers, got {line!r}")
-    return values
-
-
-def _class_id(value: float, data: DataFile, file: Path) -> int:
-    if value != int(value) or not 0 <= value < len(data.labels):
-        raise UserError(
-            f"{file}: class {value:g}, but there are {len(data.labels)} names from 0 on"
-        )
-    return int(value)
+        numbers = [math.nan]
+    if not all(map(math.isfinite, numbers)):
+        raise UserError(f"{where}: expected numbers, got {line!r}")
+    class_id, values = numbers[0], np.array(numbers[1:], np.float32)
+    if class_id != int(class_id) or not 0 <= class_id < len(data.labels):
+        last = len(data.labels) - 1
+        raise UserError(f"{where}: class {class_id:g}, but the names are numbered 0 to {last}")
+    _check_count(values, task, data, where)
+    return int(class_id), values
 
 
 def _of_task(
@@ -164,8 +181,6 @@ def _of_task(
     """Return the labels in pixels, read as the task's format says."""
     scale = np.array(size, np.float32)
     where = str(labels_file(image))
-    for row in values:
-        _check_count(row, task, data, where)
     if task in ("segment", "obb"):
         points = [row.reshape(-1, 2) * scale for row in values]
         if task == "obb":

@@ -403,11 +403,27 @@ def test_a_split_may_be_several_folders(tmp_path: Path, images: Path) -> None:
     assert [len(one.class_ids) for one in dataset.pictures] == [1, 0, 0]
 
 
+def test_a_split_may_be_a_list(tmp_path: Path, images: Path) -> None:
+    """Its lines are relative to where it lies, as in what other tools write."""
+    path = yolo(tmp_path, LINES["detect"], train="images/train.txt")
+    names = images.parent / "train.txt"
+    names.write_text(f"./train/a.png\n\n{images / 'empty.png'}\n")
+    dataset = open_yolo_text(path, "train", "detect")
+    assert [one.path for one in dataset.pictures] == [images / "a.png", images / "empty.png"]
+    assert [len(one.class_ids) for one in dataset.pictures] == [1, 0]
+    names.write_text("train/a.png\ntrain/gone.png\n")
+    with pytest.raises(UserError, match=r"1 of 2 pictures that .*train\.txt names .*gone\.png"):
+        open_yolo_text(path, "train", "detect")
+    names.write_text("")
+    with pytest.raises(UserError, match=r"there are no pictures in .*train\.txt, the split"):
+        open_yolo_text(path, "train", "detect")
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         ({"train": {"a": 1}}, "train: "),
-        ({"train": ["images/train", "images/none"]}, "no pictures in .*images/none"),
+        ({"train": ["images/train", "images/none"]}, "there is no .*images/none, the split"),
         ({"train": None}, "has no split 'train'; it has none"),
         ({"names": 2}, "names: "),
         ({"names": {1: "cat", 2: "dog"}}, "numbered 0 to 1, .* there is a 1 and no 0"),
@@ -444,8 +460,8 @@ def test_yolo_text_says_what_a_mirror_does(tmp_path: Path, images: Path) -> None
 @pytest.mark.parametrize(
     ("line", "task", "message"),
     [
-        ("1 0.3 0.4 0.3", "detect", "3 numbers after a class, but detect wants 4"),
-        ("7 0.3 0.4 0.3 0.2", "detect", "class 7, but there are 2 names"),
+        ("1 0.3 0.4 0.3", "detect", "line 1: 3 numbers after a class, but detect wants 4"),
+        ("7 0.3 0.4 0.3 0.2", "detect", "line 1: class 7, but the names are numbered 0 to 1"),
         ("cat 0.3 0.4 0.3 0.2", "detect", "line 1: expected numbers"),
         ("1 0.9 0.4 0.9 0.2", "detect", "reaches outside"),
         ("0 nan 0.5 0.1 0.1", "detect", "line 1: expected numbers, got '0 nan"),
