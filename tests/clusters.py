@@ -51,7 +51,7 @@ def head(*, dashboard: bool) -> Iterator[dict[str, str]]:
         finally:
             below = psutil.Process(process.pid).children(recursive=True)
             process.send_signal(signal.SIGTERM)
-            for one in psutil.wait_procs([psutil.Process(process.pid), *below], timeout=15)[1]:
+            for one in psutil.wait_procs([psutil.Process(process.pid), *below], timeout=5)[1]:
                 one.kill()
             process.wait()
 
