@@ -4,8 +4,9 @@
 `class x y w h` then `px py v` for each keypoint. A `data.yaml` names the classes and the splits.
 """
 
+import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -31,6 +32,10 @@ from lakesight.training.yolo.shapes import (
     checked_mask,
     checked_quads,
 )
+
+log = logging.getLogger(__name__)
+CLASSES = "classes.txt"
+"""What annotation tools put among the labels: the names of the classes."""
 
 
 class DataFile(BaseModel, coerce_numbers_to_str=True):
@@ -116,6 +121,8 @@ def _pictures(place: Path, split: Split, path: Path) -> list[Path]:
     files = _listed(place) if place.is_file() else image_files(place)
     if not files:
         raise UserError(f"there are no pictures in {place}, {whose}")
+    if place.is_dir():
+        _say_orphans(files)
     return files
 
 
@@ -139,6 +146,20 @@ def labels_file(image: Path) -> Path:
             parts[place] = "labels"
             break
     return Path(*parts).with_suffix(".txt")
+
+
+def _say_orphans(images: Sequence[Path]) -> None:
+    """Say in the log which files in the folders of labels belong to no picture of a folder."""
+    known = {labels_file(image) for image in images}
+    folders = {file.parent for file in known} - {image.parent for image in images}
+    there = {file for folder in folders for file in folder.glob("*.txt")} - known
+    if orphans := sorted(file for file in there if file.name != CLASSES):
+        log.warning(
+            "%d of the files of labels in %s have no picture and are left out, such as %s",
+            len(orphans),
+            orphans[0].parent,
+            orphans[0].name,
+        )
 
 
 def _labelled(image: Path, data: DataFile, task: Task) -> Labelled:

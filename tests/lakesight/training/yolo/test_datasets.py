@@ -403,6 +403,21 @@ def test_a_split_may_be_several_folders(tmp_path: Path, images: Path) -> None:
     assert [len(one.class_ids) for one in dataset.pictures] == [1, 0, 0]
 
 
+def test_labels_without_a_picture_are_said(
+    tmp_path: Path, images: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = yolo(tmp_path, LINES["detect"])
+    open_yolo_text(path, "train", "detect")
+    assert not caplog.messages
+    labels = tmp_path / "labels" / "train"
+    for name in ("gone.txt", "classes.txt"):
+        (labels / name).write_text(LINES["detect"])
+    assert len(open_yolo_text(path, "train", "detect")) == 2
+    (said,) = caplog.messages
+    assert said.startswith(f"1 of the files of labels in {labels} have no picture")
+    assert said.endswith("such as gone.txt")
+
+
 def test_a_split_may_be_a_list(tmp_path: Path, images: Path) -> None:
     """Its lines are relative to where it lies, as in what other tools write."""
     path = yolo(tmp_path, LINES["detect"], train="images/train.txt")
