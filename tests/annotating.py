@@ -3,7 +3,9 @@
 import os
 import subprocess
 import sys
+import time
 from collections import Counter
+from collections.abc import Callable
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -38,6 +40,17 @@ def start(*words: str) -> "subprocess.Popen[str]":
     return subprocess.Popen(
         command(*words), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
+
+
+def wait_until(
+    condition: Callable[[], object], process: "subprocess.Popen[str]", limit_s: float = 200
+) -> None:
+    """Wait until something holds, which a process that was started brings about."""
+    deadline = time.monotonic() + limit_s
+    while not condition():
+        assert process.poll() is None, f"it ended first: {process.communicate()}"
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
 
 
 def run(*words: str, code: int = 0, **environment: str) -> str:

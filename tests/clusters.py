@@ -25,7 +25,7 @@ PORT_FLAGS = (
 @contextmanager
 def head(*, dashboard: bool) -> Iterator[dict[str, str]]:
     """Run a head node that asks for a token; yield the environment of a client that has it."""
-    ports = dict(zip(PORT_FLAGS, _free_ports(len(PORT_FLAGS)), strict=True))
+    ports = dict(zip(PORT_FLAGS, free_ports(len(PORT_FLAGS)), strict=True))
     client = {
         "RAY_ADDRESS": f"127.0.0.1:{ports['port']}",
         "RAY_API_SERVER_ADDRESS": f"http://127.0.0.1:{ports['dashboard-port']}",
@@ -56,7 +56,8 @@ def head(*, dashboard: bool) -> Iterator[dict[str, str]]:
             process.wait()
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
+    """Return ports of this machine that nobody listens on, each another one."""
     with ExitStack() as stack:
         sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
         for one in sockets:

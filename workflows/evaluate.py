@@ -12,10 +12,10 @@ from pydantic_settings import CliPositionalArg
 import lakesight
 from lakesight.errors import UserError
 from lakesight.evaluation import (
-    TASKS,
     Evaluation,
     Texts,
     add_pictures,
+    columns_of,
     evaluate_output,
     field_of,
     judge_of,
@@ -184,9 +184,7 @@ class Evaluate(Frozen):
 
     def _column(self, lake: Lake) -> tuple[str, str]:
         """Return what of the output is judged, and what it is compared by."""
-        judged = [one.judging for one in TASKS.values() if one.judging]
-        wanted = [judging_of(self.task)] if self.task else judged
-        names = list(dict.fromkeys(name for one in wanted for name in one.columns))
+        names = columns_of(self.task)
         known = [name for name in names if name in lake.dataset().schema.names]
         column = self.column or next(iter(known), names[0])
         return column, self.task or task_of(field_of(lake, column))

@@ -1,11 +1,11 @@
 """How right an output is: the figures of its columns beside what is known of the pictures."""
 
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lakesight.errors import UserError
-from lakesight.evaluation import TASKS, evaluate_output, field_of, open_labels, task_of
+from lakesight.evaluation import columns_of, evaluate_output, field_of, open_labels, task_of
 from lakesight.lake.reader import Lake
 from lakesight.models import catalog
 from lakesight.training.blip2.texts import SceneCaptions
@@ -39,7 +39,8 @@ def truth(lake: Lake, data: str) -> Truth:
     """
     judged: list[Judged] = []
     refused: list[UserError] = []
-    for column in _columns(lake):
+    there = lake.dataset().schema.names
+    for column in (name for name in columns_of() if name in there):
         try:
             judged.append(_judged(lake, data, column))
         except UserError as error:  # boxes say nothing of captions
@@ -47,13 +48,6 @@ def truth(lake: Lake, data: str) -> Truth:
     if not judged:
         raise refused[0] if refused else UserError(f"{lake.output.uri} has no column to judge")
     return Truth(data, judged)
-
-
-def _columns(lake: Lake) -> Iterator[str]:
-    known = dict.fromkeys(
-        name for one in TASKS.values() if one.judging for name in one.judging.columns
-    )
-    return (name for name in known if name in lake.dataset().schema.names)
 
 
 def _judged(lake: Lake, data: str, column: str) -> Judged:

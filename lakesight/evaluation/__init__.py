@@ -26,7 +26,7 @@ from lakesight.evaluation.running import (
     shares_of,
     to_judge,
 )
-from lakesight.evaluation.tasks import TASKS, judge_of, judging_of, open_labels, task_of
+from lakesight.evaluation.tasks import TASKS, columns_of, judge_of, judging_of, open_labels, task_of
 from lakesight.evaluation.texts import Texts
 from lakesight.evaluation.truth import truth_of
 
@@ -42,6 +42,7 @@ __all__ = [
     "Texts",
     "add_pictures",
     "add_rows",
+    "columns_of",
     "data_for",
     "evaluate",
     "evaluate_output",

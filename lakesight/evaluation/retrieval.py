@@ -13,11 +13,10 @@ from lakesight.evaluation.labels import lengths, null_notes
 from lakesight.evaluation.matching import candidates, reranked, scores
 from lakesight.evaluation.result import Evaluation, of_one
 from lakesight.evaluation.truth import kinds_of
-from lakesight.media.decode import decode
-from lakesight.media.limits import Limits
 from lakesight.metrics import Bootstrap, RetrievalEvaluator
 from lakesight.metrics.language.ranks import MAX_CELLS, both_ranks
 from lakesight.models.base import Image, ImageEncoder, Matcher, TextEncoder
+from lakesight.models.look import draw_view
 from lakesight.training.blip2.texts import Told
 
 Vectors = npt.NDArray[np.float32]
@@ -103,7 +102,7 @@ class RetrievalJudge:
         """Yield what the model sees of each picture; it has looked at each of them before."""
         assert isinstance(self._encoder, ImageEncoder)
         for one in self.pictures:
-            yield decode(one.path.read_bytes(), [self._encoder.view], Limits()).views[0]
+            yield draw_view(one.path, self._encoder.view).pixels
 
 
 def unpacked(found: pa.Array) -> tuple[Vectors, npt.NDArray[np.int64]]:

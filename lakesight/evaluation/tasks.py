@@ -115,6 +115,13 @@ def judging_of(task: str) -> Judging:
     return known.judging
 
 
+def columns_of(task: str | None = None) -> list[str]:
+    """Return where an output has what a task judges, or any of them; what is looked for first."""
+    judged = [one.judging for one in TASKS.values() if one.judging]
+    wanted = [judging_of(task)] if task else judged
+    return list(dict.fromkeys(name for one in wanted for name in one.columns))
+
+
 def open_labels(
     data: str,
     split: Split,

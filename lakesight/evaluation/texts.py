@@ -27,11 +27,7 @@ class Texts:
 
     def __post_init__(self) -> None:
         """Raise UserError for what is of another task."""
-        if self.rerank is not None and self.task != "retrieve":
-            raise UserError(
-                f"the best of a search are looked at again, and the task is {self.task}: leave "
-                "--rerank out"
-            )
+        _check_rerank(self.rerank, self.task)
         if self.extra and self.task != "caption":
             raise UserError(
                 f"{' and '.join(self.extra)} are figures of captions, and the task is {self.task}: "
@@ -47,6 +43,13 @@ class Texts:
             return {}
         asked = [[question.text for question in one.questions] for one in self.pictures]
         return {"questions": pa.array(asked, pa.list_(pa.string()))}
+
+
+def _check_rerank(rerank: int | None, task: str) -> None:
+    if rerank is not None and task != "retrieve":
+        raise UserError(
+            f"the best of a search are looked at again, and the task is {task}: leave --rerank out"
+        )
 
 
 class LabelsAsked(NamedTuple):
@@ -66,11 +69,7 @@ class LabelsAsked(NamedTuple):
 
 def open_pictures(asked: LabelsAsked) -> Pictures:
     """Open labelled pictures."""
-    if asked.rerank is not None:
-        raise UserError(
-            f"the best of a search are looked at again, and the task is {asked.task}: leave "
-            "--rerank out"
-        )
+    _check_rerank(asked.rerank, asked.task)
     return open_data(
         asked.data,
         asked.split,

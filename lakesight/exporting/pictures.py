@@ -24,6 +24,7 @@ from lakesight.models.base import Image
 from lakesight.models.yolo.folder import Contract
 from lakesight.scenes import LABELS, generate
 from lakesight.scenes.folder import SceneFolder
+from lakesight.scenes.known import holds_scenes
 from lakesight.scenes.plan import Plan
 from lakesight.training.yolo.datasets import Pictures
 from lakesight.training.yolo.sources import Split, open_data
@@ -131,7 +132,7 @@ def _draw_all(folder: SceneFolder, plan: Plan) -> None:
 def _labelled(uri: str, contract: Contract, split: Split, images: str | None) -> Pictures | None:
     """Return labelled data; None for what has another form, such as pictures alone."""
     path = Path(uri)
-    known = path.suffix in (".yaml", ".yml", ".json") or (path / "scenes.json").is_file()
+    known = path.suffix in (".yaml", ".yml", ".json") or holds_scenes(path)
     classes = contract.task == "classify" and (path / split).is_dir()
     if not known and not classes:
         return None

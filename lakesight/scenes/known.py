@@ -1,7 +1,7 @@
 """Which pictures are of `lakesight scenes`."""
 
 from contextlib import suppress
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
 from lakesight.errors import UserError
 from lakesight.lake.store import Store, StoreError
@@ -11,10 +11,15 @@ NAME = "scenes.json"
 """What lies in every folder of scenes, at the top."""
 
 
+def holds_scenes(folder: Path) -> bool:
+    """Return whether a folder is one of scenes."""
+    return (folder / NAME).is_file()
+
+
 def is_scene(uri: str) -> bool:
     """Return whether a picture lies in a folder of scenes, as far as one may look."""
     if not is_s3(uri):
-        return any((folder / NAME).is_file() for folder in local_path(uri).parents)
+        return any(map(holds_scenes, local_path(uri).parents))
     store, key = Store.open(uri)
     with suppress(UserError, StoreError):
         return any(store.exists(str(folder / NAME)) for folder in PurePosixPath(key).parents)

@@ -3,14 +3,13 @@
 import json
 import signal
 import subprocess
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import psutil
 
 from lakesight.lake.store import Store
-from tests.annotating import MODEL, assert_exactly_once, run, start
+from tests.annotating import MODEL, assert_exactly_once, run, start, wait_until
 
 NUM_PHOTOS = 240
 ROWS_PER_FILE = 4
@@ -28,11 +27,7 @@ def words(photos: Path, output: str) -> list[str]:
 
 def wait_for_files(process: "subprocess.Popen[str]", output: str, count: int) -> None:
     """Wait until a run has committed that many files."""
-    deadline = time.monotonic() + 120
-    while num_files(output) < count:
-        assert process.poll() is None, f"it ended first: {process.communicate()}"
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    wait_until(lambda: num_files(output) >= count, process, limit_s=120)
 
 
 def is_stage(command: list[str]) -> bool:

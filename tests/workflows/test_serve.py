@@ -25,6 +25,7 @@ from prometheus_client.parser import text_string_to_metric_families as parsed
 
 from lakesight.online import key_file
 from tests.annotating import command
+from tests.clusters import free_ports
 from tests.lakesight.online.conftest import encoded
 from workflows.__main__ import main
 
@@ -32,11 +33,6 @@ STARTS_S = 200
 BUILD, REQUESTS = "lakesight_build_info", "lakesight_requests_total"
 JPEG = encoded(3)
 RAW = {"content-type": "image/jpeg"}
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        return int(listening.getsockname()[1])
 
 
 class Started:
@@ -169,7 +165,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def server(place: Path) -> Iterator[Started]:
     """`lakesight serve`, for the first time, by a file of settings."""
     (place / "serve.yaml").write_text(yaml.safe_dump(config("starter-yolo-detect")))
-    port = free_port()
+    (port,) = free_ports(1)
     words = ["--config", str(place / "serve.yaml"), "--keys", str(place / "keys" / "keys.json")]
     started = Started(command("serve", *words, "--port", str(port)), port)
     try:
@@ -314,7 +310,7 @@ def deployment(model: str, **changed: Any) -> dict[str, Any]:
 
 @pytest.fixture
 def deployed() -> Iterator[Started]:
-    port = free_port()
+    (port,) = free_ports(1)
     started = Started([sys.executable, "-m", "tests.deployed", str(port)], port)
     try:
         started.said("READY")

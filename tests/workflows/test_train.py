@@ -21,7 +21,7 @@ from lakesight.models.yolo import folder as model_folder
 from lakesight.training.binding import bind
 from lakesight.training.loop import CHECKPOINT, STATE
 from lakesight.training.yolo.job import TrainJob, fit, open_job_data
-from tests.annotating import run, start
+from tests.annotating import run, start, wait_until
 from workflows.scenes import Scenes
 from workflows.train import Train
 
@@ -129,11 +129,7 @@ def test_ctrl_c_is_told_and_what_is_trained_stays(scenes: Path, tmp_path: Path) 
     words = ["train", str(scenes), str(model), "--epochs", "3", *FLAGS]
     process = start(*words)
     try:
-        deadline = time.monotonic() + 200
-        while not (model / STATE / CHECKPOINT).is_file():
-            assert process.poll() is None, process.communicate()
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
+        wait_until((model / STATE / CHECKPOINT).is_file, process)
         process.send_signal(signal.SIGINT)
         _, said = process.communicate(timeout=120)
     finally:

@@ -3,7 +3,6 @@
 import csv
 import json
 import signal
-import time
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,7 @@ from lakesight.training.yolo.datasets import Pictures
 from lakesight.training.yolo.flips import COCO_FLIP_INDICES
 from lakesight.training.yolo.job import TrainJob
 from tests import yolo_folders
-from tests.annotating import start
+from tests.annotating import start, wait_until
 from tests.documented import documented
 from workflows.__main__ import main
 from workflows.train import Train
@@ -86,11 +85,7 @@ def kill_in(state: Path, words: list[str]) -> None:
     """Run a tuning, and kill all of it when a trial of several epochs is in its midst."""
     process = start(*words)
     try:
-        deadline = time.monotonic() + 200
-        while len(rows_of(state)) < 2:
-            assert process.poll() is None, process.communicate()
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
+        wait_until(lambda: len(rows_of(state)) >= 2, process)
     finally:
         tree = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
         for one in tree:

@@ -32,7 +32,6 @@ class Blip2Settings(LoopSettings):
     """What to keep of every picture in a temporary file of a worker, so that it is not read again
     in every epoch. views: the pixels that the model sees, height x width x 3 bytes. features: what
     a frozen vision tower sees, so that it does not look again either, patches x width x 2 bytes."""
-
     mirrors: Mirrors = Mirrors()
     """How often a picture is mirrored."""
 

@@ -13,6 +13,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from lakesight.errors import UserError, first_mistake
 from lakesight.lake.uris import is_s3
+from lakesight.scenes.known import holds_scenes
 from lakesight.training import forms
 from lakesight.training.blip2.files import (
     Answer,
@@ -244,7 +245,7 @@ FORMS: dict[str, Form[TextsAsked, list[Told]]] = {
     "scenes": Form(
         "a folder of `lakesight scenes`",
         frozenset({"captions", "questions"}),
-        lambda asked: (asked.path / "scenes.json").is_file(),
+        lambda asked: holds_scenes(asked.path),
         _scenes,
     ),
     "coco-captions": Form(

@@ -9,6 +9,7 @@ import numpy as np
 
 from lakesight.errors import UserError
 from lakesight.lake.output import Output
+from lakesight.scenes.known import holds_scenes
 from lakesight.training import forms
 from lakesight.training.forms import Form
 from lakesight.training.yolo.coco import open_coco
@@ -149,7 +150,7 @@ FORMS: dict[str, Form[Asked, Pictures]] = {
     "scenes": Form(
         "a folder of `lakesight scenes`",
         EVERYTHING,
-        lambda asked: (asked.path / "scenes.json").is_file(),
+        lambda asked: holds_scenes(asked.path),
         _scenes,
     ),
     "folders": Form(

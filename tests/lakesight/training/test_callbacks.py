@@ -5,7 +5,6 @@ import csv
 import logging
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -23,6 +22,7 @@ from lakesight.training.callbacks import CsvLog, Curves, MLflow, TensorBoard
 from lakesight.training.loop import Callback, Progress, Trainer
 from lakesight.training.yolo.recipe import YoloRecipe
 from lakesight.training.yolo.settings import TrainSettings
+from tests.clusters import free_ports
 from tests.documented import documented
 from tests.lakesight.training.coloured import Coloured
 from tests.yolo_folders import build_network
@@ -112,13 +112,6 @@ def test_tensorboard_shows_every_epoch_once(tmp_path: Path, is_logged: bool) -> 
         )
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port
-
-
 @pytest.fixture(autouse=True)
 def mlflow_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep what the callback sets for its process within a test."""
@@ -129,7 +122,7 @@ def mlflow_settings(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="module", autouse=True)
 def starting_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Start a tracking server as early as possible: it takes some seconds to come up."""
-    folder, port = tmp_path_factory.mktemp("mlflow"), free_port()
+    folder, (port,) = tmp_path_factory.mktemp("mlflow"), free_ports(1)
     words = ["server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
     words += ["--backend-store-uri", f"sqlite:///{folder}/mlflow.db"]
     words += ["--artifacts-destination", str(folder / "artifacts")]
@@ -210,7 +203,7 @@ def ours(caplog: pytest.LogCaptureFixture) -> list[str]:
 def test_a_server_that_is_not_there_costs_no_training(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setenv(URI, f"http://127.0.0.1:{free_port()}")
+    monkeypatch.setenv(URI, f"http://127.0.0.1:{free_ports(1)[0]}")
     with caplog.at_level(logging.WARNING):
         done = train(tmp_path, 3, CsvLog(), MLflow())
     assert done.epoch == 3
@@ -233,7 +226,7 @@ def test_a_server_that_comes_back_gets_every_row(
             if progress.epoch == 3:
                 monkeypatch.setenv(URI, server)
 
-    monkeypatch.setenv(URI, f"http://127.0.0.1:{free_port()}")
+    monkeypatch.setenv(URI, f"http://127.0.0.1:{free_ports(1)[0]}")
     done = train(tmp_path, 4, ComesBack(), MLflow("comes back"))
     assert len(ours(caplog)) == 1
     run_id = (tmp_path / "mlflow_run_id").read_text()

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import transformers
@@ -24,6 +25,7 @@ from lakesight.training.blip2.views import Look, looked_at
 from lakesight.training.loop import BEST, Callback, Progress, Trainer
 from lakesight.training.muon import Muon
 from lakesight.training.optimizing import Together, set_rates
+from lakesight.training.sampling import Key
 from workflows.scenes import Scenes
 
 hf: Any = transformers
@@ -186,6 +188,28 @@ def test_views_that_are_kept_are_read_once(tmp_path: Path, told: list[Told]) -> 
     assert kept == read
     with pytest.raises(UserError, match="cannot read the training picture"):
         trainer(tmp_path, copies, 3, loss=loss).fit()
+
+
+@pytest.mark.parametrize("regions", [0.0, 1.0])
+def test_pictures_are_mirrored_in_training_alone(
+    tmp_path: Path, told: list[Told], regions: float
+) -> None:
+    given: dict[str, Any] = {"keep": "views", "loss": {"regions": regions}}
+    made = trainer(tmp_path, told, 1, mirrors={"horizontal": 1.0}, **given)
+    assert isinstance(made.recipe, FirstStageRecipe)
+    (tmp_path / "plain").mkdir()
+    plain = trainer(tmp_path / "plain", told, 1, **given).recipe
+    assert isinstance(plain, FirstStageRecipe)
+    rows = plain.regions.grid.rows
+    for number, one in enumerate(told):
+        key = Key(epoch=0, number=number)
+        pair, before = made.recipe.dataset[key], plain.dataset[key]
+        assert np.array_equal(pair.picture, before.picture[:, ::-1])
+        assert pair.ids == before.ids
+        labels, expected = (each.regions.reshape(rows, rows, -1) for each in (pair, before))
+        assert np.array_equal(labels, expected[:, ::-1])
+        assert np.array_equal(made.recipe.inputs[one], before.picture)  # validation's
+    assert len(made.fit().history) == 1
 
 
 @pytest.mark.parametrize("num_readers", [1, 2])
