@@ -1,6 +1,8 @@
 """The one exception that the command line turns into a single clear line and exit code 2."""
 
+import difflib
 import json
+from collections.abc import Iterable
 from typing import Any
 
 from pydantic import ValidationError
@@ -25,11 +27,17 @@ def json_object(data: bytes, name: str) -> dict[str, Any]:
     return found
 
 
-def first_mistake(error: ValidationError) -> str:
+def first_mistake(error: ValidationError, known: Iterable[str] = ()) -> str:
     """Return the first mistake that a check found, as `field.of.field: what is wrong`.
 
-    Where it is none of a field, such as broken JSON, `the file` stands for the field.
+    Where it is none of a field, such as broken JSON, `the file` stands for the field. Of the names
+    `known` the nearest are told where one is given that is not among them.
     """
     first = error.errors()[0]
     where = ".".join(map(str, first["loc"])) or "the file"
+    if first["type"] == "extra_forbidden" and known and len(first["loc"]) == 1:
+        near = difflib.get_close_matches(where, known, n=2)
+        return f"{where}: there is no such setting" + (
+            f", did you mean {' or '.join(near)}?" if near else ""
+        )
     return f"{where}: {first['msg']}"

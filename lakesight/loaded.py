@@ -300,4 +300,6 @@ def validated(settings: type[Settings], given: Mapping[str, Any]) -> Settings:
         return settings.model_validate(dict(given))
     except ValidationError as error:
         given_value = error.errors()[0]["input"]
-        raise UserError(f"{first_mistake(error)}, got {given_value!r}") from error
+        raise UserError(
+            f"{first_mistake(error, settings.model_fields)} (got {given_value!r})"
+        ) from error

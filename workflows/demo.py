@@ -1,4 +1,4 @@
-"""`lakesight demo`: the whole main job on real photos, in an S3 server of its own."""
+"""`lakesight demo`: the whole main job, on photos and on scenes, in an S3 server of its own."""
 
 import os
 import shlex
@@ -14,6 +14,7 @@ from PIL import Image, ImageOps
 
 from lakesight.errors import UserError
 from lakesight.models.base import Frozen
+from workflows import demo_scenes
 from workflows.s3_server import S3Server
 
 if TYPE_CHECKING:
@@ -36,8 +37,9 @@ BUCKET = "lakesight-demo"
 class Demo(Frozen):
     """Run the whole main job on real photos: S3, Ray Data, Parquet, FAISS, a report.
 
-    Starts an S3 server on this machine, puts photos into a bucket, looks at them with real
-    weights, and ends by printing every command it ran, so that you can try them on your own.
+    Starts an S3 server on this machine, puts photos into a bucket and looks at them with real
+    weights; then scenes, of which everything is known: what starters detect, write, answer and find
+    is held against the truth. Every command is printed, so that you can try it on your own.
     A second run finds everything done.
 
     Example:
@@ -45,21 +47,28 @@ class Demo(Frozen):
     """
 
     folder: Path = Path(".demo")
-    """Where the S3 server keeps its objects, and where the report goes."""
+    """Where the S3 server keeps its objects, and where scenes and reports go."""
 
     def run(self) -> int:
         """Return 0 if every step kept its promise."""
         folder = self.folder.absolute()
         folder.mkdir(parents=True, exist_ok=True)
+        reports = folder / "report.html", folder / "scenes.html"
         with S3Server(folder / "s3") as server:
             os.environ.update(server.environment)
             print(f"S3 server at {server.endpoint}; its objects are in {folder / 's3'}")
             count = upload(server.client())
             print(f"{count} photos are in s3://{BUCKET}/photos/")
-            for words in commands(folder / "report.html"):
+            demo_scenes.draw(folder / "scenes")
+            count = demo_scenes.upload(server.client(), BUCKET, folder / "scenes")
+            print(f"{count} scenes are in s3://{BUCKET}/scenes/")
+            for words in [
+                *commands(reports[0]),
+                *demo_scenes.commands(BUCKET, folder / "scenes", reports[1]),
+            ]:
                 if code := _run(words):
                     return code
-        print(f"\nOpen {folder / 'report.html'} in a browser.")
+        print(f"\nOpen {reports[0]} and {reports[1]} in a browser.")
         return 0
 
 

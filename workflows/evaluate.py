@@ -34,7 +34,6 @@ from lakesight.metrics.language.java import JavaMetric
 from lakesight.models import catalog
 from lakesight.models.base import Frozen, Model, RuntimeName
 from lakesight.models.look import BATCH
-from lakesight.plots import draw_evaluation, draw_samples
 from lakesight.training.blip2.texts import SceneCaptions
 from lakesight.training.yolo.datasets import Pictures
 from lakesight.training.yolo.lake_truth import LakeLabels
@@ -142,6 +141,8 @@ class Evaluate(Frozen):
         else:
             print(result.table())
         if self.plots and isinstance(data, Pictures):  # now: what cannot be drawn costs no figure
+            from lakesight.plots import draw_evaluation, draw_samples  # torch and matplotlib: slow
+
             self.plots.mkdir(parents=True, exist_ok=True)
             draw_evaluation(result.results, self.plots)
             if model is not None:

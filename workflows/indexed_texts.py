@@ -114,7 +114,7 @@ def _encoder(
 def _embedded(found: Texts, model: TextEncoder, schema: pa.Schema) -> Iterator[pa.Table]:
     """Yield the rows of an index, with progress: to embed takes longer than to read twice."""
     kind = schema.field(VECTOR).type
-    with progress(sum(map(len, found))) as state:
+    with progress(sum(map(len, found)), "texts") as state:
         for page in found:
             numbers = model.embed_text(page).astype(kind.value_type.to_pandas_dtype()).ravel()
             vectors = pa.FixedSizeListArray.from_arrays(pa.array(numbers), type=kind)

@@ -32,7 +32,10 @@ class Progress:
     done: int = 0
     before: int = 0
     """What of `done` an earlier run did."""
-    errors: int = 0
+    of: str = "pictures"
+    """What is counted."""
+    errors: int | None = None
+    """Of those done; None where nobody counts them."""
     start: float = field(default_factory=time.monotonic)
 
     def tell(self, done: int) -> None:
@@ -40,26 +43,26 @@ class Progress:
         self.done = done
 
     def __str__(self) -> str:
-        """Return one line: pictures done, rate, errors, time left."""
+        """Return one line: how many are done, the rate, errors, time left."""
         elapsed_s = time.monotonic() - self.start
         rate = (self.done - self.before) / elapsed_s if elapsed_s > 0 else 0.0
-        left = duration((self.total - self.done) / rate) if rate > 0 else "?"
         percent = 100 * self.done // self.total if self.total else 100
-        return (
-            f"{self.done:,}/{self.total:,} ({percent} %)  {rate:.1f}/s  "
-            f"{self.errors:,} errors  {left} left"
-        )
+        parts = [f"{self.done:,}/{self.total:,} {self.of} ({percent} %)"]
+        parts += [f"{rate:.1f}/s"] if rate > 0 else ["starting"]
+        parts += [] if self.errors is None else [f"{self.errors:,} errors"]
+        parts += [f"{duration((self.total - self.done) / rate)} left"] if rate > 0 else []
+        return "  ".join(parts)
 
 
 @contextmanager
-def progress(total: int) -> Iterator[Progress]:
-    """Show progress on standard error while the body runs.
+def progress(total: int, of: str = "pictures", *, errors: int | None = None) -> Iterator[Progress]:
+    """Show progress on standard error while the body runs; `errors` are counted where it is 0.
 
     On a terminal the line is redrawn every second; in a log a new one appears every 30 seconds.
     """
     is_terminal = sys.stderr.isatty()
     stop = threading.Event()
-    state = Progress(total)
+    state = Progress(total, of=of, errors=errors)
 
     def show() -> None:
         while not stop.wait(1 if is_terminal else 30):

@@ -14,6 +14,7 @@ from lakesight.files import whole
 from lakesight.lake.store import Store
 from lakesight.lake.uris import is_s3, local_path
 from lakesight.models.base import Frozen
+from lakesight.training.blip2.texts import SceneCaptions
 from workflows.report_page import Page, gather
 from workflows.report_truth import truth
 
@@ -38,11 +39,14 @@ class Report(Frozen):
     truth: str | None = None
     """What is known of the pictures, as `lakesight evaluate` takes it: every column that it speaks
     of is judged, and the figures are shown."""
+    captions: SceneCaptions = "captions"
+    """Of scenes as the truth, what captions are compared with: each of the short captions, the one
+    description of everything, or all of them."""
 
     def run(self) -> int:
         """Write the report; return 0."""
         lake = lakesight.open(self.output)
-        known = truth(lake, self.truth) if self.truth else None
+        known = truth(lake, self.truth, self.captions) if self.truth else None
         page = gather(lake, query.open_rows(lake), self.num_pictures, known)
         data = render(page).encode()
         write(self.report, data)

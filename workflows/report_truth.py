@@ -30,36 +30,42 @@ class Truth:
 
     data: str
     columns: Sequence[Judged]
+    notes: Sequence[str]
+    """Why other columns are not judged."""
 
 
-def truth(lake: Lake, data: str) -> Truth:
+def truth(lake: Lake, data: str, captions: SceneCaptions) -> Truth:
     """Judge every column of an output that the data, as `lakesight evaluate` takes them, speak of.
 
+    `captions` are what captions of scenes are held against; searched they are by descriptions.
     Raises UserError where they speak of none, with what the first column lacks.
     """
     judged: list[Judged] = []
-    refused: list[UserError] = []
+    refused: dict[str, UserError] = {}
     there = lake.dataset().schema.names
     for column in (name for name in columns_of() if name in there):
         try:
-            judged.append(_judged(lake, data, column))
+            judged.append(_judged(lake, data, column, captions))
         except UserError as error:  # boxes say nothing of captions
-            refused.append(error)
+            refused[column] = error
     if not judged:
-        raise refused[0] if refused else UserError(f"{lake.output.uri} has no column to judge")
-    return Truth(data, judged)
+        nothing = UserError(f"{lake.output.uri} has no column to judge")
+        raise next(iter(refused.values()), nothing)
+    return Truth(data, judged, [f"{name} is not judged: {why}" for name, why in refused.items()])
 
 
-def _judged(lake: Lake, data: str, column: str) -> Judged:
+def _judged(lake: Lake, data: str, column: str, captions: SceneCaptions) -> Judged:
     task = task_of(field_of(lake, column))
     searched = task == "retrieve"
-    # many scenes have the same short captions: only a description tells one from all others
-    captions: SceneCaptions = "description" if searched else "captions"
+    if searched:  # many scenes have the same short captions: a description tells one from others
+        captions = "description"
+    elif task != "caption":
+        captions = "captions"
     labels = open_labels(data, "val", task, captions=captions, local=False)
     made_by = model_of(lake, column) if searched else None
     encoder = catalog.build(made_by) if made_by else None
     found = evaluate_output(lake, labels, column, encoder=encoder)
     words = ["lakesight", "evaluate", lake.output.uri, data, "--column", column]
-    words += ["--captions", captions] if searched else []
+    words += ["--captions", captions] if captions != "captions" else []
     figures = [(name, f"{value:.3f}") for name, value in found.figures().items()]
     return Judged(column, task, shlex.join(words), figures[:-1], found.notes)  # the last: fitness

@@ -137,7 +137,8 @@ class Command(Job):
                 **place.ray_storage(),
             ),
         )
-        with progress(job.epochs * num_examples) as line, _following(board, line, job.epochs):
+        total, of = job.epochs * num_examples, f"pictures of {job.epochs} epochs"
+        with progress(total, of) as line, _following(board, line, job.epochs):
             _fit(trainer, verbose=self.verbose)
         place.forget(f"{STATE}/{RAY}")
 
@@ -185,10 +186,11 @@ def job_of(task: str, given: Mapping[str, Any], config: Path | None) -> Job:
     if not isinstance(written, Mapping):
         raise UserError(f"{config}: expected `NAME: VALUE` on every line")
     merged = _merged(written, given)
+    kind = job_type(merged.get("task", task))
     try:
-        return job_type(merged.get("task", task)).model_validate(merged)
+        return kind.model_validate(merged)
     except ValidationError as error:
-        raise UserError(f"{config}: {first_mistake(error)}") from error
+        raise UserError(f"{config}: {first_mistake(error, kind.model_fields)}") from error
 
 
 def _fit(trainer: TorchTrainer, *, verbose: bool) -> None:
@@ -248,9 +250,10 @@ def _following(board: Any, line: Progress, epochs: int) -> Iterator[None]:
     def look(shown: int) -> int:
         """Show what is new after so many rows; return how many there are now."""
         with suppress(RayError):
-            done, rows = ray.get(board.told.remote(shown), timeout=10)
-            if not line.done:  # a run goes on from a whole epoch
-                line.before = int(done) * line.total // epochs
+            done, before, rows = ray.get(board.told.remote(shown), timeout=10)
+            if before and not line.done:
+                line.before = before * line.total // epochs
+                say(f"going on after epoch {before}")
             line.done = round(done * line.total / epochs)
             for row in rows:
                 say(_epoch_line(row, epochs))

@@ -156,7 +156,9 @@ class Tune(TrainJob):
 
         with (
             cluster(address, verbose=self.verbose) as nodes,
-            progress(len(numbers) * job.epochs * num_pictures) as line,
+            progress(
+                len(numbers) * job.epochs * num_pictures, f"pictures of {len(numbers)} trials"
+            ) as line,
         ):
             num_parallel, resources = self.shares(nodes, can_grow=bool(address))
             follow = _Follow(line, job.epochs, num_pictures, trials)

@@ -319,7 +319,7 @@ def test_training_goes_on_from_a_models_weights(folder: Path, scenes: Path, tmp_
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"epoch": 3}, "epoch: Extra inputs are not permitted, got 3"),
+        ({"epoch": 3}, r"epoch: there is no such setting, did you mean epochs\? \(got 3\)"),
         ({"augmentation": {"mosaic": 2}}, r"augmentation\.mosaic: Input should be less"),
         (
             {"task": "find"},
@@ -343,5 +343,7 @@ def test_an_export_is_run_by_the_next_load(folder: Path, tmp_path: Path) -> None
     assert Path(done.report).is_file()
     assert done.artefact.name == "torchscript"
     assert [one.name for one in lakesight.load(output).card.artefacts] == ["torchscript"]
-    with pytest.raises(UserError, match="num_view: Extra inputs are not permitted"):
+    with pytest.raises(
+        UserError, match="num_view: there is no such setting, did you mean num_views"
+    ):
         lakesight.load(str(folder)).export("torchscript", num_view=2)

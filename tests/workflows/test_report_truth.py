@@ -59,3 +59,34 @@ def test_truth_that_says_nothing_of_any_column_is_a_mistake(
     assert main(["report", str(root / "seen"), str(page), "--truth", boxes]) == 2
     assert capsys.readouterr().err.startswith("lakesight: ")
     assert not page.exists()
+
+
+def test_captions_may_be_held_against_descriptions(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    seen, scenes, page = str(root / "seen"), str(root / "scenes"), root / "described.html"
+    assert main(["report", seen, str(page), "--truth", scenes, "--captions", "description"]) == 0
+    told = dict(
+        re.findall(r'<tr><td>([\w/]+)</td><td class="num">([\d.]+)</td></tr>', page.read_text())
+    )
+    capsys.readouterr()
+    words = ["--column", "caption", "--captions", "description"]
+    assert " ".join(words) in page.read_text()
+    assert main(["evaluate", seen, scenes, *words, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)["results"]["captions"]
+    assert told["captions/cider_d"] == f"{found['cider_d']:.3f}"
+    assert told["answers/accuracy"] == "1.000"
+
+
+def test_what_is_not_judged_is_told(root: Path) -> None:
+    page, questions = root / "asked.html", root / "questions.json"
+    asked = [
+        {"image": one.path.name, "question": each.text, "answer": each.answers[0]}
+        for one in data(root / "scenes", "answer").pictures
+        for each in one.questions
+    ]
+    questions.write_text(json.dumps(asked))
+    assert main(["report", str(root / "seen"), str(page), "--truth", str(questions)]) == 0
+    html = page.read_text()
+    assert re.findall(r"<h3>(\w+) <span", html) == ["answers"]
+    assert "caption is not judged: " in html

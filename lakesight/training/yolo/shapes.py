@@ -30,13 +30,16 @@ fill it so far are that rectangle."""
 
 
 def checked_boxes(boxes_xyxy: Floats, size_wh: Size, where: str) -> Floats:
-    """Return boxes cut to their picture; UserError where one is empty, outside, or no numbers."""
+    """Return boxes cut to their picture; UserError where one is empty, outside, or no numbers.
+
+    Here as below, what is wrong is named by its number, counted from 1.
+    """
     inside = np.clip(boxes_xyxy, 0, size_wh * 2)
     empty = ~(inside[:, 2:] > inside[:, :2]).all(1)  # NaN is not larger than anything
     reaches_out = outside(boxes_xyxy.reshape(-1, 2, 2), size_wh).any(1)
     if bad := np.flatnonzero(empty | reaches_out).tolist():
         raise UserError(
-            f"{where}: box {bad[0]} is {boxes_xyxy[bad[0]].tolist()} (left, top, right, bottom) in "
+            f"{where}: box {bad[0] + 1} is {boxes_xyxy[bad[0]].tolist()} (left, top, right, bottom) in "
             f"{_picture(size_wh)}: it is empty or reaches outside; correct it"
         )
     return np.asarray(inside, np.float32)
@@ -55,13 +58,13 @@ def checked_quads(quads: Floats, size_wh: Size, where: str) -> Floats:
     inside = intersection(boxes, np.tile(picture, (len(boxes), 1))) / solid
     if bad := np.flatnonzero(~(areas > 0) | ~(inside >= MIN_INSIDE)).tolist():
         raise UserError(
-            f"{where}: rotated box {bad[0]} has the corners {quads[bad[0]].round(1).tolist()} in "
+            f"{where}: rotated box {bad[0] + 1} has the corners {quads[bad[0]].round(1).tolist()} in "
             f"{_picture(size_wh)}: it is empty or lies outside; correct it"
         )
     filled = _areas(quads) / solid
     if bad := np.flatnonzero(filled < MIN_FILLED).tolist():
         raise UserError(
-            f"{where}: rotated box {bad[0]} has the corners {quads[bad[0]].round(1).tolist()}, "
+            f"{where}: rotated box {bad[0] + 1} has the corners {quads[bad[0]].round(1).tolist()}, "
             f"which fill {filled[bad[0]]:.0%} of the smallest rectangle around them: give the four "
             "corners of a rectangle, going round"
         )
@@ -91,7 +94,7 @@ def checked_keypoints(keypoints: Floats, size_wh: Size, where: str) -> Floats:
     if len(bad := np.argwhere(there & outside(keypoints[..., :2], size_wh))):
         number, point = bad[0].tolist()
         raise UserError(
-            f"{where}: keypoint {point} of object {number} is at "
+            f"{where}: keypoint {point + 1} of object {number + 1} is at "
             f"{keypoints[number, point, :2].tolist()} in {_picture(size_wh)}: it is outside; "
             "correct it, or say that it is not there (visibility 0)"
         )

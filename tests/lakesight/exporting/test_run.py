@@ -198,7 +198,10 @@ def test_nothing_found_before_tells_no_loss(tiny: TinyFolder, tmp_path: Path) ->
     wanted = Wanted(BAD, "int8")
     with (
         open_exporter(str(tiny("detect")), [wanted], str(tmp_path / "copy"), options) as exporter,
-        pytest.raises(ExportError, match=r"find nothing of what is labelled in .*label pictures by their classes"),
+        pytest.raises(
+            ExportError,
+            match=r"find nothing of what is labelled in .*label pictures by their classes",
+        ),
     ):
         exporter.export(wanted)
 

@@ -199,13 +199,13 @@ def test_a_wrong_annotation_is_said_with_its_place(
 @pytest.mark.parametrize(
     ("task", "changes", "message"),
     [
-        ("obb", {"obb": [5000, 5000, 30, 16, 0]}, "rotated box 0 .* lies outside"),
-        ("obb", {"obb": [25, 28, 5000, 16, 0]}, "rotated box 0 .* lies outside"),
-        ("obb", {"obb": [25, 28, 0, 16, 0]}, "rotated box 0 .* is empty"),
+        ("obb", {"obb": [5000, 5000, 30, 16, 0]}, "rotated box 1 .* lies outside"),
+        ("obb", {"obb": [25, 28, 5000, 16, 0]}, "rotated box 1 .* lies outside"),
+        ("obb", {"obb": [25, 28, 0, 16, 0]}, "rotated box 1 .* is empty"),
         (
             "pose",
             {"keypoints": [10, 20, 2, 580, 20, 1, 0, 0, 0]},
-            r"a\.png: keypoint 1 of object 0 is at \[580\.0, 20\.0\] .*: it is outside",
+            r"a\.png: keypoint 2 of object 1 is at \[580\.0, 20\.0\] .*: it is outside",
         ),
         ("pose", {"keypoints": [10, 20, 2, 40, 36, 3, 0, 0, 0]}, "has the visibility 3"),
         ("segment", {"segmentation": [[200, 20, 240, 20, 240, 36]]}, "out of a picture of 80 x 60"),
@@ -458,7 +458,7 @@ def test_a_wrong_data_file_is_said(
 
 def test_keypoints_outside_are_said_in_yolo_text(tmp_path: Path, images: Path) -> None:
     path = yolo(tmp_path, LINES["pose"] + " 7.2 0.4 2", kpt_shape=[2, 3])
-    with pytest.raises(UserError, match=r"keypoint 1 of object 0 is at .*: it is outside"):
+    with pytest.raises(UserError, match=r"keypoint 2 of object 1 is at .*: it is outside"):
         open_yolo_text(path, "train", "pose")
 
 

@@ -219,7 +219,7 @@ BOX = {"label": "bus", "box": [1.0, 2.0, 30.0, 40.0]}
         ({"detections": [{"label": "bus"}]}, "an object of file:.*0.jpg has no box"),
         ({"detections": [BOX | {"label": None}]}, "has no label"),
         ({"detections": [BOX | {"box": [1.0, 2.0, 30.0]}]}, "must be of type"),
-        ({"detections": [BOX | {"box": [1.0, 2.0, 300.0, 40.0]}]}, "0.jpg: box 0 is .*outside"),
+        ({"detections": [BOX | {"box": [1.0, 2.0, 300.0, 40.0]}]}, "0.jpg: box 1 is .*outside"),
         ({"detections": [BOX | {"box": [1.0, math.nan, 30.0, 40.0]}]}, "boxes_xyxy must be finite"),
         ({"detections": None}, "corrects .* twice"),
         ({"detections": "renamed"}, "needs a column id or uri"),
