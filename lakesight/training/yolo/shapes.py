@@ -39,8 +39,8 @@ def checked_boxes(boxes_xyxy: Floats, size_wh: Size, where: str) -> Floats:
     reaches_out = outside(boxes_xyxy.reshape(-1, 2, 2), size_wh).any(1)
     if bad := np.flatnonzero(empty | reaches_out).tolist():
         raise UserError(
-            f"{where}: box {bad[0] + 1} is {boxes_xyxy[bad[0]].tolist()} (left, top, right, bottom) in "
-            f"{_picture(size_wh)}: it is empty or reaches outside; correct it"
+            f"{where}: box {bad[0] + 1} is {boxes_xyxy[bad[0]].tolist()} (left, top, right, bottom) "
+            f"in {_picture(size_wh)}: it is empty or reaches outside; correct it"
         )
     return np.asarray(inside, np.float32)
 
@@ -58,8 +58,8 @@ def checked_quads(quads: Floats, size_wh: Size, where: str) -> Floats:
     inside = intersection(boxes, np.tile(picture, (len(boxes), 1))) / solid
     if bad := np.flatnonzero(~(areas > 0) | ~(inside >= MIN_INSIDE)).tolist():
         raise UserError(
-            f"{where}: rotated box {bad[0] + 1} has the corners {quads[bad[0]].round(1).tolist()} in "
-            f"{_picture(size_wh)}: it is empty or lies outside; correct it"
+            f"{where}: rotated box {bad[0] + 1} has the corners {quads[bad[0]].round(1).tolist()} "
+            f"in {_picture(size_wh)}: it is empty or lies outside; correct it"
         )
     filled = _areas(quads) / solid
     if bad := np.flatnonzero(filled < MIN_FILLED).tolist():
