@@ -39,8 +39,8 @@ def checked_boxes(boxes_xyxy: Floats, size_wh: Size, where: str) -> Floats:
     reaches_out = outside(boxes_xyxy.reshape(-1, 2, 2), size_wh).any(1)
     if bad := np.flatnonzero(empty | reaches_out).tolist():
         raise UserError(
-            f"{where}: box {bad[0] + 1} is {boxes_xyxy[bad[0]].tolist()} (left, top, right, bottom) "
-            f"in {_picture(size_wh)}: it is empty or reaches outside; correct it"
+            f"{where}: box {bad[0] + 1} is {boxes_xyxy[bad[0]].tolist()} (left, top, right, "
+            f"bottom) in {_picture(size_wh)}: it is empty or reaches outside; correct it"
         )
     return np.asarray(inside, np.float32)
 
