@@ -3,10 +3,11 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip
 INSTALLED := $(VENV)/.installed
+PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder --durations 40
 TYPESCRIPT := 7.0.2
 TSC := $(VENV)/typescript-$(TYPESCRIPT)/node_modules/.bin/tsc
 
-.PHONY: help install check check-page test test-gpu test-hostile demo bench starter format clean
+.PHONY: help install check check-page test test-slow test-gpu test-hostile demo bench starter format clean
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -32,8 +33,11 @@ check-page: ## Types of the page's JavaScript, where npm is
 		|| echo "TypeScript $(TYPESCRIPT) cannot be had here (by npm): types of the page are not checked"
 	@test ! -x $(TSC) || { echo "tsc --project jsconfig.json"; $(TSC) --project jsconfig.json; }
 
-test: install ## Everything, on the CPU and without a model hub
-	$(BIN)/python -m pytest -m 'not gpu' --numprocesses 2 --dist loadfile --no-loadscope-reorder --durations 25
+test: install ## What holds every promise, on the CPU and without a model hub
+	$(PYTEST) -m 'not gpu and not slow'
+
+test-slow: install ## What takes longest: more engines, more ways to be killed; before a release
+	$(PYTEST) -m 'slow and not gpu'
 
 test-gpu: install ## What needs an NVIDIA GPU
 	$(BIN)/python -m pytest -m gpu
@@ -66,6 +70,13 @@ starter: install ## Train the starter weights again, into .starter; takes hours
 	cd .starter && for task in detect segment pose obb classify; do \
 		../$(BIN)/lakesight evaluate ./starter-yolo-$$task heldout --bootstrap || exit 1; \
 	done
+	cd .starter && ../$(BIN)/lakesight scenes small --num-images 30000 --num-val 1000 --size 224 --seed 7
+	cd .starter && from=../lakesight/starter && \
+		../$(BIN)/lakesight train small tower --num-workers 2 --config $$from/blip2-retrieve/tower.yaml && \
+		../$(BIN)/lakesight train small starter-blip2-retrieve --num-workers 2 \
+			--config $$from/blip2-retrieve/settings.yaml
+	cd .starter && ../$(BIN)/lakesight scenes small-heldout --num-images 0 --num-val 1000 --size 224 --seed 1007
+	cd .starter && ../$(BIN)/lakesight evaluate ./starter-blip2-retrieve small-heldout --captions description --bootstrap
 
 format: install ## Rewrite the code as `check` wants it
 	$(BIN)/ruff check --fix .

@@ -36,7 +36,7 @@ def first_mistake(error: ValidationError, known: Iterable[str] = ()) -> str:
     first = error.errors()[0]
     where = ".".join(map(str, first["loc"])) or "the file"
     if first["type"] == "extra_forbidden" and known and len(first["loc"]) == 1:
-        near = difflib.get_close_matches(where, known, n=2)
+        near = difflib.get_close_matches(where, known, n=2, cutoff=0.7)
         return f"{where}: there is no such setting" + (
             f", did you mean {' or '.join(near)}?" if near else ""
         )

@@ -38,8 +38,8 @@ class Demo(Frozen):
     """Run the whole main job on real photos: S3, Ray Data, Parquet, FAISS, a report.
 
     Starts an S3 server on this machine, puts photos into a bucket and looks at them with real
-    weights; then scenes, of which everything is known: what starters detect, write, answer and find
-    is held against the truth. Every command is printed, so that you can try it on your own.
+    weights; then scenes, of which everything is known: what starters detect and find is held
+    against the truth. Every command is printed, so that you can try it on your own.
     A second run finds everything done.
 
     Example:

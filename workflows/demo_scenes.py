@@ -1,11 +1,7 @@
-"""The demo's second act: scenes of which everything is known are looked at, asked, and judged."""
+"""The demo's second act: scenes of which all is known are looked at, searched and judged."""
 
-from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from workflows.scenes import Scenes
 
@@ -17,7 +13,7 @@ SIZE_PX = 224
 SEED = 2026
 """Of scenes on which no starter was trained or judged."""
 PREFIX = "scenes"
-DETECTOR, WRITER, FINDER = "starter-yolo-detect", "starter-blip2-write", "starter-blip2-retrieve"
+DETECTOR, FINDER = "starter-yolo-detect", "starter-blip2-retrieve"
 
 
 def draw(folder: Path) -> None:
@@ -29,51 +25,31 @@ def draw(folder: Path) -> None:
 
 
 def upload(client: "S3Client", bucket: str, folder: Path) -> int:
-    """Put the scenes and a list of them, each with its questions, into a bucket; return how many.
+    """Put the scenes into a bucket, unless they are there; return how many there are.
 
     With `scenes.json`, which says what the pictures are. What is known of them stays here.
     """
-    table = pq.read_table(folder / "tables" / "val.parquet", columns=["file_name", "questions"])
-    rows = table.to_pylist()
+    names = sorted(f"images/val/{path.name}" for path in (folder / "images" / "val").iterdir())
     pages = client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=f"{PREFIX}/")
     there = {entry["Key"] for page in pages for entry in page.get("Contents", ())}
-    for name in ["scenes.json", *(row["file_name"] for row in rows)]:
+    for name in ["scenes.json", *names]:
         if (key := f"{PREFIX}/{name}") not in there:
             client.put_object(Bucket=bucket, Key=key, Body=(folder / name).read_bytes())
-    buffer = BytesIO()
-    pq.write_table(
-        pa.table(
-            {
-                "uri": [f"s3://{bucket}/{PREFIX}/{row['file_name']}" for row in rows],
-                "questions": [
-                    list(dict.fromkeys(one["question"] for one in row["questions"])) for row in rows
-                ],
-            }
-        ),
-        buffer,
-    )
-    client.put_object(Bucket=bucket, Key=f"{PREFIX}.parquet", Body=buffer.getvalue())
-    return len(rows)
+    return len(names)
 
 
 def commands(bucket: str, folder: Path, report: Path) -> list[list[str]]:
     """Return the act's commands, as one would type them; `folder` holds what is known."""
-    asked, told, index = (f"s3://{bucket}/{name}" for name in ("scenes.parquet", "told", "found"))
+    scenes, told, index = (f"s3://{bucket}/{name}" for name in (f"{PREFIX}/", "told", "found"))
     judged = [
         ["evaluate", told, str(folder), "--column", column, *more]
-        for column, *more in (
-            ("detections",),
-            ("caption", "--captions", "description"),
-            ("answers", "--slice", "kind"),
-            ("embeddings", "--captions", "description"),
-        )
+        for column, *more in (("detections",), ("embeddings", "--captions", "description"))
     ]
     return [
-        ["annotate", asked, told, "--detect", DETECTOR, "--caption", WRITER, "--answer", WRITER,
-         "--embed", FINDER, "--set", "embed.queries=all",
-         "--embed", f"features={FINDER}", "--set", "features.write=features"],
-        ["index", told, index, "--column", "embeddings", "--features", "features"],
-        ["search", index, "a red star above a blue circle", "-k", "4", "--rerank", "16"],
+        ["annotate", scenes, told, "--detect", DETECTOR, "--embed", FINDER,
+         "--set", "embed.queries=all"],
+        ["index", told, index, "--column", "embeddings"],
+        ["search", index, "a red star and a blue circle on a white background", "-k", "4"],
         *judged,
-        ["report", told, str(report), "--truth", str(folder), "--captions", "description"],
+        ["report", told, str(report), "--truth", str(folder)],
     ]  # fmt: skip

@@ -1,6 +1,7 @@
-"""Small YOLOs that come with Lakesight, trained on generated scenes: they know shapes, not photos.
+"""Small YOLOs and BLIP-2s that come with Lakesight: they know generated scenes, not photos.
 
-Each folder is a model folder with the settings of its training; `make starter` trains them again.
+Each folder is a model folder with the settings of its training, and of those that it began with;
+`make starter` trains them again.
 """
 
 import json

@@ -25,7 +25,7 @@ from tests.hostile import Attack, Maker
 
 ROOT = Path(__file__).parents[3]
 SEED = 20_260_301
-NUM_ATTACKS = int(os.environ.get("NUM_ATTACKS", "1500"))
+NUM_ATTACKS = int(os.environ.get("NUM_ATTACKS", "600"))
 NUM_AT_ONCE = 20
 WAIT_S = 300.0
 MIB = 1 << 20
