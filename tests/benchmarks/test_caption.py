@@ -12,7 +12,7 @@ from tests.lakesight.models import tiny
 on_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no GPU")
 
 
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("dtype", ["float32", pytest.param("bfloat16", marks=pytest.mark.slow)])
 def test_ours_writes_what_transformers_writes(
     dtype: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -12,6 +12,7 @@ from benchmarks.retrieval import TOLERANCE, agreement
 ROOT = Path(__file__).parents[2]
 
 
+@pytest.mark.slow
 def test_both_ways_rank_the_same() -> None:
     words = ["--rows", "24", "--rerank", "12", "--rounds", "2"]
     done = subprocess.run(

@@ -117,6 +117,7 @@ def judging(process: "subprocess.Popen[str]") -> list[psutil.Process]:
     return found
 
 
+@pytest.mark.slow
 def test_a_worker_that_is_killed_costs_nothing_but_time(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -321,6 +321,7 @@ def deployed() -> Iterator[Started]:
         started.end(None)
 
 
+@pytest.mark.slow
 def test_a_deployment_changes_scales_to_zero_and_back(deployed: Started) -> None:
     zero = {"downscale_to_zero_delay_s": 1, "downscale_delay_s": 1, "look_back_period_s": 2}
     assert deployed.tell(deployment("starter-yolo-detect"))["status"] == "RUNNING"

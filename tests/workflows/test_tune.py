@@ -105,6 +105,7 @@ def mark(checkpoint: Path) -> int:
     return len(state["progress"]["history"])
 
 
+@pytest.mark.slow
 def test_a_killed_search_goes_on_and_ends_with_a_model(
     words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

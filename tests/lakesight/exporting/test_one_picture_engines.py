@@ -38,7 +38,7 @@ CASES = [
     ("ncnn", "obb"),
     ("mnn", "segment"),
     ("mnn", "obb"),
-    ("aotinductor", "classify"),
+    pytest.param("aotinductor", "classify", marks=pytest.mark.slow),
     pytest.param("litert", "segment", marks=needs("litert_torch")),
     pytest.param("tf-savedmodel", "segment", marks=needs("tensorflow")),
 ]
@@ -87,12 +87,14 @@ def program(tiny_source: Sources, tmp_path_factory: pytest.TempPathFactory) -> P
     return folder / converted(tiny_source("pose"), "executorch", folder).main
 
 
+@pytest.mark.slow
 def test_executorch_gives_what_the_weights_give(program: Path, tiny_source: Sources) -> None:
     source, images = tiny_source("pose"), pictures()
     (found,) = by_engines(Written(program.name), program.parent, images)
     assert parity.of_tensors(source.contract, by_torch(source, images), found).beyond() is None
 
 
+@pytest.mark.slow
 def test_programs_of_executorch_take_turns(program: Path) -> None:
     """They share threads, which each keeps a pointer to: the first one's are everybody's."""
     network = Network(width=96, height=96, layout="NCHW", scale=(255.0,) * 3)

@@ -19,9 +19,9 @@ Exported = Callable[[str], Path]
     [
         ("blip2-opt", "decoder", 8, 2 * 6 + 1),
         ("blip2-opt", "decoder", 4, 2 * 6 + 1),
-        ("blip2-t5", "encoder", 8, 2 * 7),
-        ("blip2-t5", "cross", 4, 2 * 2),
-        ("blip2-t5", "decoder", 8, 2 * 9 + 1),
+        pytest.param("blip2-t5", "encoder", 8, 2 * 7, marks=pytest.mark.slow),
+        pytest.param("blip2-t5", "cross", 4, 2 * 2, marks=pytest.mark.slow),
+        pytest.param("blip2-t5", "decoder", 8, 2 * 9 + 1, marks=pytest.mark.slow),
     ],
 )
 def test_all_that_is_multiplied_by_weights_has_fewer_bits(
