@@ -45,7 +45,7 @@ test-gpu: install ## What needs an NVIDIA GPU
 test-hostile: install ## Ten thousand hostile requests to the server; some minutes
 	NUM_ATTACKS=10000 $(BIN)/python -m pytest -s tests/lakesight/online/test_hostile.py
 
-demo: install ## The main job on real photos: S3, Ray Data, Parquet, FAISS, a report
+demo: install ## The main job on photos and scenes: S3, Ray Data, Parquet, FAISS, reports
 	$(BIN)/lakesight demo
 
 bench: install ## Measure; takes long, and wants the machine to itself

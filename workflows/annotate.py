@@ -290,13 +290,16 @@ def _look(
     options = PoolOptions(**job.model_dump(include=set(PoolOptions.model_fields)))
     reports: list[PieceReport] = []
     tallies = Tallies()
-    with cluster(address, verbose=job.verbose) as nodes, progress(total, errors=0) as state:
+    with (
+        cluster(address, verbose=job.verbose) as nodes,
+        progress(total, counts_errors=True) as state,
+    ):
         pools = plan_pools(run_id, specs, limits, nodes, options, len(pieces), here=not address)
         for report in run_pipeline(output, _shuffled(pieces, run_id), pools):
             reports.append(report)
             tallies.add_all(report.tallies)
             state.done += report.num_rows
-            state.errors = (state.errors or 0) + sum(report.errors.values())
+            state.errors += sum(report.errors.values())
     ours = [report for report in reports if report.ours]
     seconds = time.perf_counter() - start
     rows = sum(report.num_rows for report in ours)

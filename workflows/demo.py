@@ -3,7 +3,7 @@
 import os
 import shlex
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from importlib.resources import files
 from io import BytesIO
@@ -57,11 +57,12 @@ class Demo(Frozen):
         with S3Server(folder / "s3") as server:
             os.environ.update(server.environment)
             print(f"S3 server at {server.endpoint}; its objects are in {folder / 's3'}")
-            count = upload(server.client())
+            objects = ((key, partial(_jpeg, picture)) for key, picture in photos())
+            count = upload(server.client(), BUCKET, objects)
             print(f"{count} photos are in s3://{BUCKET}/photos/")
             demo_scenes.draw(folder / "scenes")
-            count = demo_scenes.upload(server.client(), BUCKET, folder / "scenes")
-            print(f"{count} scenes are in s3://{BUCKET}/scenes/")
+            upload(server.client(), BUCKET, demo_scenes.objects(folder / "scenes"))
+            print(f"{demo_scenes.NUM_SCENES} scenes are in s3://{BUCKET}/scenes/")
             for words in [
                 *commands(reports[0]),
                 *demo_scenes.commands(BUCKET, folder / "scenes", reports[1]),
@@ -89,17 +90,19 @@ def commands(report: Path) -> list[list[str]]:
     ]  # fmt: skip
 
 
-def upload(client: "S3Client") -> int:
-    """Put every photo and its crops into the bucket, unless they are there; return their number."""
-    if BUCKET not in [bucket.get("Name") for bucket in client.list_buckets()["Buckets"]]:
-        client.create_bucket(Bucket=BUCKET)
-    pages = client.get_paginator("list_objects_v2").paginate(Bucket=BUCKET, Prefix="photos/")
+def upload(
+    client: "S3Client", bucket: str, objects: Iterable[tuple[str, Callable[[], bytes]]]
+) -> int:
+    """Put objects into a bucket under their keys, unless they are there; return their number."""
+    if bucket not in [one.get("Name") for one in client.list_buckets()["Buckets"]]:
+        client.create_bucket(Bucket=bucket)
+    pages = client.get_paginator("list_objects_v2").paginate(Bucket=bucket)
     there = {entry["Key"] for page in pages for entry in page.get("Contents", ())}
     keys = set()
-    for key, picture in photos():
+    for key, read in objects:
         keys.add(key)
         if key not in there:
-            client.put_object(Bucket=BUCKET, Key=key, Body=_jpeg(picture()))
+            client.put_object(Bucket=bucket, Key=key, Body=read())
     return len(keys)
 
 
@@ -141,9 +144,9 @@ def _variant(package: str, name: str, variant: str) -> Image.Image:
     return photo
 
 
-def _jpeg(picture: Image.Image) -> bytes:
+def _jpeg(picture: Callable[[], Image.Image]) -> bytes:
     buffer = BytesIO()
-    picture.save(buffer, "JPEG", quality=90)
+    picture().save(buffer, "JPEG", quality=90)
     return buffer.getvalue()
 
 

@@ -1,15 +1,13 @@
 """The demo's second act: scenes of which all is known are looked at, searched and judged."""
 
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from lakesight.scenes.known import NAME
 from workflows.scenes import Scenes
 
-if TYPE_CHECKING:
-    from mypy_boto3_s3 import S3Client
-
 NUM_SCENES = 60
-SIZE_PX = 224
+SIZE_PX = "224"
 SEED = 2026
 """Of scenes on which no starter was trained or judged."""
 PREFIX = "scenes"
@@ -18,24 +16,16 @@ DETECTOR, FINDER = "starter-yolo-detect", "starter-blip2-retrieve"
 
 def draw(folder: Path) -> None:
     """Draw the scenes, unless they are there."""
-    command = Scenes(
-        output=str(folder), num_images=0, num_val=NUM_SCENES, size=str(SIZE_PX), seed=SEED
-    )
-    command.run()
+    Scenes(output=str(folder), num_images=0, num_val=NUM_SCENES, size=SIZE_PX, seed=SEED).run()
 
 
-def upload(client: "S3Client", bucket: str, folder: Path) -> int:
-    """Put the scenes into a bucket, unless they are there; return how many there are.
+def objects(folder: Path) -> Iterator[tuple[str, Callable[[], bytes]]]:
+    """Yield keys and contents: the pictures, and `scenes.json`, which says what they are.
 
-    With `scenes.json`, which says what the pictures are. What is known of them stays here.
+    What is known of them stays here.
     """
-    names = sorted(f"images/val/{path.name}" for path in (folder / "images" / "val").iterdir())
-    pages = client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=f"{PREFIX}/")
-    there = {entry["Key"] for page in pages for entry in page.get("Contents", ())}
-    for name in ["scenes.json", *names]:
-        if (key := f"{PREFIX}/{name}") not in there:
-            client.put_object(Bucket=bucket, Key=key, Body=(folder / name).read_bytes())
-    return len(names)
+    for path in [folder / NAME, *sorted((folder / "images" / "val").iterdir())]:
+        yield f"{PREFIX}/{path.relative_to(folder)}", path.read_bytes
 
 
 def commands(bucket: str, folder: Path, report: Path) -> list[list[str]]:

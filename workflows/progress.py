@@ -34,8 +34,9 @@ class Progress:
     """What of `done` an earlier run did."""
     of: str = "pictures"
     """What is counted."""
-    errors: int | None = None
-    """Of those done; None where nobody counts them."""
+    errors: int = 0
+    counts_errors: bool = False
+    """Whether anybody counts them."""
     start: float = field(default_factory=time.monotonic)
 
     def tell(self, done: int) -> None:
@@ -47,22 +48,26 @@ class Progress:
         elapsed_s = time.monotonic() - self.start
         rate = (self.done - self.before) / elapsed_s if elapsed_s > 0 else 0.0
         percent = 100 * self.done // self.total if self.total else 100
-        parts = [f"{self.done:,}/{self.total:,} {self.of} ({percent} %)"]
-        parts += [f"{rate:.1f}/s"] if rate > 0 else ["starting"]
-        parts += [] if self.errors is None else [f"{self.errors:,} errors"]
-        parts += [f"{duration((self.total - self.done) / rate)} left"] if rate > 0 else []
-        return "  ".join(parts)
+        parts = (
+            f"{self.done:,}/{self.total:,} {self.of} ({percent} %)",
+            f"{rate:.1f}/s" if rate > 0 else "starting",
+            f"{self.errors:,} errors" if self.counts_errors else "",
+            f"{duration((self.total - self.done) / rate)} left" if rate > 0 else "",
+        )
+        return "  ".join(filter(None, parts))
 
 
 @contextmanager
-def progress(total: int, of: str = "pictures", *, errors: int | None = None) -> Iterator[Progress]:
-    """Show progress on standard error while the body runs; `errors` are counted where it is 0.
+def progress(
+    total: int, of: str = "pictures", *, counts_errors: bool = False
+) -> Iterator[Progress]:
+    """Show progress on standard error while the body runs.
 
     On a terminal the line is redrawn every second; in a log a new one appears every 30 seconds.
     """
     is_terminal = sys.stderr.isatty()
     stop = threading.Event()
-    state = Progress(total, of=of, errors=errors)
+    state = Progress(total, of=of, counts_errors=counts_errors)
 
     def show() -> None:
         while not stop.wait(1 if is_terminal else 30):

@@ -57,15 +57,14 @@ def truth(lake: Lake, data: str, captions: SceneCaptions) -> Truth:
 def _judged(lake: Lake, data: str, column: str, captions: SceneCaptions) -> Judged:
     task = task_of(field_of(lake, column))
     searched = task == "retrieve"
-    if searched:  # many scenes have the same short captions: a description tells one from others
-        captions = "description"
-    elif task != "caption":
-        captions = "captions"
-    labels = open_labels(data, "val", task, captions=captions, local=False)
+    # many scenes have the same short captions: only a description tells one from all others
+    texts: dict[str, SceneCaptions] = {"retrieve": "description", "caption": captions}
+    compared = texts.get(task, "captions")
+    labels = open_labels(data, "val", task, captions=compared, local=False)
     made_by = model_of(lake, column) if searched else None
     encoder = catalog.build(made_by) if made_by else None
     found = evaluate_output(lake, labels, column, encoder=encoder)
     words = ["lakesight", "evaluate", lake.output.uri, data, "--column", column]
-    words += ["--captions", captions] if captions != "captions" else []
+    words += ["--captions", compared] if compared != "captions" else []
     figures = [(name, f"{value:.3f}") for name, value in found.figures().items()]
     return Judged(column, task, shlex.join(words), figures[:-1], found.notes)  # the last: fitness

@@ -9,6 +9,7 @@ from lakesight.models import catalog
 from lakesight.scenes.known import is_scene
 from workflows import demo_scenes
 from workflows.__main__ import COMMANDS
+from workflows.demo import upload
 from workflows.s3_server import S3Server
 
 
@@ -23,16 +24,17 @@ def test_scenes_are_put_once(
     folder: Path, s3_server: S3Server, new_bucket: Callable[[], str]
 ) -> None:
     client, bucket = s3_server.client(), new_bucket()
-    assert demo_scenes.upload(client, bucket, folder) == demo_scenes.NUM_SCENES
+    pictures_and_what_they_are = demo_scenes.NUM_SCENES + 1
+    assert upload(client, bucket, demo_scenes.objects(folder)) == pictures_and_what_they_are
 
     def written() -> dict[str, object]:
         found = client.list_objects_v2(Bucket=bucket, Prefix="scenes/")["Contents"]
         return {one["Key"]: one["LastModified"] for one in found}
 
     before = written()
-    assert len(before) == demo_scenes.NUM_SCENES + 1
+    assert len(before) == pictures_and_what_they_are
     assert is_scene(f"s3://{bucket}/scenes/images/val/000000.jpg")
-    demo_scenes.upload(client, bucket, folder)
+    upload(client, bucket, demo_scenes.objects(folder))
     assert written() == before
 
 

@@ -6,7 +6,9 @@ from workflows.progress import Progress
 
 
 def test_the_rate_and_the_time_left_are_those_of_this_run() -> None:
-    line = Progress(total=1100, done=600, before=500, errors=2, start=time.monotonic() - 10)
+    line = Progress(
+        total=1100, done=600, before=500, errors=2, counts_errors=True, start=time.monotonic() - 10
+    )
     assert str(line) == "600/1,100 pictures (54 %)  10.0/s  2 errors  50 s left"
 
 

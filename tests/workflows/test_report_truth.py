@@ -33,6 +33,11 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+def figures_in(html: str) -> dict[str, str]:
+    """Return what the report's tables say, by the name of the figure."""
+    return dict(re.findall(r'<tr><td>([\w/]+)</td><td class="num">([\d.]+)</td></tr>', html))
+
+
 def test_every_column_is_judged_as_evaluate_does(
     root: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -40,7 +45,7 @@ def test_every_column_is_judged_as_evaluate_does(
     assert main(["report", seen, str(page), "--truth", scenes]) == 0
     html = page.read_text()
     assert re.findall(r"<h3>(\w+) <span", html) == ["caption", "answers"]
-    told = dict(re.findall(r'<tr><td>([\w/]+)</td><td class="num">([\d.]+)</td></tr>', html))
+    told = figures_in(html)
     assert told["answers/accuracy"] == "1.000"
     for column, name in {"caption": "captions", "answers": "answers"}.items():
         capsys.readouterr()
@@ -66,12 +71,11 @@ def test_captions_may_be_held_against_descriptions(
 ) -> None:
     seen, scenes, page = str(root / "seen"), str(root / "scenes"), root / "described.html"
     assert main(["report", seen, str(page), "--truth", scenes, "--captions", "description"]) == 0
-    told = dict(
-        re.findall(r'<tr><td>([\w/]+)</td><td class="num">([\d.]+)</td></tr>', page.read_text())
-    )
+    html = page.read_text()
+    told = figures_in(html)
     capsys.readouterr()
     words = ["--column", "caption", "--captions", "description"]
-    assert " ".join(words) in page.read_text()
+    assert " ".join(words) in html
     assert main(["evaluate", seen, scenes, *words, "--json"]) == 0
     found = json.loads(capsys.readouterr().out)["results"]["captions"]
     assert told["captions/cider_d"] == f"{found['cider_d']:.3f}"

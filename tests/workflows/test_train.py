@@ -7,6 +7,7 @@ import signal
 import time
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psutil
@@ -102,26 +103,23 @@ def test_a_lost_worker_costs_at_most_an_epoch_and_changes_nothing(
         np.testing.assert_allclose(lasting[name], value, rtol=1e-3, atol=1e-4)
 
 
+def checkpoint(folder: Path) -> dict[str, Any]:
+    import torch
+
+    state: dict[str, Any] = torch.load(folder / STATE / CHECKPOINT, weights_only=True)
+    return state
+
+
 def weights(folder: Path) -> dict[str, np.ndarray]:
-    import torch
-
-    state = torch.load(folder / STATE / CHECKPOINT, weights_only=True)
-    return {name: tensor.numpy() for name, tensor in state["network"].items()}
-
-
-def epochs_done(folder: Path) -> int:
-    import torch
-
-    state = torch.load(folder / STATE / CHECKPOINT, weights_only=True)
-    return len(state["progress"]["history"])
+    return {name: tensor.numpy() for name, tensor in checkpoint(folder)["network"].items()}
 
 
 def kill_a_worker_after_the_first_epoch(driver: int, model: Path) -> None:
     """Kill the process that trains, as soon as its first checkpoint is whole."""
-    checkpoint = model / STATE / CHECKPOINT
+    first = model / STATE / CHECKPOINT
     deadline = time.monotonic() + 200
     while time.monotonic() < deadline:
-        if checkpoint.is_file():
+        if first.is_file():
             for process in psutil.Process(driver).children(recursive=True):
                 with suppress(psutil.Error):
                     if "RayTrainWorker" in " ".join(process.cmdline()):
@@ -145,7 +143,7 @@ def test_ctrl_c_is_told_and_what_is_trained_stays(scenes: Path, tmp_path: Path) 
     assert process.returncode == 130, said
     assert "lakesight: interrupted; what is committed stays, run it again" in said
     assert "Traceback" not in said
-    before = epochs_done(model)
+    before = len(checkpoint(model)["progress"]["history"])
     said = run(*words)
     assert before == 3 or f"\ngoing on after epoch {before}\n" in said
     with (model / STATE / "results.csv").open() as file:
