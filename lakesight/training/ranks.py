@@ -53,6 +53,15 @@ def share_of(count: Tensor) -> Tensor | float:
     return count * num_ranks / total
 
 
+def all_rows(values: Tensor) -> Tensor:
+    """Return the rows of all processes, in their order, without gradients; all have as many."""
+    if place()[1] == 1:
+        return values
+    parts = [torch.empty_like(values) for _ in range(place()[1])]
+    torch.distributed.all_gather(parts, values.contiguous())
+    return torch.cat(parts)
+
+
 def gathered(values: Tensor) -> Tensor:
     """Return the rows of all processes, this process's own first; gradients flow back to each.
 

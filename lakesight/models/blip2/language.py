@@ -121,9 +121,12 @@ class Blip2Language(nn.Module):
             return logits
         words = self.model.get_input_embeddings()(answers.clamp(min=0))
         whole = torch.cat([mask, (answers != IGNORED).to(mask.dtype)], dim=1)
-        out = model(inputs_embeds=torch.cat([embeds, words], dim=1), attention_mask=whole)
-        before = ids.shape[1] - 1
-        continued: Tensor = out.logits[:, before : before + answers.shape[1]]
+        out = model(
+            inputs_embeds=torch.cat([embeds, words], dim=1),
+            attention_mask=whole,
+            logits_to_keep=answers.shape[1] + 1,
+        )
+        continued: Tensor = out.logits[:, :-1]
         return continued
 
     def _logits_after(

@@ -105,6 +105,9 @@ class SecondStageSettings(Blip2Settings):
     texts_per_picture: int = Field(default=1, ge=1)
     """So many different texts are learned about a picture at a time, which is looked at once for
     all of them; fewer where there are fewer."""
+    dropout: float | None = Field(default=None, ge=0, lt=1)
+    """Share of the states that is left out while the Q-Former and the language model learn; what
+    each of them has of its own unless given."""
     judged: int = Field(default=500, ge=1)
     """At most so many pictures of those to validate on are written about after an epoch."""
 

@@ -3,6 +3,7 @@
 Shapes: B pictures, N patches, D units of the vision tower.
 """
 
+import math
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -19,6 +20,7 @@ from lakesight.media.limits import Limits
 from lakesight.media.view import ImageView
 from lakesight.models.base import Image
 from lakesight.models.pretrained import Pixels
+from lakesight.training import ranks
 from lakesight.training.blip2.texts import Told
 
 Keep = Literal["nothing", "views", "features"]
@@ -81,7 +83,7 @@ class Inputs:
 
     With `keep="features"` the tower, which must be frozen, looks at every picture at once, before
     anything is learned: `see` maps pixels `(B, 3, H, W)` to features `(B, N, D)`, which are kept as
-    float16.
+    float16. Where several processes train, each looks at its share, and tells the others.
     """
 
     def __init__(
@@ -109,13 +111,18 @@ class Inputs:
     def _seen(self, told: Sequence[Told], see: Callable[[Tensor], Tensor]) -> Array:
         first = {one.path: one for one in reversed(told)}
         ones = [first[path] for path in self._numbers]
+        rank, num_ranks = ranks.place()
+        each = min(AT_ONCE, math.ceil(len(ones) / num_ranks))
         features = temporary(np.float16, (0,))
-        for start in range(0, len(ones), AT_ONCE):
-            views = [self.views[one].pixels for one in ones[start : start + AT_ONCE]]
-            found = see(self.look.pixels(views)).half().cpu().numpy()
+        for start in range(0, len(ones), each * num_ranks):
+            # Every process looks at as many; behind the last picture it is the last one again.
+            own = np.arange(each).clip(max=len(ones) - 1 - start - rank * each)
+            views = [self.views[ones[start + rank * each + number]].pixels for number in own]
+            found = ranks.all_rows(see(self.look.pixels(views)).half()).cpu().numpy()
             if not start:
                 features = temporary(np.float16, (len(ones), *found.shape[1:]))
-            features[start : start + len(found)] = found
+            part = features[start : start + each * num_ranks]
+            part[:] = found[: len(part)]
         return features
 
 

@@ -48,6 +48,18 @@ class Example(NamedTuple):
     texts: Sequence[Text]
 
 
+class Written(NamedTuple):
+    """T texts of one part, apart from the other's, whose lengths are others."""
+
+    rows: Tensor
+    """`(T,)`, which picture each is of."""
+    ids: Tensor
+    """Prompts `(T, S)`, padded on the left."""
+    mask: Tensor
+    answers: Tensor
+    """`(T, A)`, padded with `IGNORED`."""
+
+
 class PartTexts(NamedTuple):
     """Pictures with captions, and pictures with questions; either may be none."""
 
@@ -93,29 +105,20 @@ class SecondStage(nn.Module):
         super().__init__()
         self.language, self.settings = language, settings
 
-    def forward(
-        self,
-        pictures: Tensor,
-        rows: Tensor,
-        ids: Tensor,
-        mask: Tensor,
-        answers: Tensor,
-        parts: Tensor,
-    ) -> dict[str, Tensor]:
+    def forward(self, pictures: Tensor, written: Mapping[PartName, Written]) -> dict[str, Tensor]:
         """Return the loss of each part, as a share of the mean over all tokens.
 
-        Pictures are pixels `(B, 3, H, W)`, or what the vision tower saw of them, `(B, N, D)`; of T
-        texts the row `(T,)` of each one's picture, prompts `(T, S)` and their mask, answers
-        `(T, A)`, and `parts` `(T,)`, which are numbers in `PARTS`.
+        Pictures are pixels `(B, 3, H, W)`, or what the vision tower saw of them, `(B, N, D)`.
         """
-        prefix = self.prefix(pictures)[rows]
-        losses = self.language.token_losses(prefix, ids, mask, answers).sum(1)
-        count = (answers != IGNORED).sum()
-        return {
-            name: getattr(self.settings, name).weight * losses[parts == number].sum() / count
-            for number, name in enumerate(PARTS)
-            if getattr(self.settings, name).share
+        prefix = self.prefix(pictures)
+        count = sum((part.answers != IGNORED).sum() for part in written.values())
+        found: dict[str, Tensor] = {
+            name: prefix.new_zeros(()) for name in PARTS if getattr(self.settings, name).share
         }
+        for name, (rows, *texts) in written.items():
+            losses = self.language.token_losses(prefix[rows], *texts)
+            found[name] = getattr(self.settings, name).weight * losses.sum() / count
+        return found
 
     def prefix(self, pictures: Tensor) -> Tensor:
         """Map pictures to what stands for them in the language model, `(B, Q, D)`."""
@@ -156,6 +159,9 @@ class SecondStageRecipe:
         if settings.lora:
             add_lora(model.language_model, settings.lora)
             model.language_model.to(self.device)
+        if settings.dropout is not None:
+            for part in (model.qformer, model.language_model):
+                set_dropout(part, settings.dropout)
         self.stage = SecondStage(writer.language, settings).to(self.device)
         self.network: nn.Module = self.stage
         train, self.val = data
@@ -206,19 +212,26 @@ class SecondStageRecipe:
     def losses(self, model: nn.Module, batch: Sequence[Example], step: int) -> Losses:
         """Return the loss of each kind of text."""
         pictures = self.inputs.batch([one.picture for one in batch])
-        texts = [text for one in batch for text in one.texts]
+        written = {
+            name: self._written_of(own)
+            for name in PARTS
+            if (own := [(row, one) for row, one in enumerate(batch) if one.part == name])
+        }
+        with drawn_by(self.settings.seed, step, self.device), self._precision():
+            found = model(pictures, written)
+        return Losses(found, len(batch))
+
+    def _written_of(self, examples: Sequence[tuple[int, Example]]) -> Written:
+        """Return what is written of pictures, which come with their rows."""
+        rows = [row for row, one in examples for _ in one.texts]
+        texts = [text for _, one in examples for text in one.texts]
         ids, mask = self.writer.padded([self._prompt(text.prompt) for text in texts])
         answers = [
             torch.tensor(self.writer.answer(text.answer)[: self.settings.max_tokens])
             for text in texts
         ]
-        labels = pad_sequence(answers, batch_first=True, padding_value=IGNORED).to(self.device)
-        counts = torch.tensor([len(one.texts) for one in batch], device=self.device)
-        rows = torch.arange(len(batch), device=self.device).repeat_interleave(counts)
-        each = torch.tensor([PARTS.index(one.part) for one in batch], device=self.device)
-        with drawn_by(self.settings.seed, step, self.device), self._precision():
-            found = model(pictures, rows, ids, mask, labels, each[rows])
-        return Losses(found, len(batch))
+        labels = pad_sequence(answers, batch_first=True, padding_value=IGNORED)
+        return Written(torch.tensor(rows, device=self.device), ids, mask, labels.to(self.device))
 
     def _precision(self) -> AbstractContextManager[Any]:
         return precision_of(self.settings, self.device)
@@ -289,3 +302,15 @@ class SecondStageRecipe:
                 return_dict_in_generate=True,
             )
             yield from self.writer.decode(out.sequences)
+
+
+def set_dropout(network: nn.Module, share: float) -> None:
+    """Set what is left out in training, of transformers' layers: modules, or numbers of a module.
+
+    A number is that of its states or its attention, which are functions there (OPT).
+    """
+    for module in network.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = share
+        elif isinstance(getattr(module, "dropout", None), float):
+            module.dropout = share  # type: ignore[assignment]  # torch types it as a submodule

@@ -4,18 +4,27 @@ import multiprocessing
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import pytest
 import torch
 import torch.distributed
+from PIL import Image
 from torch import Tensor
 
+from lakesight.media.view import ImageView
 from lakesight.models.blip2.pretraining import Blip2ForPretraining
+from lakesight.models.preprocessor import Preprocessor
+from lakesight.models.pretrained import Pixels
+from lakesight.training.blip2 import texts
 from lakesight.training.blip2.first_stage import FirstStageWeights, Pairs, first_stage_losses
 from lakesight.training.blip2.recipe import drawn_by
+from lakesight.training.blip2.views import Inputs, Look
 from tests.lakesight.models.blip2.small import NUM_WORDS, small_config
 
 NUM = 6
 """Pairs of the whole batch; of two processes each has a half."""
+NUM_PICTURES = 131
+"""More than two processes look at together, and no multiple of it."""
 STEP = 7
 Gradients = dict[str, Tensor]
 
@@ -34,6 +43,14 @@ class Told(NamedTuple):
     matched: Found
     drawn: Tensor
     """By the step's random numbers."""
+    seen: "Kept"
+
+
+class Kept(NamedTuple):
+    """What a tower saw of the pictures, and how many of them this process showed it."""
+
+    features: Tensor
+    num_shown: int
 
 
 def found(rows: list[int], weights: FirstStageWeights) -> Found:
@@ -57,6 +74,22 @@ def found(rows: list[int], weights: FirstStageWeights) -> Found:
     return Found({name: float(one.detach()) for name, one in losses.items()}, gradients)
 
 
+def kept(tmp: Path) -> Kept:
+    """Look at the pictures ahead of a training; the tower sees their means."""
+    shown = 0
+
+    def see(pixels: Tensor) -> Tensor:
+        nonlocal shown
+        shown += len(pixels)
+        return pixels.mean(3).transpose(1, 2)
+
+    view = ImageView(width=16, height=16, fit="squash")
+    look = Look(view, Pixels(Preprocessor(view=view), torch.device("cpu"), torch.float32))
+    told = [texts.Told(path, ()) for path in sorted(tmp.glob("*.png"))]
+    inputs = Inputs(told, look, "features", see)
+    return Kept(inputs.batch([inputs[one] for one in told]), shown)
+
+
 APART = FirstStageWeights(match=0)
 MATCH = FirstStageWeights(contrast=0, write=0)
 
@@ -70,25 +103,37 @@ def process(number: int, tmp: Path) -> Told:
         own = list(range(NUM))[number * 3 : number * 3 + 3]
         apart, matched = found(own, APART), found(own[:1], MATCH)
         with drawn_by(0, STEP, torch.device("cpu")):
-            return Told(apart, matched, torch.rand(4))
+            return Told(apart, matched, torch.rand(4), kept(tmp))
     finally:
         torch.distributed.destroy_process_group()
 
 
 def second(tmp: Path) -> None:
     told = process(1, tmp)
-    torch.save([*told.apart_and_written, *told.matched, told.drawn], tmp / "second.pt")
+    parts = [*told.apart_and_written, *told.matched, told.drawn, *told.seen]
+    torch.save(parts, tmp / "second.pt")
 
 
 @pytest.fixture(scope="module")
-def both(tmp_path_factory: pytest.TempPathFactory) -> tuple[Told, Told]:
+def all_told(tmp_path_factory: pytest.TempPathFactory) -> tuple[Told, Told, Kept]:
+    """What two processes compute, and what one alone sees of the pictures."""
     tmp = tmp_path_factory.mktemp("processes")
+    rng = np.random.default_rng(2)
+    for number in range(NUM_PICTURES):
+        pixels = rng.integers(0, 256, (16, 16, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(tmp / f"{number:03}.png")
     other = multiprocessing.get_context("spawn").Process(target=second, args=(tmp,))
     other.start()
     first = process(0, tmp)
     other.join()
-    losses, gradients, more_losses, more_gradients, drawn = torch.load(tmp / "second.pt")
-    return first, Told(Found(losses, gradients), Found(more_losses, more_gradients), drawn)
+    losses, gradients, more_losses, more_gradients, drawn, *seen = torch.load(tmp / "second.pt")
+    apart, matched = Found(losses, gradients), Found(more_losses, more_gradients)
+    return first, Told(apart, matched, drawn, Kept(*seen)), kept(tmp)
+
+
+@pytest.fixture(scope="module")
+def both(all_told: tuple[Told, Told, Kept]) -> tuple[Told, Told]:
+    return all_told[:2]
 
 
 def check_mean(parts: list[Found], whole: Found) -> None:
@@ -119,3 +164,16 @@ def test_each_process_draws_numbers_of_its_own(both: tuple[Told, Told]) -> None:
     alone = torch.rand(4, generator=torch.Generator().manual_seed(STEP))
     assert torch.equal(both[0].drawn, alone)  # what one process has drawn ever
     assert not torch.equal(both[1].drawn, alone)
+
+
+def test_each_process_looks_at_its_share_of_the_pictures(
+    all_told: tuple[Told, Told, Kept],
+) -> None:
+    """And all of them have what was seen, in the order of the pictures."""
+    *both, alone = all_told
+    assert alone.num_shown >= NUM_PICTURES
+    assert len(alone.features) == NUM_PICTURES
+    assert alone.features.unique(dim=0).shape == alone.features.shape
+    for one in both:
+        assert torch.equal(one.seen.features, alone.features)
+        assert one.seen.num_shown < 0.75 * alone.num_shown

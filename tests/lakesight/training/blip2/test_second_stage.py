@@ -115,6 +115,19 @@ def test_losses_are_those_of_one_text_at_a_time(
         assert found[name].item() == pytest.approx(value / count, rel=1e-4)
 
 
+@pytest.mark.parametrize("dropout", [None, 0.0])
+def test_dropout_is_what_one_asks_for(scenes: Path, first: Path, dropout: float | None) -> None:
+    """The weights' own leaves some of everything out, so that no loss is what it was."""
+    training = SecondStageTraining(new(scenes, first, batch_size=8, dropout=dropout))
+    recipe = training.recipe(training.begin())
+    recipe.set_train()
+    batch = next(iter(recipe.batches(0, 1)[0]))
+    losses = [recipe.losses(recipe.network, batch, step).parts for step in (0, 1)]
+    for name in ("captions", "questions"):
+        same = losses[0][name].item() == pytest.approx(losses[1][name].item(), rel=1e-5)
+        assert same == (dropout == 0.0)
+
+
 def test_kept_features_give_the_same_losses(scenes: Path, first: Path) -> None:
     found = []
     for keep in ("nothing", "features"):
