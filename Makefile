@@ -74,7 +74,9 @@ starter: install ## Train the starter weights again, into .starter; takes hours
 	cd .starter && from=../lakesight/starter && \
 		../$(BIN)/lakesight train small tower --num-workers 2 --config $$from/blip2-retrieve/tower.yaml && \
 		../$(BIN)/lakesight train small starter-blip2-retrieve --num-workers 2 \
-			--config $$from/blip2-retrieve/settings.yaml
+			--config $$from/blip2-retrieve/settings.yaml && \
+		../$(BIN)/lakesight train small starter-blip2-write --num-workers 2 \
+			--config $$from/blip2-write/settings.yaml
 	cd .starter && ../$(BIN)/lakesight scenes small-heldout --num-images 0 --num-val 1000 --size 224 --seed 1007
 	cd .starter && ../$(BIN)/lakesight evaluate ./starter-blip2-retrieve small-heldout --captions description --bootstrap
 

@@ -11,6 +11,8 @@ from lakesight.models.base import Matcher
 
 Features = Callable[[Sequence[str]], npt.NDArray[np.floating[Any]]]
 """Returns what a model saw of rows, by their ids."""
+AT_ONCE = 64
+"""Rows whose features are held in memory together: up to 700 KB each."""
 
 
 def without(hits: Sequence[Mapping[str, Any]], row_id: str | None) -> list[dict[str, Any]]:
@@ -27,13 +29,22 @@ def reranked(
     What the model saw of them is looked up: no picture is looked at again. Raises UserError for a
     model that cannot match.
     """
-    if not isinstance(model, Matcher):
-        raise UserError("this index was made by a model that cannot match pictures with texts")
+    model = as_matcher(model)
     if not hits:
         return []
-    return by_match(
-        model.match_logits(features([hit["id"] for hit in hits]), [text] * len(hits)), hits
-    )
+    parts = [hits[start : start + AT_ONCE] for start in range(0, len(hits), AT_ONCE)]
+    logits = [
+        model.match_logits(features([hit["id"] for hit in part]), [text] * len(part))
+        for part in parts
+    ]
+    return by_match(np.concatenate(logits), hits)
+
+
+def as_matcher(model: object) -> Matcher:
+    """Return the model that an index was made by; UserError for one that cannot match."""
+    if not isinstance(model, Matcher):
+        raise UserError("this index was made by a model that cannot match pictures with texts")
+    return model
 
 
 def by_match(

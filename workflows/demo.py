@@ -38,8 +38,8 @@ class Demo(Frozen):
     """Run the whole main job on real photos: S3, Ray Data, Parquet, FAISS, a report.
 
     Starts an S3 server on this machine, puts photos into a bucket and looks at them with real
-    weights; then scenes, of which everything is known: what starters detect and find is held
-    against the truth. Every command is printed, so that you can try it on your own.
+    weights; then scenes, of which everything is known: what starters detect, tell, answer and find
+    is held against the truth. Every command is printed, so that you can try it on your own.
     A second run finds everything done.
 
     Example:
@@ -61,7 +61,7 @@ class Demo(Frozen):
             count = upload(server.client(), BUCKET, objects)
             print(f"{count} photos are in s3://{BUCKET}/photos/")
             demo_scenes.draw(folder / "scenes")
-            upload(server.client(), BUCKET, demo_scenes.objects(folder / "scenes"))
+            upload(server.client(), BUCKET, demo_scenes.objects(BUCKET, folder / "scenes"))
             print(f"{demo_scenes.NUM_SCENES} scenes are in s3://{BUCKET}/scenes/")
             for words in [
                 *commands(reports[0]),

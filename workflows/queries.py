@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from indexes.manifest import IndexManifest
 from indexes.search import Searcher
+from lakesight import ranking
 from lakesight.errors import UserError
 from lakesight.lake.globs import IMAGE_SUFFIXES
 from lakesight.lake.store import Store, TooLargeError
@@ -17,7 +18,7 @@ from lakesight.media.decode import Decoded, MediaError
 from lakesight.media.limits import Limits
 from lakesight.media.pool import DecodePool
 from lakesight.models import catalog
-from lakesight.models.base import Image, ImageEncoder, Matcher, Model, TextEncoder
+from lakesight.models.base import Image, ImageEncoder, Model, TextEncoder
 
 Vectors = npt.NDArray[np.float32]
 SUFFIXES = frozenset(IMAGE_SUFFIXES.split())
@@ -130,20 +131,18 @@ def check_rerank(holds: str, query: Query) -> None:
         raise UserError("--rerank looks at a picture and texts together: search by a picture")
 
 
-def pairs(
-    searcher: Searcher, query: Query, hits: list[dict[str, Any]]
-) -> tuple[Matcher, npt.NDArray[np.floating[Any]], list[str]]:
-    """Return what looks again at each hit, what it saw of the picture `(B, N, H)`, and the text.
+def reranked(searcher: Searcher, query: Query, hits: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the hits by their score and whether picture and text match.
 
     No picture is looked at again: what the model saw of those of an index is kept there, and a
     query's own goes through the vision tower once.
     """
-    model = query.model
-    if not isinstance(model, Matcher):
-        raise UserError("this index was made by a model that cannot match pictures with texts")
-    if query.view is not None:
-        seen = model.see_features([query.view])
-        shared = np.broadcast_to(seen, (len(hits), *seen.shape[1:]))
-        return model, shared, [hit["text"] for hit in hits]
-    assert query.text is not None, "which `check_rerank` saw to"
-    return model, searcher.features([hit["id"] for hit in hits]), [query.text] * len(hits)
+    if query.view is None:
+        assert query.text is not None, "which `check_rerank` saw to"
+        return ranking.reranked(searcher.features, query.model, query.text, hits)
+    model = ranking.as_matcher(query.model)
+    if not hits:
+        return []
+    seen = model.see_features([query.view])
+    shared = np.broadcast_to(seen, (len(hits), *seen.shape[1:]))
+    return ranking.by_match(model.match_logits(shared, [hit["text"] for hit in hits]), hits)

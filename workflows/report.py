@@ -45,6 +45,8 @@ class Report(Frozen):
 
     def run(self) -> int:
         """Write the report; return 0."""
+        if self.truth is None and "captions" in self.model_fields_set:
+            raise UserError("--captions is about scenes as the truth: give --truth, too")
         lake = lakesight.open(self.output)
         known = truth(lake, self.truth, self.captions) if self.truth else None
         page = gather(lake, query.open_rows(lake), self.num_pictures, known)

@@ -12,9 +12,9 @@ from pydantic_settings import CliPositionalArg
 from indexes.manifest import IndexManifest
 from indexes.search import Searcher
 from lakesight.models.base import Frozen
-from lakesight.ranking import by_match, without
+from lakesight.ranking import without
 from workflows import tables
-from workflows.queries import Query, check_rerank, pairs, query_of
+from workflows.queries import check_rerank, query_of, reranked
 
 
 class Search(Frozen):
@@ -87,14 +87,6 @@ class Search(Frozen):
             f"{len(hits)} of {manifest.count:,} {what} of {self.index}{kept}, "
             f"{seconds * 1000:.0f} ms"
         )
-
-
-def reranked(searcher: Searcher, query: Query, hits: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return the hits by their score and whether picture and text match."""
-    if not hits:
-        return []
-    model, features, texts = pairs(searcher, query, hits)
-    return by_match(model.match_logits(features, texts), hits)
 
 
 def seen(row: Mapping[str, Any]) -> str:

@@ -132,6 +132,10 @@ class Answerer:
         """See `lakesight.models.base.TextReader`: of questions, in their template."""
         return [np.array(self._prompt(text).tokens) for text in texts]
 
+    def lengths(self, texts: Sequence[str]) -> list[int]:
+        """See `lakesight.models.base.TextWriter`."""
+        return [self._writer.length(text) for text in texts]
+
     def _asked(self, rows: pa.Table) -> Iterator[Asked]:
         """Yield the questions row by row: its own, else the option's."""
         questions = _column(rows, "questions")

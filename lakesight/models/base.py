@@ -304,3 +304,12 @@ class TextReader(Protocol):
         Raises `ValueError` for a text that it cannot read.
         """
         ...
+
+
+@runtime_checkable
+class TextWriter(TextReader, Protocol):
+    """A model that writes texts about pictures."""
+
+    def lengths(self, texts: Sequence[str]) -> list[int]:
+        """Return how many tokens each text that it wrote is, without the one that ends it."""
+        ...

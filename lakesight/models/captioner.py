@@ -115,6 +115,10 @@ class Captioner:
         """See `lakesight.models.base.TextReader`: of prompts, behind the picture's own tokens."""
         return [np.array(self._writer.prompt(text, self._room).tokens) for text in texts]
 
+    def lengths(self, texts: Sequence[str]) -> list[int]:
+        """See `lakesight.models.base.TextWriter`."""
+        return [self._writer.length(text) for text in texts]
+
     def _prompts(self, rows: pa.Table) -> list[Prompt]:
         """Return each row's prompt: its own, else the option's."""
         if "prompt" not in rows.column_names:

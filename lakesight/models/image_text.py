@@ -20,6 +20,8 @@ from lakesight.models.pretrained import TorchOptions, require_finite
 from lakesight.models.seer import Seer, open_seer
 from lakesight.models.towers import FusingTowers
 
+MATCHES = "matches"
+"""In a card's contract: false where the matching head is as it was drawn."""
 TEXTS_PER_CALL = 256
 PICTURES_PER_CALL = 64
 """With a text or without one. More of either are taken in parts, but by `predict`, whose caller
@@ -62,7 +64,7 @@ class ImageText:
 
     def _type(self) -> pa.DataType:
         if self._writes_features:
-            count, width = self._fusing().seen_shape
+            count, width = self._matching().seen_shape
             return pa.list_(pa.list_(pa.float16(), width), count)
         vector = schemas.embedding_type(
             self._towers.dim, pa.type_for_alias(self.options.vector_dtype)
@@ -178,7 +180,7 @@ class ImageText:
         Raises UserError for a model without a matching head, and for uneven pairs.
         """
         _even(images, texts)
-        towers = self._fusing()
+        towers = self._matching()
         parts = [
             _floats(towers.match(self._seer.see(images[part]).seen, texts[part]))
             for part in _pictures(images)
@@ -204,7 +206,7 @@ class ImageText:
         That of yes is what a search ranks by: probabilities near 1 are all alike.
         """
         _even(features, texts)
-        towers = self._fusing()
+        towers = self._matching()
         parts = []
         for part in _pictures(features):
             seen = torch.from_numpy(np.array(features[part], np.float32))
@@ -217,7 +219,7 @@ class ImageText:
 
         `write=features` keeps it in float16. Raises UserError for a model without a matching head.
         """
-        nothing = np.empty((0, *self._fusing().seen_shape), np.float32)
+        nothing = np.empty((0, *self._matching().seen_shape), np.float32)
         parts = [_floats(self._seer.see(views[part]).seen) for part in _pictures(views)]
         return np.concatenate([nothing, *parts])
 
@@ -229,6 +231,16 @@ class ImageText:
                 "checkpoint of BLIP or BLIP-2"
             )
         return self._towers
+
+    def _matching(self) -> FusingTowers:
+        """Return the towers, where they were trained to match."""
+        towers = self._fusing()
+        if not self.card.contract.get(MATCHES, True):
+            raise UserError(
+                f"nobody trained {self.card.name} to match pictures with texts (ITM): train it "
+                "further with --loss.match 1, or do without"
+            )
+        return towers
 
     def similarity(self, views: Sequence[Image], texts: Sequence[str]) -> npt.NDArray[np.float32]:
         """Return cosines `(len(views), len(texts))`; of BLIP-2 the best query's, its ITC score."""

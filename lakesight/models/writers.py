@@ -65,6 +65,10 @@ class Writer(Protocol):
         """Turn `(N, L)` tokens into N texts."""
         ...
 
+    def length(self, text: str) -> int:
+        """Return how many tokens a text that was written is, without the one that ends it."""
+        ...
+
 
 class BlipWriter:
     """BLIP: the prompt starts the text. Positions count from the first token, padding included.
@@ -124,6 +128,10 @@ class BlipWriter:
         """Turn `(N, L)` tokens into N texts."""
         return _decode(self._tokenizer, tokens)
 
+    def length(self, text: str) -> int:
+        """Return how many tokens a text that was written is."""
+        return len(self._tokenizer(text, add_special_tokens=False)["input_ids"])
+
 
 class Blip2Writer:
     """BLIP-2: query vectors, then the prompt, into OPT (which continues it) or T5 (which answers).
@@ -175,8 +183,16 @@ class Blip2Writer:
             raise ValueError("a candidate is empty: expected words")
         if not self.language.continues:
             return tuple(self._tokenizer(text)["input_ids"])
-        words = self._tokenizer(f" {text}", add_special_tokens=False)["input_ids"]
-        return (*words, self.stop_ids[0])
+        return (*self._words(text), self.stop_ids[0])
+
+    def length(self, text: str) -> int:
+        """Return how many tokens a text that was written is."""
+        return len(self._words(text)) if text.strip() else 0
+
+    def _words(self, text: str) -> list[int]:
+        behind = f" {text}" if self.language.continues else text
+        words: list[int] = self._tokenizer(behind, add_special_tokens=False)["input_ids"]
+        return words
 
     def check_fits(self, prompt: Prompt, answer: Sequence[int]) -> None:
         """Raise `ValueError` for an answer for which the prompt leaves no room in the context."""

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from fastapi import APIRouter, Request, Response
 from starlette.responses import StreamingResponse
 
-from lakesight.models.base import TextReader
+from lakesight.models.base import Model, TextWriter
 from lakesight.online.answering import as_json, results
 from lakesight.online.asking import Picture, json_of, pictures
 from lakesight.online.caption import MAX_TOKENS
@@ -20,7 +20,6 @@ from lakesight.online.documents import EXAMPLE_DATA, body
 from lakesight.online.offers import varied
 from lakesight.online.openai_schema import ChatCompletion, ChatRequest, Message
 from lakesight.online.openai_stream import MEDIA_TYPE, events
-from lakesight.online.opened import Opened
 from lakesight.online.problems import RESPONSES, Problem
 from lakesight.online.shop import Sent, Step
 from lakesight.online.visit import Visit, visit
@@ -36,6 +35,8 @@ class Chat(NamedTuple):
 
     texts: list[str]
     usage: dict[str, int]
+    reasons: list[str]
+    """Why each text ends: "stop", or "length" where it was cut."""
 
 
 @router.post(
@@ -73,16 +74,16 @@ async def chat(request: Request) -> Response:
     head = {"id": f"chatcmpl-{uuid.uuid4().hex}", "created": int(time.time()), "model": asked.model}
     if asked.stream:
         tells = asked.stream_options is not None and asked.stream_options.include_usage
-        stream = events(head, found.texts, found.usage if tells else None)
+        stream = events(head, found.texts, found.reasons, found.usage if tells else None)
         return StreamingResponse(stream, media_type=MEDIA_TYPE)
     choices = [
         {
             "index": index,
             "message": {"role": "assistant", "content": text, "refusal": None},
-            "finish_reason": "stop",
+            "finish_reason": reason,
             "logprobs": None,
         }
-        for index, text in enumerate(found.texts)
+        for index, (text, reason) in enumerate(zip(found.texts, found.reasons, strict=True))
     ]
     return as_json({**head, "object": "chat.completion", "choices": choices, "usage": found.usage})
 
@@ -120,8 +121,15 @@ async def _written(here: Visit, asked: ChatRequest, text: str, sent: Sent) -> Ch
     else:
         texts = [seen.value] if asked.n == 1 else [one["text"] for one in seen.value]
     async with here.shop.using(spec) as opened:
-        usage = await opened.call(lambda: _usage(opened, text if answers else prompt, texts))
-    return Chat(texts, usage)
+        read = text if answers else prompt
+        num_read, lengths = await opened.call(lambda: _counted(opened.model, read, texts))
+    most, written = spec.options["max_new_tokens"], sum(lengths)
+    usage = {
+        "prompt_tokens": num_read,
+        "completion_tokens": written,
+        "total_tokens": num_read + written,
+    }
+    return Chat(texts, usage, ["length" if one >= most else "stop" for one in lengths])
 
 
 def _options(asked: ChatRequest, known: Mapping[str, Any], *, drawn: bool) -> dict[str, Any]:
@@ -141,21 +149,8 @@ def _options(asked: ChatRequest, known: Mapping[str, Any], *, drawn: bool) -> di
     return options
 
 
-def _usage(opened: Opened, prompt: str | None, texts: Sequence[str]) -> dict[str, int]:
-    """Return how many tokens were read and written."""
-    before = _num_tokens(opened, [prompt] if prompt else [])
-    after = _num_tokens(opened, [text for text in texts if text.strip()])
-    return {
-        "prompt_tokens": before,
-        "completion_tokens": after,
-        "total_tokens": before + after,
-    }
-
-
-def _num_tokens(opened: Opened, texts: Sequence[str]) -> int:
-    if not isinstance(opened.model, TextReader):
-        return 0
-    try:
-        return sum(len(tokens) for tokens in opened.model.tokens(texts))
-    except ValueError:  # what was written is longer than a prompt may be
-        return sum(len(text.split()) for text in texts)
+def _counted(model: Model, prompt: str | None, texts: Sequence[str]) -> tuple[int, list[int]]:
+    """Return how many tokens were read, the picture's included, and were written of each text."""
+    assert isinstance(model, TextWriter), "whatever captions or answers is one"
+    (read,) = model.tokens([prompt]) if prompt else [()]
+    return len(read), model.lengths(texts)

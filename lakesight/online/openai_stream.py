@@ -9,17 +9,20 @@ MEDIA_TYPE = "text/event-stream"
 
 
 async def events(
-    head: Mapping[str, Any], texts: Sequence[str], usage: Mapping[str, int] | None
+    head: Mapping[str, Any],
+    texts: Sequence[str],
+    reasons: Sequence[str],
+    usage: Mapping[str, int] | None,
 ) -> AsyncIterator[bytes]:
-    """Yield events: of each text the role, the words, the end; then the usage, where it is given.
+    """Yield events: of each text the role, the words, why it ends; then the usage, if it is given.
 
     `head` is what every chunk says: `id`, `created` and `model`.
     """
-    for index, text in enumerate(texts):
+    for index, (text, reason) in enumerate(zip(texts, reasons, strict=True)):
         yield _delta(head, index, {"role": "assistant", "content": ""})
         for word in _words(text):
             yield _delta(head, index, {"content": word})
-        yield _delta(head, index, {}, "stop")
+        yield _delta(head, index, {}, reason)
     if usage is not None:
         yield _event(head, [], usage)
     yield b"data: [DONE]\n\n"

@@ -37,7 +37,8 @@ class LoopSettings(Frozen):
     ema_decay: float = Field(default=0.9999, ge=0, lt=1)
     """Of the running mean of the weights, which is what is validated and kept."""
     max_gradient: float = Field(default=10.0, gt=0)
-    """Gradients with a larger norm are scaled down to it."""
+    """Gradients with a larger norm, summed over the examples of an update (`nominal_batch`), are
+    scaled down to it."""
     seed: int = Field(default=0, ge=0, lt=2**63)
     num_readers: int = Field(default=0, ge=0)
     """Processes that read pictures beside the one that trains."""

@@ -1,4 +1,4 @@
-"""The BLIP-2 starter: small, free, and as good as it says on scenes that it never saw."""
+"""The BLIP-2 starters: small, free, and as good as they say on scenes that they never saw."""
 
 from pathlib import Path
 
@@ -8,10 +8,10 @@ import yaml
 import lakesight
 from lakesight import starter
 from lakesight.models import catalog
-from lakesight.training.blip2.job import FirstStageJob
+from lakesight.training.blip2.job import FirstStageJob, SecondStageJob
 from workflows.scenes import Scenes
 
-FINDER = "starter-blip2-retrieve"
+FINDER, WRITER = "starter-blip2-retrieve", "starter-blip2-write"
 FOLDER = Path(starter.__file__).parent
 DOCS = Path(__file__).parents[2] / "docs"
 HELD_OUT = "lakesight scenes small-heldout --num-images 0 --num-val 1000 --size 224 --seed 1007"
@@ -31,21 +31,28 @@ def test_they_are_small() -> None:
     assert sum(sizes) < 25 << 20
 
 
-def test_the_finder_is_free_and_says_how_it_was_trained() -> None:
-    """From nothing: the tower, then the rest, with every setting beside it."""
-    assert catalog.spec(FINDER).licences_accepted == ()
-    card = catalog.resolve(FINDER)
+@pytest.mark.parametrize("name", [FINDER, WRITER])
+def test_they_are_free_and_judged_by_scenes_of_another_seed(name: str) -> None:
+    assert catalog.spec(name).licences_accepted == ()
+    card = catalog.resolve(name)
     assert card.knows == "scenes"
     assert HELD_OUT in card.provenance
+
+
+def test_they_say_how_they_were_trained() -> None:
+    """From nothing: the tower, then the finder, then the writer; every setting is beside them."""
     rest, tower = (
         FirstStageJob.model_validate(yaml.safe_load((FOLDER / "blip2-retrieve" / name).read_text()))
         for name in ("settings.yaml", "tower.yaml")
     )
     assert (rest.weights, tower.weights) == ("./tower", None)
+    told = yaml.safe_load((FOLDER / "blip2-write" / "settings.yaml").read_text())
+    assert SecondStageJob.model_validate(told).weights == f"./{FINDER}"
 
 
-def test_the_docs_have_the_figures_of_the_card() -> None:
-    text, metrics = (DOCS / "models.md").read_text(), catalog.resolve(FINDER).metrics
+@pytest.mark.parametrize("name", [FINDER, WRITER])
+def test_the_docs_have_the_figures_of_the_card(name: str) -> None:
+    text, metrics = (DOCS / "models.md").read_text(), catalog.resolve(name).metrics
     assert metrics
     assert all(f"{value:.3f}" in text for value in metrics.values())
 
@@ -56,3 +63,13 @@ def test_pictures_are_found_by_descriptions(heldout: str) -> None:
     known = catalog.resolve(FINDER).metrics
     for name in ("retrieval/text_to_image_r1", "retrieval/image_to_text_r1"):
         assert found[name] >= known[name]
+
+
+def test_scenes_are_described_and_questions_answered(heldout: str) -> None:
+    """Of sixty the figures are within what chance gives of those of the card's thousand."""
+    known = catalog.resolve(WRITER).metrics
+    writer = lakesight.load(WRITER, kind="caption")
+    told = writer.evaluate(heldout, captions="description").figures()
+    assert told["captions/cider_d"] > 0.8 * known["captions/cider_d"]
+    answered = lakesight.load(WRITER, kind="answer").evaluate(heldout).figures()
+    assert answered["answers/accuracy"] > known["answers/accuracy"] - 0.06

@@ -351,3 +351,10 @@ def test_a_place_that_cannot_be_written_is_one_line(
         Report(output=local_output, report=str(tmp_path / where)).run()
     assert (tmp_path / "file").read_text() == "kept"
     assert not list(tmp_path.glob(".report*"))
+
+
+def test_captions_without_a_truth_are_refused(local_output: str, tmp_path: Path) -> None:
+    report = tmp_path / "report.html"
+    with pytest.raises(UserError, match="give --truth, too"):
+        Report(output=local_output, report=str(report), captions="description").run()
+    assert not report.exists()

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from transformers import cache_utils as typed_in_part
 
 from lakesight.models.blip2.language import Blip2Language
-from lakesight.models.blip2.pretraining import Blip2ForPretraining
+from lakesight.models.blip2.pretraining import Blip2Retrieval
 
 cache_utils: Any = typed_in_part
 
@@ -141,7 +141,7 @@ class T5Step(nn.Module):
 class Queries(nn.Module):
     """Features to the queries' states and vectors."""
 
-    def __init__(self, model: Blip2ForPretraining) -> None:
+    def __init__(self, model: Blip2Retrieval) -> None:
         super().__init__()
         self.model = model
 
@@ -154,7 +154,7 @@ class Queries(nn.Module):
 class Texts(nn.Module):
     """Texts to states and vectors."""
 
-    def __init__(self, model: Blip2ForPretraining) -> None:
+    def __init__(self, model: Blip2Retrieval) -> None:
         super().__init__()
         self.model = model
 
@@ -167,7 +167,7 @@ class Texts(nn.Module):
 class Pairs(nn.Module):
     """A picture and a text together."""
 
-    def __init__(self, model: Blip2ForPretraining) -> None:
+    def __init__(self, model: Blip2Retrieval) -> None:
         super().__init__()
         self.model = model
 

@@ -20,7 +20,7 @@ from lakesight.exporting.blip2.networks import (
 from lakesight.models.blip2 import parts
 from lakesight.models.blip2.language import Blip2Language
 from lakesight.models.blip2.parts import keys
-from lakesight.models.blip2.pretraining import Blip2ForPretraining
+from lakesight.models.blip2.pretraining import Blip2Retrieval
 
 IDS, MASK = torch.tensor([[3, 4, 5], [5, 4, 3]]), torch.ones(2, 3, dtype=torch.long)
 NEW, KEPT, SEEN = 4, 3, 5
@@ -123,7 +123,7 @@ def _kept(name: str, layers: int, heads: int, units: int, length: int) -> dict[s
     return {key: torch.rand(2, heads, length, units) for key in keys(name, layers)}
 
 
-def of_retriever(model: Blip2ForPretraining, height: int, width: int) -> list[Part]:
+def of_retriever(model: Blip2Retrieval, height: int, width: int) -> list[Part]:
     """Return the graphs of a BLIP-2 that retrieves."""
     config = model.retrieval.config
     features = {"features": torch.rand(2, SEEN, config.vision_config.hidden_size)}

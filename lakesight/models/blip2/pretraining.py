@@ -3,6 +3,7 @@
 Shapes: B pictures, T texts, N patches, Q queries, S tokens, D hidden units, E of the shared space.
 """
 
+import math
 from pathlib import Path
 from typing import Any, Self
 
@@ -35,8 +36,8 @@ class Writer(nn.Module):
         return logits
 
 
-class Blip2ForPretraining(nn.Module):
-    """`Blip2ForImageTextRetrieval` of transformers, with the head that writes and a temperature.
+class Blip2Retrieval(nn.Module):
+    """`Blip2ForImageTextRetrieval` of transformers, taken apart: it contrasts and matches.
 
     A picture goes through the vision tower once (`see`); every other method starts from what that
     gave. The config needs `use_qformer_text_input`.
@@ -45,10 +46,85 @@ class Blip2ForPretraining(nn.Module):
     def __init__(self, retrieval: Any) -> None:
         super().__init__()
         self.retrieval = retrieval
-        config = retrieval.config.qformer_config
-        if not config.use_qformer_text_input:
+        if not retrieval.config.qformer_config.use_qformer_text_input:
             raise ValueError("qformer_config.use_qformer_text_input is false: the Q-Former reads")
-        self.writer = Writer(retrieval.embeddings.word_embeddings, config.layer_norm_eps)
+
+    def see(self, pixels: Tensor) -> Tensor:
+        """Map normalised pixels `(B, 3, H, W)` to features `(B, N, D)`."""
+        seen: Tensor = self.retrieval.vision_model(pixel_values=pixels).last_hidden_state
+        return seen
+
+    def query(self, seen: Tensor) -> Tensor:
+        """Map features to the states of the queries, `(B, Q, D)`, without any text."""
+        return self._run(self._queries(seen.shape[0]), seen=seen)
+
+    def read(self, ids: Tensor, mask: Tensor) -> Tensor:
+        """Map tokens and their mask `(T, S)` to their states `(T, S, D)`, without any picture."""
+        return self._run(self._embed(ids), mask=mask, num_queries=0)
+
+    def image_projection(self, queries: Tensor) -> Tensor:
+        """Map what `query` gave to vectors `(B, Q, E)` of any length."""
+        return projected(self.retrieval.vision_projection, queries)
+
+    def text_projection(self, states: Tensor) -> Tensor:
+        """Map what `read` gave to vectors `(T, E)` of any length: the first token's."""
+        return projected(self.retrieval.text_projection, states[:, 0])
+
+    def image_vectors(self, queries: Tensor) -> Tensor:
+        """Map what `query` gave to unit vectors `(B, Q, E)`."""
+        return normalize(self.image_projection(queries), dim=-1)
+
+    def text_vectors(self, ids: Tensor, mask: Tensor) -> Tensor:
+        """Map tokens and their mask `(T, S)` to unit vectors `(T, E)`."""
+        return normalize(self.text_projection(self.read(ids, mask)), dim=-1)
+
+    def fuse(self, seen: Tensor, ids: Tensor, mask: Tensor) -> Tensor:
+        """Return the queries' states `(B, Q, D)` of pairs: features `(B, N, D)`, tokens `(B, S)`.
+
+        Queries and tokens see each other.
+        """
+        both = torch.cat([self._queries(seen.shape[0]), self._embed(ids)], dim=1)
+        num_queries = both.shape[1] - ids.shape[1]
+        whole = torch.cat([mask.new_ones(mask.shape[0], num_queries), mask], dim=1)
+        states = self._run(both, seen=seen, mask=whole, num_queries=num_queries)
+        return states[:, :num_queries]
+
+    def match(self, seen: Tensor, ids: Tensor, mask: Tensor) -> Tensor:
+        """Map pairs, features `(B, N, D)` and tokens `(B, S)`, to logits `(B, 2)`: no, yes."""
+        return projected(self.retrieval.itm_head, self.fuse(seen, ids, mask)).mean(dim=1)
+
+    def _queries(self, count: int) -> Tensor:
+        queries: Tensor = self.retrieval.query_tokens
+        return queries.expand(count, -1, -1)
+
+    def _embed(self, ids: Tensor) -> Tensor:
+        embedded: Tensor = self.retrieval.embeddings(input_ids=ids)
+        return embedded
+
+    def _run(
+        self,
+        embeds: Tensor,
+        *,
+        seen: Tensor | None = None,
+        mask: Tensor | None = None,
+        num_queries: int | None = None,
+    ) -> Tensor:
+        states: Tensor = self.retrieval.qformer(
+            query_embeds=embeds,
+            query_length=num_queries,
+            attention_mask=mask,
+            encoder_hidden_states=seen,
+        ).last_hidden_state
+        return states
+
+
+class Blip2ForPretraining(Blip2Retrieval):
+    """The first stage as it is trained, with the head that writes and a temperature."""
+
+    def __init__(self, retrieval: Any) -> None:
+        super().__init__(retrieval)
+        layer_norm_eps = retrieval.config.qformer_config.layer_norm_eps
+        self.writer = Writer(retrieval.embeddings.word_embeddings, layer_norm_eps)
         self.log_temperature = nn.Parameter(torch.tensor(TEMPERATURE).log())
 
     @classmethod
@@ -108,8 +184,13 @@ class Blip2ForPretraining(nn.Module):
 
     @property
     def temperature(self) -> Tensor:
-        """What cosines are divided by, a scalar between 0.001 and 0.5."""
-        return self.log_temperature.exp().clamp(0.001, 0.5)
+        """What cosines are divided by, a scalar."""
+        return self.log_temperature.exp()
+
+    @torch.no_grad()
+    def bound_temperature(self) -> None:
+        """Bring the temperature back between 0.001 and 0.5, from where it still learns (ALBEF)."""
+        self.log_temperature.clamp_(math.log(0.001), math.log(0.5))
 
     def freeze_vision(self) -> None:
         """Keep the vision tower as it is: no gradients, no dropout."""
@@ -138,50 +219,6 @@ class Blip2ForPretraining(nn.Module):
             tower.eval()
         return self
 
-    def see(self, pixels: Tensor) -> Tensor:
-        """Map normalised pixels `(B, 3, H, W)` to features `(B, N, D)`."""
-        seen: Tensor = self.retrieval.vision_model(pixel_values=pixels).last_hidden_state
-        return seen
-
-    def query(self, seen: Tensor) -> Tensor:
-        """Map features to the states of the queries, `(B, Q, D)`, without any text."""
-        return self._run(self._queries(seen.shape[0]), seen=seen)
-
-    def read(self, ids: Tensor, mask: Tensor) -> Tensor:
-        """Map tokens and their mask `(T, S)` to their states `(T, S, D)`, without any picture."""
-        return self._run(self._embed(ids), mask=mask, num_queries=0)
-
-    def image_projection(self, queries: Tensor) -> Tensor:
-        """Map what `query` gave to vectors `(B, Q, E)` of any length."""
-        return _projected(self.retrieval.vision_projection, queries)
-
-    def text_projection(self, states: Tensor) -> Tensor:
-        """Map what `read` gave to vectors `(T, E)` of any length: the first token's."""
-        return _projected(self.retrieval.text_projection, states[:, 0])
-
-    def image_vectors(self, queries: Tensor) -> Tensor:
-        """Map what `query` gave to unit vectors `(B, Q, E)`."""
-        return normalize(self.image_projection(queries), dim=-1)
-
-    def text_vectors(self, ids: Tensor, mask: Tensor) -> Tensor:
-        """Map tokens and their mask `(T, S)` to unit vectors `(T, E)`."""
-        return normalize(self.text_projection(self.read(ids, mask)), dim=-1)
-
-    def fuse(self, seen: Tensor, ids: Tensor, mask: Tensor) -> Tensor:
-        """Return the queries' states `(B, Q, D)` of pairs: features `(B, N, D)`, tokens `(B, S)`.
-
-        Queries and tokens see each other.
-        """
-        both = torch.cat([self._queries(seen.shape[0]), self._embed(ids)], dim=1)
-        num_queries = both.shape[1] - ids.shape[1]
-        whole = torch.cat([mask.new_ones(mask.shape[0], num_queries), mask], dim=1)
-        states = self._run(both, seen=seen, mask=whole, num_queries=num_queries)
-        return states[:, :num_queries]
-
-    def match(self, seen: Tensor, ids: Tensor, mask: Tensor) -> Tensor:
-        """Map pairs, features `(B, N, D)` and tokens `(B, S)`, to logits `(B, 2)`: no, yes."""
-        return _projected(self.retrieval.itm_head, self.fuse(seen, ids, mask)).mean(dim=1)
-
     def write(self, seen: Tensor, ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """Return the queries' states `(B, Q, D)` and the next token's logits `(B, S, vocabulary)`.
 
@@ -194,30 +231,6 @@ class Blip2ForPretraining(nn.Module):
         states = self._run(both, seen=seen, mask=allowed, num_queries=num_queries)
         words = self.retrieval.embeddings.word_embeddings.weight
         return states[:, :num_queries], self.writer(states[:, num_queries:], words)
-
-    def _queries(self, count: int) -> Tensor:
-        queries: Tensor = self.retrieval.query_tokens
-        return queries.expand(count, -1, -1)
-
-    def _embed(self, ids: Tensor) -> Tensor:
-        embedded: Tensor = self.retrieval.embeddings(input_ids=ids)
-        return embedded
-
-    def _run(
-        self,
-        embeds: Tensor,
-        *,
-        seen: Tensor | None = None,
-        mask: Tensor | None = None,
-        num_queries: int | None = None,
-    ) -> Tensor:
-        states: Tensor = self.retrieval.qformer(
-            query_embeds=embeds,
-            query_length=num_queries,
-            attention_mask=mask,
-            encoder_hidden_states=seen,
-        ).last_hidden_state
-        return states
 
 
 def causal_mask(num_queries: int, mask: Tensor) -> Tensor:
@@ -239,7 +252,7 @@ def _shape(tensor: Tensor | None) -> torch.Size | None:
     return None if tensor is None else tensor.shape
 
 
-def _projected(projection: Any, states: Tensor) -> Tensor:
-    """Project; the Q-Former stays in float32 whatever the rest is in."""
+def projected(projection: Any, states: Tensor) -> Tensor:
+    """Project in what the head is in: float32, whatever the rest is in."""
     projected: Tensor = projection(states.to(projection.weight.dtype))
     return projected

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from lakesight.models.blip2.pretraining import Blip2ForPretraining
+from lakesight.models.blip2.pretraining import Blip2Retrieval, projected
 from lakesight.models.pretrained import TorchOptions, load_weights
 from lakesight.models.towers import Encoded, Words
 
@@ -22,7 +22,8 @@ class Blip2Towers:
         from transformers import Blip2ForImageTextRetrieval
 
         retrieval = load_weights(Blip2ForImageTextRetrieval, folder, options)
-        self.model = Blip2ForPretraining(retrieval).eval()
+        in_float32(retrieval.vision_projection, retrieval.text_projection, retrieval.itm_head)
+        self.model = Blip2Retrieval(retrieval)
         config = retrieval.config
         self.words = Words(folder, config.qformer_config.max_position_embeddings, retrieval.device)
         self.dim = int(config.image_text_hidden_size)
@@ -47,7 +48,7 @@ class Blip2Towers:
 
     def match(self, seen: Tensor, texts: Sequence[str]) -> Tensor:
         """Return the logits `(B, 2)` of whether each pair belongs together: no, yes."""
-        return self.model.match(seen, *self.words(texts)).float()
+        return self.model.match(seen, *self.words(texts))
 
 
 class BlipTowers:
@@ -59,7 +60,8 @@ class BlipTowers:
         from transformers import BlipForImageTextRetrieval
 
         self._model: Any = load_weights(BlipForImageTextRetrieval, folder, options)
-        config = self._model.config
+        model, config = self._model, self._model.config
+        in_float32(model.vision_proj, model.text_proj, model.itm_head)
         self.words = Words(folder, config.text_config.max_position_embeddings, self._model.device)
         self.dim = int(config.image_text_hidden_size)
         self.seen_shape = seen_shape(config.vision_config)
@@ -67,13 +69,13 @@ class BlipTowers:
     def images(self, pixels: Tensor) -> Encoded:
         """Encode pixels `(B, 3, H, W)`: the patches' states, and the vector of [CLS]."""
         seen = self._model.vision_model(pixel_values=pixels).last_hidden_state
-        return Encoded(seen, self._model.vision_proj(seen[:, :1]), seen)
+        return Encoded(seen, projected(self._model.vision_proj, seen[:, :1]), seen)
 
     def texts(self, texts: Sequence[str]) -> Encoded:
         """Encode T texts: the vector is that of [CLS]."""
         ids, mask = self.words(texts)
         states = self._model.text_encoder(input_ids=ids, attention_mask=mask).last_hidden_state
-        return Encoded(states, self._model.text_proj(states[:, 0]), mask)
+        return Encoded(states, projected(self._model.text_proj, states[:, 0]), mask)
 
     def fuse(self, seen: Tensor, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
         """Return the tokens' states `(B, S, H)` of pairs, and their mask `(B, S)`."""
@@ -88,8 +90,13 @@ class BlipTowers:
 
     def match(self, seen: Tensor, texts: Sequence[str]) -> Tensor:
         """Return the logits `(B, 2)` of whether each pair belongs together: no, yes."""
-        logits: Tensor = self._model.itm_head(self.fuse(seen, texts)[0][:, 0])
-        return logits.float()
+        return projected(self._model.itm_head, self.fuse(seen, texts)[0][:, 0])
+
+
+def in_float32(*heads: nn.Module) -> None:
+    """Have heads compute in float32: cosines and logits rank, and a bfloat16 has 8 bits of each."""
+    for head in heads:
+        head.float()
 
 
 def seen_shape(config: Any) -> tuple[int, int]:

@@ -15,6 +15,7 @@ from lakesight.models.blip2.language import IGNORED
 from lakesight.models.blip2.pretraining import Blip2ForPretraining
 from lakesight.training import ranks
 from lakesight.training.blip2.losses import (
+    NONE,
     contrastive_loss,
     hard_negatives,
     similarities,
@@ -71,6 +72,7 @@ def first_stage_losses(
     gradients, is what one would compute of the whole batch. `generator` draws the hard negatives.
     """
     losses: dict[str, Tensor] = {}
+    model.bound_temperature()
     if weights.write:
         written_ids = torch.cat(
             [torch.full_like(pairs.ids[:, :1], pairs.start_id), pairs.ids[:, 1:]], dim=1
@@ -84,7 +86,9 @@ def first_stage_losses(
     if not (weights.contrast or weights.match):
         return losses
     images, texts = model.image_vectors(queries), model.text_vectors(pairs.ids, pairs.mask)
-    found = similarities(images, texts, ranks.gathered(images), ranks.gathered(texts))
+    with torch.autocast(images.device.type, enabled=False):  # at 1 / temperature bf16 is coarse
+        images, texts = images.float(), texts.float()
+        found = similarities(images, texts, ranks.gathered(images), ranks.gathered(texts))
     same = pairs.texts[:, None] == ranks.gathered(pairs.texts)[None, :]
     if weights.contrast:
         losses["contrast"] = weights.contrast * contrastive_loss(found, model.temperature, same)
@@ -99,10 +103,14 @@ def first_stage_losses(
 def _matching(
     model: Blip2ForPretraining, pairs: Pairs, text_numbers: Tensor, image_numbers: Tensor
 ) -> Tensor:
-    """Return the matching loss of the pairs, and of each picture and text with a wrong partner."""
+    """Return the matching loss of the pairs, and of each picture and text with a wrong partner.
+
+    Those that have none (`NONE`) are left out.
+    """
     seen = torch.cat([pairs.seen, pairs.seen, ranks.gathered(pairs.seen)[image_numbers]])
     ids = torch.cat([pairs.ids, ranks.gathered(pairs.ids)[text_numbers], pairs.ids])
     mask = torch.cat([pairs.mask, ranks.gathered(pairs.mask)[text_numbers], pairs.mask])
     wanted = torch.zeros(len(ids), dtype=torch.long, device=ids.device)
     wanted[: len(pairs.ids)] = 1
-    return cross_entropy(model.match(seen, ids, mask), wanted)
+    wanted[len(pairs.ids) :][torch.cat([text_numbers, image_numbers]) == NONE] = IGNORED
+    return cross_entropy(model.match(seen, ids, mask), wanted, ignore_index=IGNORED)

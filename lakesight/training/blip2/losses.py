@@ -12,6 +12,8 @@ from torch.nn.functional import cross_entropy
 from lakesight.models.blip2.language import IGNORED
 
 LABEL_SMOOTHING = 0.1
+NONE = -1
+"""In place of the number of a negative, where there is none."""
 
 
 class Similarities(NamedTuple):
@@ -51,14 +53,14 @@ def hard_negatives(
 ) -> Tensor:
     """Draw for each row of `(B, B of all)` a column that is not `same`: the closer, the likelier.
 
-    Returns `(B,)` numbers. A row to which everything is the same draws at random among the others'
-    places; there is no true negative for it then.
+    Returns `(B,)` numbers; `NONE` where a row is the same as everything, and has no negative.
     """
     weights = (cosines.detach() / temperature.detach()).softmax(dim=1) + 1e-4
     weights = weights.masked_fill(same, 0.0)
     empty = weights.sum(dim=1) == 0
     weights[empty] = 1.0
-    return torch.multinomial(weights, 1, generator=generator).squeeze(1)
+    drawn = torch.multinomial(weights, 1, generator=generator).squeeze(1)
+    return drawn.masked_fill(empty, NONE)
 
 
 def writing_loss(logits: Tensor, labels: Tensor) -> Tensor:

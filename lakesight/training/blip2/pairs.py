@@ -27,7 +27,7 @@ class Pair(NamedTuple):
     """What the network takes of it: see `views.Inputs`."""
     ids: list[int]
     text: int
-    """The same number for the same text, whatever process it is in."""
+    """The same number for the same tokens, whatever process they are in."""
     regions: Labels
     """`(N, 2 V)`, see `regions.patch_labels`; V is 0 where nobody learns them."""
 
@@ -91,12 +91,13 @@ class PairDataset(TorchDataset[Pair]):
             picture = mirrored(picture, self.mirrors, draws)
             grid = regions.reshape(self.labels.grid.rows, self.labels.grid.columns, -1)
             regions = mirrored(grid, self.mirrors, draws).reshape(regions.shape)
-        return Pair(picture, self.tokenise(text), number_of(text), regions)
+        ids = self.tokenise(text)
+        return Pair(picture, ids, number_of(ids), regions)
 
 
-def number_of(text: str) -> int:
-    """Return 63 bits of a text's hash."""
-    digest = hashlib.blake2b(text.encode(), digest_size=8).digest()
+def number_of(ids: Sequence[int]) -> int:
+    """Return 63 bits of a hash of a text as the network reads it."""
+    digest = hashlib.blake2b(np.array(ids, "<i8").tobytes(), digest_size=8).digest()
     return int.from_bytes(digest, "big") >> 1
 
 

@@ -120,6 +120,7 @@ class FirstStageRecipe:
     def batches(self, rank: int, num_ranks: int) -> tuple[Batches, Shuffled]:
         """Return one process' batches; where texts are shared by several, all have one length."""
         settings = self.settings
+        self.inputs.look_ahead(settings.num_readers)
         length = settings.max_tokens if num_ranks > 1 and settings.loss.match else None
         collate = Collate(self.words.pad_id, length)
         return pair_loader(
@@ -237,7 +238,7 @@ def step_seed(seed: int, step: int, rank: int) -> int:
 
     Of the others it differs in every bit: the CPU's generator takes the lowest 32 alone.
     """
-    own = seed * 2**20 + step
+    own = (seed * 2**20 + step) % 2**64  # as many bits as torch takes
     if rank == 0:
         return own
     digest = hashlib.blake2b(f"{own} {rank}".encode(), digest_size=8).digest()

@@ -13,7 +13,7 @@ from lakesight.training.settings import LoopSettings
 
 
 class Blip2Settings(LoopSettings):
-    """What both stages share; the defaults are the paper's."""
+    """What both stages share; by default the rate, the decay and what is frozen are the paper's."""
 
     optimizer: Literal["sgd", "adamw", "muon"] = "adamw"
     """muon: Muon for the matrices of transformers' layers, AdamW for all else; what starts from

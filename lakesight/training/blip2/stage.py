@@ -79,8 +79,8 @@ class StageTraining(ABC, Generic[StageJob, Begun]):
     def trials(self) -> Iterator[Trial]:
         """Yield how what was written is judged."""
 
-    def options(self) -> dict[Kind, dict[str, Any]]:
-        """Return the options with which it is to be used: those that it was trained with."""
+    def contract(self) -> dict[str, Any]:
+        """Return what a card says of how it is used."""
         return {}
 
     def followers(self) -> list[Callback]:
@@ -142,7 +142,7 @@ class StageTraining(ABC, Generic[StageJob, Begun]):
         return Evaluation(results)
 
     def _card(self, begun: Begun, folder: Path, name: str) -> ModelCard:
-        job, options = self.job, self.options()
+        job = self.job
         return ModelCard(
             name=name,
             kind=self.kind,
@@ -151,7 +151,7 @@ class StageTraining(ABC, Generic[StageJob, Begun]):
             sha256={path.name: sha256_of(path) for path in sorted(folder.iterdir())},
             licences=begun.licences,
             view=preprocessor_of(begun.pixels).view,
-            contract={"options": options} if options else {},
+            contract=self.contract(),
             provenance=f"{self.title}, trained by lakesight train on {self._trained_on()}, "
             f"{begun.note}, seed {job.seed}; {STATE}/{SETTINGS} has every setting. Its metrics are "
             f"of the pictures of {self._validated_on()} that chose the best epoch.",

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from lakesight.evaluation.texts import Texts
-from lakesight.models.base import Kind
+from lakesight.models.image_text import MATCHES
 from lakesight.models.pretrained import Pixels
 from lakesight.models.writers import Blip2Writer
 from lakesight.training.blip2.beginning import Start, start
@@ -77,6 +77,11 @@ class FirstStageTraining(StageTraining[FirstStageJob, Start]):
     def write(self, begun: Start, folder: Path) -> None:
         """Write `Blip2ForImageTextRetrieval`, and beside it the head that writes."""
         (begun.model.half() if self.job.half else begun.model).save(folder)
+
+    def contract(self) -> dict[str, Any]:
+        """Return that it does not match, unless it or what it began with was trained to."""
+        began = self.origin.card.contract.get(MATCHES, True) if self.origin else False
+        return {} if self.job.loss.match or began else {MATCHES: False}
 
     def trials(self) -> Iterator[Trial]:
         """Yield a search among the pictures to validate on."""
@@ -151,16 +156,17 @@ class SecondStageTraining(StageTraining[SecondStageJob, SecondStart]):
         if questioned:
             yield Trial("answer", Texts(questioned, "answer"))
 
-    def options(self) -> dict[Kind, dict[str, Any]]:
-        """Return the prompts that were learned; of what was not, those of the weights."""
+    def contract(self) -> dict[str, Any]:
+        """Return the prompts that were learned as options; of what was not, the weights' own."""
         job, (captioned, questioned) = self.job, self.val
         known = self.origin.weights.card.contract.get("options", {})
         if captioned:
             writing = {"prompt": job.captions.prompt, "max_new_tokens": job.max_tokens}
             known = known | {"caption": writing, "caption_crops": writing}
         if questioned:
-            known = known | {"answer": {"template": job.questions.template}}
-        return dict(known)
+            answering = {"template": job.questions.template, "max_new_tokens": job.max_tokens}
+            known = known | {"answer": answering}
+        return {"options": dict(known)}
 
 
 def start_id_of(tokenizer: Any) -> int:

@@ -4,6 +4,7 @@ Shapes: B pictures, N patches, D units of the vision tower.
 """
 
 import math
+import os
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -13,6 +14,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
+from torch.utils.data import DataLoader
+from torch.utils.data import Dataset as TorchDataset
 
 from lakesight.errors import UserError
 from lakesight.media.decode import Decoded, MediaError, decode
@@ -81,18 +84,20 @@ class Views:
 class Inputs:
     """What a network takes of each picture: pixels `(H, W, 3)`, or its tower's features `(N, D)`.
 
-    With `keep="features"` the tower, which must be frozen, looks at every picture at once, before
-    anything is learned: `see` maps pixels `(B, 3, H, W)` to features `(B, N, D)`, which are kept as
-    float16. Where several processes train, each looks at its share, and tells the others.
+    With `keep="features"` the tower, which must be frozen, is to look at every picture before
+    anything is learned (`look_ahead`): `see` maps pixels `(B, 3, H, W)` to features `(B, N, D)`,
+    which are kept as float16. Until then it is pixels.
     """
 
     def __init__(
         self, told: Sequence[Told], look: Look, keep: Keep, see: Callable[[Tensor], Tensor]
     ) -> None:
-        self.look = look
+        self.look, self._see = look, see
         self.views = Views(told, look.view, keep=keep == "views")
         self._numbers = numbered(told) if keep == "features" else {}
-        self._features = self._seen(told, see) if self._numbers else None
+        first = {one.path: one for one in reversed(told)}
+        self._pictures = _Pictures(self.views, [first[path] for path in self._numbers])
+        self._features: Array | None = None
 
     def __getitem__(self, one: Told) -> Array:
         """Return what the network takes of a picture; UserError where it cannot be read."""
@@ -108,22 +113,42 @@ class Inputs:
             return pixels
         return torch.from_numpy(np.stack(inputs)).to(self.look.pixels.device).float()
 
-    def _seen(self, told: Sequence[Told], see: Callable[[Tensor], Tensor]) -> Array:
-        first = {one.path: one for one in reversed(told)}
-        ones = [first[path] for path in self._numbers]
-        rank, num_ranks = ranks.place()
-        each = min(AT_ONCE, math.ceil(len(ones) / num_ranks))
-        features = temporary(np.float16, (0,))
-        for start in range(0, len(ones), each * num_ranks):
-            # Every process looks at as many; behind the last picture it is the last one again.
-            own = np.arange(each).clip(max=len(ones) - 1 - start - rank * each)
-            views = [self.views[ones[start + rank * each + number]].pixels for number in own]
-            found = ranks.all_rows(see(self.look.pixels(views)).half()).cpu().numpy()
-            if not start:
-                features = temporary(np.float16, (len(ones), *found.shape[1:]))
+    def look_ahead(self, num_readers: int) -> None:
+        """Keep the features of every picture, where they are to be kept, and are not yet.
+
+        Where several processes train, all of them call this; each looks at its share.
+        """
+        if not self._numbers or self._features is not None:
+            return
+        count, (rank, num_ranks) = len(self._numbers), ranks.place()
+        each = min(AT_ONCE, math.ceil(count / num_ranks))
+        starts = range(0, count, each * num_ranks)
+        # Every process looks at as many; behind the last picture it is the last one again.
+        own = [np.arange(each) + start + rank * each for start in starts]
+        loader: DataLoader[Any] = DataLoader(
+            self._pictures,
+            batch_sampler=[numbers.clip(max=count - 1).tolist() for numbers in own],
+            num_workers=num_readers,
+            collate_fn=list,
+        )
+        features = None
+        for start, views in zip(starts, loader, strict=True):
+            found = ranks.all_rows(self._see(self.look.pixels(views)).half()).cpu().numpy()
+            if features is None:
+                features = temporary(np.float16, (count, *found.shape[1:]))
             part = features[start : start + each * num_ranks]
             part[:] = found[: len(part)]
-        return features
+        self._features = features
+
+
+class _Pictures(TorchDataset[Image]):
+    """Pictures by their number, for readers of their own."""
+
+    def __init__(self, views: Views, told: Sequence[Told]) -> None:
+        self.views, self.told = views, told
+
+    def __getitem__(self, number: int) -> Image:
+        return self.views[self.told[number]].pixels
 
 
 def looked_at(one: Told, view: ImageView) -> Decoded:
@@ -143,8 +168,18 @@ def temporary(kind: npt.DTypeLike, shape: tuple[int, ...]) -> Array:
     """Return an array of noughts in a temporary file without a name.
 
     The processes that are forked from this one share it, and it is gone with the last of them.
+    Raises UserError where there is no room for it.
     """
     if 0 in shape:
         return np.zeros(shape, kind)
+    num_bytes = math.prod(shape) * np.dtype(kind).itemsize
     with tempfile.TemporaryFile(prefix="lakesight-") as file:
-        return np.memmap(file, kind, "w+", shape=shape)
+        try:
+            os.posix_fallocate(file.fileno(), 0, num_bytes)  # later, a full disk ends the process
+        except OSError as error:
+            raise UserError(
+                f"cannot keep what is seen of the pictures, {num_bytes / 1e9:,.1f} GB, in "
+                f"{tempfile.gettempdir()}: {error.strerror}; set TMPDIR to a folder with more "
+                "room, or keep less"
+            ) from error
+        return np.memmap(file, kind, "r+", shape=shape)

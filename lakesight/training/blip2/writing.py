@@ -15,7 +15,8 @@ from lakesight.errors import UserError
 from lakesight.metrics import AnswerEvaluator, CaptionEvaluator, LanguageResult
 from lakesight.models.blip2.language import IGNORED, Blip2Language
 from lakesight.models.prompts import question_prompt
-from lakesight.models.writers import Blip2Writer, Prompt
+from lakesight.models.writers import Blip2Writer, Prompt, searched
+from lakesight.training import ranks
 from lakesight.training.blip2.lora import add_lora
 from lakesight.training.blip2.mirrors import check_square, mirrored
 from lakesight.training.blip2.recipe import drawn_by, layer_scales, precision_of
@@ -106,18 +107,21 @@ class SecondStage(nn.Module):
         self.language, self.settings = language, settings
 
     def forward(self, pictures: Tensor, written: Mapping[PartName, Written]) -> dict[str, Tensor]:
-        """Return the loss of each part, as a share of the mean over all tokens.
+        """Return the loss of each part, as a share of the mean over all tokens of all processes.
 
-        Pictures are pixels `(B, 3, H, W)`, or what the vision tower saw of them, `(B, N, D)`.
+        The mean over the processes, of losses and of gradients, is what one would compute of the
+        whole batch. Pictures are pixels `(B, 3, H, W)`, or what the vision tower saw of them,
+        `(B, N, D)`.
         """
         prefix = self.prefix(pictures)
-        count = sum((part.answers != IGNORED).sum() for part in written.values())
+        count = torch.stack([(part.answers != IGNORED).sum() for part in written.values()]).sum()
+        share = ranks.share_of(count)
         found: dict[str, Tensor] = {
             name: prefix.new_zeros(()) for name in PARTS if getattr(self.settings, name).share
         }
         for name, (rows, *texts) in written.items():
             losses = self.language.token_losses(prefix[rows], *texts)
-            found[name] = getattr(self.settings, name).weight * losses.sum() / count
+            found[name] = getattr(self.settings, name).weight * share * losses.sum() / count
         return found
 
     def prefix(self, pictures: Tensor) -> Tensor:
@@ -187,6 +191,7 @@ class SecondStageRecipe:
     def batches(self, rank: int, num_ranks: int) -> tuple[Batches, Shuffled]:
         """Return one process' batches, and what to tell the epoch."""
         settings = self.settings
+        self.inputs.look_ahead(settings.num_readers)
         sampler = Shuffled(self.num_examples, settings.seed, rank, num_ranks)
         loader: DataLoader[Any] = DataLoader(
             self.dataset,
@@ -298,7 +303,7 @@ class SecondStageRecipe:
                 ids,
                 mask,
                 max_new_tokens=self.settings.max_tokens,
-                do_sample=False,
+                **searched(1, 1.0),
                 return_dict_in_generate=True,
             )
             yield from self.writer.decode(out.sequences)

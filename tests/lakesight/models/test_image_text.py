@@ -155,6 +155,18 @@ def test_half_precision_weights_give_nearly_the_same_vectors(
     assert (exact * rough).sum(axis=-1).min() > 0.99
 
 
+@pytest.mark.parametrize("name", ["blip", "blip2-itc"])
+def test_heads_are_finer_than_the_weights_of_half_the_bytes(
+    name: str, checkpoint: Checkpoint, load: Load, views: list[Image]
+) -> None:
+    """What ranks has no ties that bfloat16 makes: of 8 bits few logits would differ."""
+    model = load(checkpoint(name), dtype="bfloat16")
+    texts = model.extract_features(texts=TEXTS, mode="text").values
+    logits = model.match_logits(model.see_features(views), TEXTS)
+    for found in (model.embed_images(views), texts, logits):
+        assert (torch.from_numpy(found).bfloat16().float().numpy() != found).mean() > 0.9
+
+
 def test_numbers_that_are_not_finite_are_errors(
     checkpoint: Checkpoint, load: Load, views: list[Image], rows: pa.Table, tmp_path: Path
 ) -> None:

@@ -10,6 +10,11 @@ import pytest
 
 from tests.serving import Running
 
+NUM_QUERIES = 6
+"""Of the tiny BLIP-2."""
+MAX_NEW_TOKENS = 10
+"""Of an answer, unless asked for."""
+
 
 @pytest.fixture(scope="module")
 def client(served: Running) -> Iterator[openai.OpenAI]:
@@ -21,6 +26,10 @@ def client(served: Running) -> Iterator[openai.OpenAI]:
 @pytest.fixture(scope="module")
 def url(jpeg: bytes) -> str:
     return f"data:image/jpeg;base64,{base64.b64encode(jpeg).decode()}"
+
+
+def reason(num_written: int, most: int) -> str:
+    return "length" if num_written >= most else "stop"
 
 
 def said(text: str | None, url: str) -> Any:
@@ -41,9 +50,10 @@ def test_a_question_is_answered(client: openai.OpenAI, served: Running, url: str
     answers = post(served, "vqa", url, model="blip2-t5", questions=["what is it?"])["answers"]
     (choice,) = done.choices
     assert choice.message.content == answers[0]["answer"]
-    assert (choice.finish_reason, choice.message.role) == ("stop", "assistant")
+    assert choice.message.role == "assistant"
     assert done.usage
-    assert done.usage.prompt_tokens > 0
+    assert done.usage.prompt_tokens > NUM_QUERIES  # the picture's own, then the question
+    assert choice.finish_reason == reason(done.usage.completion_tokens, MAX_NEW_TOKENS)
     assert done.usage.total_tokens == done.usage.prompt_tokens + done.usage.completion_tokens
 
 
@@ -87,7 +97,7 @@ def test_a_stream_adds_up(client: openai.OpenAI, url: str) -> None:
             texts[choice.index] += choice.delta.content or ""
             reasons[choice.index] = choice.finish_reason or reasons[choice.index]
     assert texts == [choice.message.content for choice in whole.choices]
-    assert reasons == ["stop", "stop"]
+    assert reasons == [choice.finish_reason for choice in whole.choices]
     assert last
     assert last.usage == whole.usage
 
@@ -95,6 +105,9 @@ def test_a_stream_adds_up(client: openai.OpenAI, url: str) -> None:
 def test_a_caption_can_be_drawn_and_cut(client: openai.OpenAI, served: Running, url: str) -> None:
     asked: Any = {"model": "blip2-t5", "messages": said(None, url), "seed": 3, "temperature": 1.5}
     done = client.chat.completions.create(**asked, max_tokens=4)
+    assert done.usage
+    assert done.usage.completion_tokens <= 4  # and none of the picture's
+    assert done.choices[0].finish_reason == reason(done.usage.completion_tokens, 4)
     drawn = {"do_sample": True, "seed": 3, "temperature": 1.5, "max_new_tokens": 4}
     assert (
         done.choices[0].message.content

@@ -52,10 +52,10 @@ def test_a_card_without_options_means_the_defaults(second: Path, tmp_path: Path)
 
 def test_what_is_not_trained_is_asked_as_before(scenes: Path, second: Path) -> None:
     asked = {"captions": {"share": 0}, "questions": {"template": "{} Say:"}}
-    options = SecondStageTraining(job(scenes, second, **asked)).options()
+    contract = SecondStageTraining(job(scenes, second, **asked)).contract()
     writing = {"prompt": "a picture of", "max_new_tokens": 20}
-    assert options == {
+    assert contract["options"] == {
         "caption": writing,
         "caption_crops": writing,
-        "answer": {"template": "{} Say:"},
+        "answer": {"template": "{} Say:", "max_new_tokens": 20},
     }

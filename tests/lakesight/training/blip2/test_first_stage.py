@@ -11,7 +11,7 @@ from torch.nn.functional import log_softmax
 
 from lakesight.models.blip2.pretraining import Blip2ForPretraining
 from lakesight.training.blip2.first_stage import FirstStageWeights, Pairs, first_stage_losses
-from lakesight.training.blip2.losses import hard_negatives
+from lakesight.training.blip2.losses import NONE, contrastive_loss, hard_negatives
 from tests.lakesight.models.blip2.small import NUM_WORDS, small_config
 
 hf: Any = transformers
@@ -139,7 +139,46 @@ def test_negatives_are_hard_and_never_true() -> None:
     assert set(drawn.tolist()) <= {1, 2}
     assert float((drawn == 1).float().mean()) == pytest.approx(share, abs=0.01)
     nothing_else = torch.ones(1, 4, dtype=torch.bool)
-    assert 0 <= int(hard_negatives(cosines[:1], torch.tensor(0.1), nothing_else)) < 4
+    assert int(hard_negatives(cosines[:1], torch.tensor(0.1), nothing_else)) == NONE
+
+
+@torch.no_grad()
+def test_where_nothing_is_wrong_what_is_right_alone_is_matched(
+    model: Blip2ForPretraining, pairs: Pairs
+) -> None:
+    alike = pairs._replace(texts=torch.zeros(5, dtype=torch.long))
+    found = first_stage_losses(model, alike, only({"match": 1.0}))["match"]
+    logits = model.match(pairs.seen, pairs.ids, pairs.mask)
+    expected = -log_softmax(logits, dim=1)[:, 1].mean()
+    assert float(found) == pytest.approx(float(expected), abs=1e-5)
+
+
+def test_a_temperature_out_of_bounds_comes_back_and_learns(pairs: Pairs) -> None:
+    torch.manual_seed(0)
+    model = Blip2ForPretraining.new(small_config())
+    for start, bound in ((3.0, 0.5), (1e-6, 0.001)):
+        model.log_temperature.data.fill_(math.log(start))
+        loss = first_stage_losses(model, pairs, only({"contrast": 1.0}))["contrast"]
+        loss.backward()  # type: ignore[no-untyped-call]
+        assert model.temperature.item() == pytest.approx(bound)
+        assert model.log_temperature.grad
+        model.zero_grad()
+
+
+def test_contrast_is_exact_where_all_else_is_bfloat16(
+    model: Blip2ForPretraining, pairs: Pairs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At a temperature of 0.01 cosines of 8 bits would be logits in steps of a half."""
+    kinds: list[torch.dtype] = []
+
+    def watched(found: Any, temperature: Tensor, same: Tensor) -> Tensor:
+        kinds.extend(cosines.dtype for cosines in found)
+        return contrastive_loss(found, temperature, same)
+
+    monkeypatch.setattr("lakesight.training.blip2.first_stage.contrastive_loss", watched)
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        first_stage_losses(model, pairs, only({"contrast": 1.0}))
+    assert kinds == [torch.float32, torch.float32]
 
 
 def test_only_the_q_former_learns(pairs: Pairs) -> None:

@@ -2,23 +2,28 @@
 
 import multiprocessing
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import pytest
 import torch
 import torch.distributed
+import transformers
 from PIL import Image
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from lakesight.media.view import ImageView
+from lakesight.models.blip2.language import IGNORED, Blip2Language
 from lakesight.models.blip2.pretraining import Blip2ForPretraining
 from lakesight.models.preprocessor import Preprocessor
 from lakesight.models.pretrained import Pixels
 from lakesight.training.blip2 import texts
 from lakesight.training.blip2.first_stage import FirstStageWeights, Pairs, first_stage_losses
 from lakesight.training.blip2.recipe import drawn_by
+from lakesight.training.blip2.settings import QuestionPart, SecondStageSettings
 from lakesight.training.blip2.views import Inputs, Look
+from lakesight.training.blip2.writing import PartName, SecondStage, Written
 from tests.lakesight.models.blip2.small import NUM_WORDS, small_config
 
 NUM = 6
@@ -26,6 +31,8 @@ NUM = 6
 NUM_PICTURES = 131
 """More than two processes look at together, and no multiple of it."""
 STEP = 7
+LENGTHS = [2, 9, 3, 4, 1, 6]
+"""Tokens that are written about each picture."""
 Gradients = dict[str, Tensor]
 
 
@@ -44,6 +51,8 @@ class Told(NamedTuple):
     drawn: Tensor
     """By the step's random numbers."""
     seen: "Kept"
+
+    written: Found
 
 
 class Kept(NamedTuple):
@@ -87,7 +96,42 @@ def kept(tmp: Path) -> Kept:
     look = Look(view, Pixels(Preprocessor(view=view), torch.device("cpu"), torch.float32))
     told = [texts.Told(path, ()) for path in sorted(tmp.glob("*.png"))]
     inputs = Inputs(told, look, "features", see)
+    inputs.look_ahead(num_readers=0)
     return Kept(inputs.batch([inputs[one] for one in told]), shown)
+
+
+def written(rows: list[int]) -> Found:
+    """Compute the second stage's losses of some pictures: texts of very different lengths."""
+    kinds: Any = transformers
+    first, text = small_config(), {"hidden_size": 16, "ffn_dim": 16, "num_hidden_layers": 1}
+    text |= {"num_attention_heads": 2, "word_embed_proj_dim": 16, "vocab_size": NUM_WORDS}
+    config = kinds.Blip2Config(
+        vision_config=first.vision_config.to_dict(),
+        qformer_config=first.qformer_config.to_dict() | {"use_qformer_text_input": False},
+        text_config=kinds.OPTConfig(**text).to_dict(),
+        num_query_tokens=first.num_query_tokens,
+        image_token_index=NUM_WORDS - 1,
+    )
+    torch.manual_seed(0)
+    model = kinds.Blip2ForConditionalGeneration(config).eval()
+    model.query_tokens.data.normal_()
+    seen = torch.randn(NUM, 17, 32, generator=torch.Generator().manual_seed(1))[rows]
+    prompt = [NUM_WORDS - 1] * first.num_query_tokens + [5]
+    parts: dict[PartName, Written] = {}
+    for name, remainder in (("captions", 0), ("questions", 1)):
+        own = [place for place, row in enumerate(rows) if row % 2 == remainder]
+        answers = [torch.arange(LENGTHS[rows[place]]) + 4 + rows[place] for place in own]
+        ids = torch.tensor([prompt] * len(own))
+        labels = pad_sequence(answers, batch_first=True, padding_value=IGNORED)
+        parts[cast("PartName", name)] = Written(
+            torch.tensor(own), ids, torch.ones_like(ids), labels
+        )
+    settings = SecondStageSettings(freeze_language=False, questions=QuestionPart(weight=2))
+    stage = SecondStage(Blip2Language(model), settings)
+    losses = stage(seen, parts)
+    torch.stack(list(losses.values())).sum().backward()  # type: ignore[no-untyped-call]
+    gradients = {name: one.grad for name, one in stage.named_parameters() if one.grad is not None}
+    return Found({name: float(one.detach()) for name, one in losses.items()}, gradients)
 
 
 APART = FirstStageWeights(match=0)
@@ -103,14 +147,15 @@ def process(number: int, tmp: Path) -> Told:
         own = list(range(NUM))[number * 3 : number * 3 + 3]
         apart, matched = found(own, APART), found(own[:1], MATCH)
         with drawn_by(0, STEP, torch.device("cpu")):
-            return Told(apart, matched, torch.rand(4), kept(tmp))
+            return Told(apart, matched, torch.rand(4), kept(tmp), written(own))
     finally:
         torch.distributed.destroy_process_group()
 
 
 def second(tmp: Path) -> None:
     told = process(1, tmp)
-    parts = [*told.apart_and_written, *told.matched, told.drawn, *told.seen]
+    found = [*told.apart_and_written, *told.matched, *told.written]
+    parts = [*found, told.drawn, *told.seen]
     torch.save(parts, tmp / "second.pt")
 
 
@@ -126,9 +171,9 @@ def all_told(tmp_path_factory: pytest.TempPathFactory) -> tuple[Told, Told, Kept
     other.start()
     first = process(0, tmp)
     other.join()
-    losses, gradients, more_losses, more_gradients, drawn, *seen = torch.load(tmp / "second.pt")
-    apart, matched = Found(losses, gradients), Found(more_losses, more_gradients)
-    return first, Told(apart, matched, drawn, Kept(*seen)), kept(tmp)
+    *found, drawn, features, num_shown = torch.load(tmp / "second.pt")
+    apart, matched, told = (Found(*found[place : place + 2]) for place in (0, 2, 4))
+    return first, Told(apart, matched, drawn, Kept(features, num_shown), told), kept(tmp)
 
 
 @pytest.fixture(scope="module")
@@ -160,6 +205,11 @@ def test_matching_is_that_of_the_whole_batch(both: tuple[Told, Told]) -> None:
     check_mean([one.matched for one in both], whole)
 
 
+def test_what_is_written_counts_by_its_tokens(both: tuple[Told, Told]) -> None:
+    """Whoever has few long texts does not count as much as who has many."""
+    check_mean([one.written for one in both], written(list(range(NUM))))
+
+
 def test_each_process_draws_numbers_of_its_own(both: tuple[Told, Told]) -> None:
     alone = torch.rand(4, generator=torch.Generator().manual_seed(STEP))
     assert torch.equal(both[0].drawn, alone)  # what one process has drawn ever
@@ -173,7 +223,7 @@ def test_each_process_looks_at_its_share_of_the_pictures(
     *both, alone = all_told
     assert alone.num_shown >= NUM_PICTURES
     assert len(alone.features) == NUM_PICTURES
-    assert alone.features.unique(dim=0).shape == alone.features.shape
+    assert len({one.numpy().tobytes() for one in alone.features}) == NUM_PICTURES
     for one in both:
         assert torch.equal(one.seen.features, alone.features)
         assert one.seen.num_shown < 0.75 * alone.num_shown

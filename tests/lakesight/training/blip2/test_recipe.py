@@ -227,6 +227,18 @@ def test_readers_share_the_views_that_are_kept(
         assert (views[one].pixels == looked_at(one, VIEW).views[0]).all()
 
 
+def test_texts_are_equal_where_the_network_reads_the_same(tmp_path: Path, told: list[Told]) -> None:
+    both = [replace(told[0], captions=("a red star",)), replace(told[1], captions=("A Red star",))]
+    made = trainer(tmp_path, told, 1)
+    assert isinstance(made.recipe, FirstStageRecipe)
+    dataset = made.recipe.dataset
+    dataset.told, dataset.tokenise = both, lambda text: [1, *map(ord, text.lower()), 2]
+    first, second = (dataset[Key(epoch=0, number=number)].text for number in (0, 1))
+    assert first == second
+    dataset.tokenise = lambda text: [1, *map(ord, text), 2]
+    assert first != dataset[Key(epoch=0, number=1)].text
+
+
 def test_what_a_frozen_tower_saw_is_kept(tmp_path: Path, told: list[Told]) -> None:
     """Half precision is close to what it sees, and the pictures are not needed any more."""
     (tmp_path / "pictures").mkdir()

@@ -1,6 +1,7 @@
 """BLIP-2's second stage behind a tiny first one: it learns to write, and what is written loads."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -139,6 +140,18 @@ def test_kept_features_give_the_same_losses(scenes: Path, first: Path) -> None:
     assert found[0].keys() == found[1].keys()
     for name, loss in found[0].items():
         assert found[1][name].item() == pytest.approx(loss.item(), rel=1e-3)
+
+
+def test_pictures_are_looked_at_for_a_training_alone(
+    scenes: Path, first: Path, tmp_path: Path
+) -> None:
+    """What ends it needs the weights, and those to judge it by."""
+    copied, folder = tmp_path / "scenes", tmp_path / "writer"
+    shutil.copytree(scenes, copied)
+    training = SecondStageTraining(new(copied, first, keep="features", epochs=1))
+    training.fit(folder)
+    shutil.rmtree(copied / "images" / "train")
+    assert training.finish(folder)[0].name == "writer"
 
 
 def test_it_goes_on_from_a_second_stage(second: Path, scenes: Path, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ import lakesight
 from lakesight.errors import UserError
 from lakesight.models import catalog
 from lakesight.models.blip2.pretraining import WRITER
+from lakesight.models.image_text import ImageText
 from lakesight.training.binding import bind
 from lakesight.training.blip2.beginning import made_tokenizer
 from lakesight.training.blip2.job import FirstStageJob
@@ -101,6 +102,31 @@ def test_a_training_begins_with_another(folder: Path, scenes: Path, tmp_path: Pa
     views = [noise()]
     before, after = (lakesight.load(str(one)).predict(views).column for one in (folder, tmp_path))
     assert np.allclose(before.to_pylist(), after.to_pylist(), atol=1e-3)
+
+
+def test_what_nobody_trained_to_match_does_not(scenes: Path, folder: Path, tmp_path: Path) -> None:
+    """A head as it was drawn would give probabilities of nothing."""
+    apart, further = tmp_path / "apart", tmp_path / "further"
+    for made, given in (
+        (apart, {"loss": {"match": 0}}),
+        (further, {"loss": {"match": 0}, "weights": str(folder)}),
+    ):
+        training = FirstStageTraining(job(scenes, **given))
+        training.fit(made)
+        training.finish(made)
+    views, texts = [noise()[:32, :32]], ["a red circle"]
+    unmatched, matched = (
+        catalog.build(catalog.spec(str(one), options={"write": write}))
+        for one, write in ((apart, "vectors"), (further, "features"))
+    )
+    assert isinstance(unmatched, ImageText)
+    assert isinstance(matched, ImageText)
+    with pytest.raises(UserError, match=r"nobody trained apart to match .*--loss\.match 1"):
+        unmatched.match(views, texts)
+    with pytest.raises(UserError, match="nobody trained apart to match"):
+        catalog.build(catalog.spec(str(apart), options={"write": "features"}))
+    assert unmatched.extract_features(views, texts, "multimodal", "hidden").values.any()
+    assert 0 < matched.match(views, texts)[0] < 1  # what it began with was trained
 
 
 def test_another_seed_is_another_network(scenes: Path, tmp_path: Path) -> None:
