@@ -17,9 +17,11 @@ install: $(INSTALLED) ## Create the environment in .venv, with exact versions
 $(INSTALLED): pyproject.toml constraints.txt
 	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is not here: install Python 3.11 or newer, or set PYTHON="; exit 2; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(PIP) install --quiet --constraint constraints.txt torch
-	$(PIP) install --quiet --constraint constraints.txt --config-settings editable_mode=compat \
-		--editable '.[photos,server,heic,tracking,export,dev]'
+	$(PIP) install --quiet --no-compile --constraint constraints.txt torch
+	$(PIP) install --quiet --no-compile --constraint constraints.txt \
+		--config-settings editable_mode=compat --editable '.[photos,server,heic,tracking,export,dev]'
+	@# On all cores, which pip does not; templates that are no Python yet fail, as they may.
+	-@$(BIN)/python -W ignore -m compileall -qq --workers 0 $(VENV)/lib
 	touch $@
 
 check: install check-page ## Formatting, lint and types

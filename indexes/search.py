@@ -82,7 +82,8 @@ class Searcher:
                 score is the cosine of the angle.
             k: how many rows; fewer come back only where fewer match.
             where: an SQL condition on the columns of the rows; it is applied before the search.
-            max_seconds: how long that may take; UserError beyond it.
+            max_seconds: how long that may take; UserError beyond it, and for a condition that could
+                not be stopped in time (`query.check_bounded`). For conditions of strangers.
 
         Returns:
             The columns of `HITS`, then those of the row.
@@ -198,7 +199,9 @@ class Searcher:
     def _allowed(self, where: str, max_seconds: float | None) -> npt.NDArray[np.bool_]:
         """Return by position for which rows a condition is true, `(count,)`."""
         query.check_expression(where)
-        connection = query.connect({"rows": self.rows})
+        if max_seconds is not None:
+            query.check_bounded(where)
+        connection = query.connect({"rows": self.rows}, limited=max_seconds is not None)
         statement = f"SELECT {POSITION} FROM rows WHERE (\n{where}\n)"
         with query.within(connection, max_seconds):
             found = query.select(connection, statement).read_all()

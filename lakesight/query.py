@@ -15,15 +15,40 @@ from lakesight.errors import UserError
 if TYPE_CHECKING:
     from lakesight.lake.reader import Lake
 
+LIMITS = {"memory_limit": "1GB", "threads": "2", "max_temp_directory_size": "0KB"}
+"""Of a connection for strangers."""
+_BOUNDED = """
++ - * / // % ** || ~~ !~~ ~~* !~~* ~~~ abs array_contains array_has array_length avg cardinality
+ceil ceiling coalesce concat contains cos date_part date_trunc day ends_with exp floor greatest
+hour ifnull ilike_escape instr isfinite isinf isnan least left len length like_escape list_aggr
+list_aggregate list_any_value list_apply list_avg list_contains list_count list_distinct
+list_element list_extract list_filter list_first list_has list_has_all list_has_any list_last
+list_max list_min list_position list_slice list_sort list_sum list_transform list_unique ln log
+log10 lower ltrim minute mod month not_ilike_escape not_like_escape now nullif position pow
+power prefix regexp_extract regexp_full_match regexp_matches replace reverse right round rtrim
+second sign sin split_part sqrt starts_with string_split strip_accents strlen strpos
+struct_extract struct_pack substr substring suffix to_days to_hours to_minutes to_months
+to_seconds to_years trim trunc try_cast upper year
+"""
+BOUNDED = frozenset(_BOUNDED.split())
+"""Functions of which neither the result nor the time is more than what goes in."""
+MAX_NESTED = 2
+"""Lambdas in each other: each goes over a list for every element of the one around it."""
+
 
 def connect(
-    tables: Mapping[str, ds.Dataset | pa.Table], views: Mapping[str, str] | None = None
+    tables: Mapping[str, ds.Dataset | pa.Table],
+    views: Mapping[str, str] | None = None,
+    *,
+    limited: bool = False,
 ) -> duckdb.DuckDBPyConnection:
     """Return an in-memory connection that sees `tables` by name, and is locked to them.
 
-    `views` are queries over the tables, by the name of the view; they are trusted.
+    `views` are queries over the tables, by the name of the view; they are trusted. One that is
+    `limited` has little memory, and no disk: for conditions of strangers.
     """
-    connection = duckdb.connect(config={"enable_external_access": "false"})
+    limits = LIMITS if limited else {}
+    connection = duckdb.connect(config={"enable_external_access": "false", **limits})
     connection.execute("SET python_enable_replacements = false")
     for name, table in tables.items():
         connection.register(name, widen(table))
@@ -101,6 +126,32 @@ def check_expression(text: str) -> None:
         parsed["select_list"]
     ) != len(template["select_list"]):
         raise UserError(f'expected one SQL condition such as "width > 640", got {text!r}')
+
+
+def check_bounded(text: str) -> None:
+    """Raise `UserError` for an expression that could take much memory or long for one row.
+
+    DuckDB can be interrupted between rows only.
+    """
+    _check_bounded(_parse(text)["select_list"], 0)
+
+
+def _check_bounded(node: Any, depth: int) -> None:
+    if isinstance(node, list):
+        for one in node:
+            _check_bounded(one, depth)
+    if not isinstance(node, dict):
+        return
+    kind, name = node.get("class"), node.get("function_name")
+    if kind in ("SUBQUERY", "WINDOW"):
+        raise UserError("SQL: expected a condition on the row itself, without a query inside")
+    if kind == "FUNCTION" and name not in BOUNDED:
+        raise UserError(f"SQL: the function {name} may not be used here; see docs/serving.md")
+    depth += kind == "LAMBDA"
+    if depth > MAX_NESTED:
+        raise UserError(f"SQL: more than {MAX_NESTED} lists are gone through in each other")
+    for one in node.values():
+        _check_bounded(one, depth)
 
 
 def one_line(error: Exception) -> str:

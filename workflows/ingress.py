@@ -17,6 +17,8 @@ from typing import Any, Literal
 
 from lakesight.errors import UserError
 from lakesight.online.guard import SafetySettings
+from lakesight.online.headers import STEERING
+from lakesight.online.request_ids import NAME, SANE
 from workflows import door
 
 Ingress = Literal["auto", "haproxy", "proxy"]
@@ -30,6 +32,12 @@ for word in "$@"; do
     sed -i -e 's/^\\( *bind \\)[*]\\{{0,1\\}}:\\({ports}\\)$/\\1127.0.0.1:\\2/' \\
       -e 's|^\\( *bind [^ ]*:{port}\\)$|\\1{tls}\\n    {rules}|' \\
       -e 's/^defaults$/&\\n    timeout http-request {header_s}s\\n    option forwardfor/' "$word"
+    if grep -q '^ *bind [*]\\{{0,1\\}}:\\({ports}\\)$' "$word" \\
+      || ! grep -q '^ *http-request del-header x-forwarded-for$' "$word" \\
+      || ! grep -q '^ *option forwardfor$' "$word"; then
+      echo "lakesight: Ray Serve configures HAProxy in a new way, which cannot be mended" >&2
+      exit 1
+    fi
     cp "{folder}/unavailable.http" "${{word%/*}}/500.http"
     ;;
   esac
@@ -168,6 +176,10 @@ def _wrapper(folder: Path, ports: tuple[int, ...], port: int, tls: Tls | None) -
                 (
                     f"http-request set-header x-forwarded-proto {'https' if tls else 'http'}",
                     "http-request del-header x-forwarded-for",  # which `forwardfor` sets anew
+                    # Ray Serve reads these before the guard that drops them does
+                    *(f"http-request del-header {name.decode()}" for name in sorted(STEERING)),
+                    "http-request del-header serve_multiplexed_model_id",
+                    f"http-request del-header {NAME} unless {_sane(NAME)}",
                 )
             ),
             tls=f" ssl crt {_pem(folder, tls)} alpn http/1.1" if tls else "",
@@ -176,6 +188,11 @@ def _wrapper(folder: Path, ports: tuple[int, ...], port: int, tls: Tls | None) -
     )
     program.chmod(0o700)
     return program
+
+
+def _sane(name: str) -> str:
+    """Return HAProxy's condition that a header is an id that is taken as it is."""
+    return f"{{ req.hdr({name}) -m reg ^{SANE.pattern}$ }}"
 
 
 def _pem(folder: Path, tls: Tls) -> Path:

@@ -101,7 +101,8 @@ class Serve(Frozen):
     """haproxy: HAProxy in front of each replica's own server; proxy: Ray Serve's own, several times
     as slow. A cluster that is joined has its own."""
     address: str | None = None
-    """Ray cluster; RAY_ADDRESS unless given, and this machine alone without either."""
+    """Ray cluster; RAY_ADDRESS unless given, and this machine alone without either. Where Serve
+    runs there already, it listens as it was told then; it goes on when this ends."""
     verbose: bool = False
     """Let Ray's own logs through."""
 
@@ -120,11 +121,16 @@ class Serve(Frozen):
             raise UserError("nothing to serve: give --model, --index or --config")
         address = self.address or os.environ.get("RAY_ADDRESS")
         if address:
+            if not self.auth:
+                raise UserError(
+                    "--no-auth listens on this machine alone, and a cluster that is joined listens "
+                    "as it was told: leave out --no-auth, or --address and RAY_ADDRESS"
+                )
             check_reachable(address)
         elif _is_taken(self.host, self.port):
             raise UserError(f"{self.host}:{self.port} is taken: give another --port")
-        token = self._first_key()
         tls = Tls.of(self.tls_cert, self.tls_key)
+        self._first_key()
         with (
             ExitStack() as quiet,
             prepared(ingress, self.port, tls, self.safety()),
@@ -134,15 +140,16 @@ class Serve(Frozen):
             serve.start(http_options=http_options(ingress, self.host, self.port, tls))
             try:
                 serve.run(self.application(settings, nodes), name=APP, route_prefix="/")
-                self._say(models, serving.indexes, token)
+                self._say(models, serving.indexes, joined=bool(address))
                 _wait_for_the_end()
                 _say("Stopping: what was asked is answered first")
             finally:
                 serve.delete(APP)  # what it was asked, it answers first
-                # Serve's controller ends while it is told to, which Ray would print, and it will
-                # not try again.
-                quiet.enter_context(redirect_stdout(io.StringIO()))
-                serve.shutdown()
+                if not address:  # of a cluster that is joined, Serve is for others too
+                    # Its controller ends while it is told to, which Ray would print, and it will
+                    # not try again.
+                    quiet.enter_context(redirect_stdout(io.StringIO()))
+                    serve.shutdown()
         return 0
 
     def settings(self) -> dict[str, Any]:
@@ -233,26 +240,29 @@ class Serve(Frozen):
             }
         }
 
-    def _first_key(self) -> str | None:
-        """Make a key where there is none yet, and return it: it is shown this once."""
+    def _first_key(self) -> None:
+        """Make a key where there is none yet, and show it: this once."""
         path = self.keys_file()
         if path is None or path.exists():
-            return None
+            return
         made = keys.make("first", keys.Scopes(metrics=True))
         key_file.add(path, made.key)
-        return made.token
+        _say(f"API key, shown this once: {made.token}")
+        _say(f"To sign in, once it serves: {signin.link(self._url(), made.token)}")
 
-    def _say(self, models: Sequence[Served], indexes: Mapping[str, str], token: str | None) -> None:
+    def _say(self, models: Sequence[Served], indexes: Mapping[str, str], *, joined: bool) -> None:
         """Say what is served, and where."""
         for one in models:
             _say(f"{one.name}: {one.main.card.name}, {', '.join(one.specs)}")
         for name, uri in indexes.items():
             _say(f"{name}: the index {uri}")
-        address = f"{'https' if self.tls_cert else 'http'}://{self._shown_host()}:{self.port}"
-        if token:
-            _say(f"API key, shown this once: {token}")
-            _say(f"To sign in: {signin.link(address, token)}")
-        _say(f"Serving at {address}; end it with Ctrl-C")
+        where = self._url()
+        if joined:
+            where = f"where Ray Serve of that cluster listens, {where} unless it was there before"
+        _say(f"Serving at {where}; end it with Ctrl-C")
+
+    def _url(self) -> str:
+        return f"{'https' if self.tls_cert else 'http'}://{self._shown_host()}:{self.port}"
 
     def _shown_host(self) -> str:
         """Return the host as an address has it: of one that is every address, this machine's."""

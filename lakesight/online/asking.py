@@ -11,13 +11,14 @@ from typing import Any, Self, TypeVar, get_origin
 
 from fastapi import Request
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
-from starlette.datastructures import UploadFile
+from starlette.datastructures import Headers, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
 from lakesight.models.base import Frozen
 from lakesight.online.access import caller_of
 from lakesight.online.json_bodies import JsonLimits, parse
 from lakesight.online.problems import Problem, invalid
+from lakesight.online.service import service_of
 from lakesight.online.shop import Sent
 from lakesight.online.sources import SourceError, Sources
 
@@ -84,6 +85,7 @@ async def read(request: Request, kind: type[Asked]) -> tuple[Asked, list[Sent]]:
         )
     asked = checked(kind, given)
     if isinstance(asked, AskOfPictures):
+        service_of(request).check_amount(len(sent) + len(asked.images))  # before any is fetched
         sent += await pictures(request, asked.images)
     elif sent:
         raise Problem("invalid", "this takes no pictures")
@@ -171,28 +173,40 @@ class _InMemory(MultiPartParser):
 
     spool_max_size = 1 << 40
 
-    def __init__(self, request: Request) -> None:
-        super().__init__(request.headers, self._whole(request.stream()), max_files=1000)
+    def __init__(self, headers: Headers, body: bytes) -> None:
+        super().__init__(headers, self._whole(body), max_files=1000)
         self.is_whole = False
 
     def on_end(self) -> None:
         """Note that the last boundary came."""
         self.is_whole = True
 
-    async def _whole(self, stream: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
+    async def _whole(self, body: bytes) -> AsyncGenerator[bytes, None]:
         """Yield the body; Starlette would take a form that is cut off for a shorter one."""
-        async for chunk in stream:
-            yield chunk
+        yield body
         if not self.is_whole:
             raise MultiPartException("the form ends before its last boundary")
 
 
-async def _form(request: Request) -> tuple[list[tuple[str, str]], list[Sent]]:
+Parts = tuple[list[tuple[str, str]], list[Sent]]
+
+
+async def _form(request: Request) -> Parts:
     """Return the fields of a form, and its files in order, whatever their fields are called."""
+    body = await request.body()
+    if len(body) <= IN_A_THREAD:
+        return await _parts(request.headers, body)
+    # false boundaries are looked at one by one, in Python: nobody else waits for that
+    return await asyncio.to_thread(lambda: asyncio.run(_parts(request.headers, body)))
+
+
+async def _parts(headers: Headers, body: bytes) -> Parts:
     try:
-        form = await _InMemory(request).parse()
+        form = await _InMemory(headers, body).parse()
     except MultiPartException as error:
         raise Problem("bad-request", error.message) from None
+    except (UnicodeError, LookupError):
+        raise Problem("bad-request", "the form is not in the charset that it names") from None
     fields: list[tuple[str, str]] = []
     sent: list[Sent] = []
     for name, value in form.multi_items():
@@ -209,7 +223,7 @@ def _gathered(fields: Sequence[tuple[str, str]], kind: type[Ask]) -> dict[str, A
     found: dict[str, Any] = {}
     for name, value in fields:
         if name == "json":
-            found |= object_of(value.encode())
+            found |= object_of(value.encode("utf-8", "surrogatepass"))  # which JSON refuses
         elif name in kind.model_fields and _is_several(kind.model_fields[name].annotation):
             found.setdefault(name, []).append(value)
         else:

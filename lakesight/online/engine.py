@@ -39,17 +39,26 @@ class Room:
     models: OrderedDict[str, Opened] = field(default_factory=OrderedDict)
     """By spec, the one that was not asked for the longest first."""
     _building: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _opening: dict[str, asyncio.Task[None]] = field(default_factory=dict)
 
     async def opened(self, spec: ModelSpec) -> Opened:
         """Return the model of a spec on this network; the first one opens the network."""
         name = spec.model_dump_json()
-        if name not in self.models:
-            async with self._building:
-                if name not in self.models:
-                    await self._close_the_oldest()
-                    self.models[name] = await asyncio.to_thread(self._open, spec)
+        while name not in self.models:
+            if name not in self._opening:
+                self._opening[name] = asyncio.create_task(self._open_now(name, spec))
+                self._opening[name].add_done_callback(_looked_at)
+            await asyncio.shield(self._opening[name])  # whoever goes, it is not lost
         self.models.move_to_end(name)
         return self.models[name]
+
+    async def _open_now(self, name: str, spec: ModelSpec) -> None:
+        try:
+            async with self._building:
+                await self._close_the_oldest()
+                self.models[name] = await asyncio.to_thread(self._open, spec)
+        finally:
+            del self._opening[name]
 
     def _open(self, spec: ModelSpec) -> Opened:
         start = time.monotonic()
@@ -63,11 +72,17 @@ class Room:
         if len(self.models) >= MAX_VARIANTS and unused:
             await asyncio.to_thread(self.models.pop(unused[0]).close)
 
-    def close(self) -> None:
-        """End the threads of all models."""
+    async def close(self) -> None:
+        """End the threads of all models, once what is being opened is there."""
+        await asyncio.gather(*self._opening.values(), return_exceptions=True)
         for opened in self.models.values():
             self.follower.on_dropped(opened.spec)
-            opened.close()
+            await asyncio.to_thread(opened.close)
+
+
+def _looked_at(done: asyncio.Task[None]) -> None:
+    """Have nobody complain of an error that whoever asked did not wait for."""
+    _ = done.cancelled() or done.exception()
 
 
 class Engine:
@@ -88,11 +103,12 @@ class Engine:
         """Held while a network is loaded or makes room: one after the other."""
 
     @asynccontextmanager
-    async def using(self, spec: ModelSpec) -> AsyncIterator[Opened]:
+    async def using(self, spec: ModelSpec, spare: int = 0) -> AsyncIterator[Opened]:
         """Yield a model, which stays open meanwhile; it is loaded where it is not.
 
-        Hold one at a time: with room for one network, who holds another waits for ever. Raises
-        UserError or StoreError where the model cannot be loaded.
+        Hold one at a time: with room for one network, who holds another waits for ever. `spare`
+        networks may be in memory beside those that there is room for. Raises UserError or
+        StoreError where the model cannot be loaded.
         """
         key = key_of(spec)
         if key in self._leaving:
@@ -101,7 +117,7 @@ class Engine:
         self._users[key] += 1
         try:
             if key not in self._rooms:
-                await self._load(key, spec)
+                await self._load(key, spec, spare)
             self._rooms.move_to_end(key)
             opened = await self._rooms[key].opened(spec)
             opened.num_users += 1
@@ -143,8 +159,8 @@ class Engine:
         keys = list(dict.fromkeys(map(key_of, wanted)))[: self.max_loaded]
         for spec in wanted:
             if key_of(spec) in keys:
-                await self._load(key_of(spec), spec, spare=len(self._rooms))
-                await self._rooms[key_of(spec)].opened(spec)
+                async with self.using(spec, spare=len(self._rooms)):
+                    pass
 
     async def keep(self, specs: Iterable[ModelSpec]) -> None:
         """Close every network that none of these models looks at, once nobody uses it."""
@@ -158,13 +174,11 @@ class Engine:
         """Close every model, once nobody uses it."""
         await self.keep([])
 
-    async def _load(self, key: str, spec: ModelSpec, spare: int = 0) -> None:
+    async def _load(self, key: str, spec: ModelSpec, spare: int) -> None:
         """Load a network, where nobody is about to; `spare` more than there is room for."""
-        if key in self._rooms:
-            return
         if key not in self._loads:
             self._loads[key] = asyncio.create_task(self._load_now(key, spec, spare))
-            self._loads[key].add_done_callback(lambda done: done.cancelled() or done.exception())
+            self._loads[key].add_done_callback(_looked_at)
         await asyncio.shield(self._loads[key])
 
     async def _load_now(self, key: str, spec: ModelSpec, spare: int) -> None:
@@ -189,7 +203,7 @@ class Engine:
         async with self._changed:
             await self._changed.wait_for(lambda: not self._users[key])
         room = self._rooms.pop(key)
-        await asyncio.to_thread(room.close)
+        await room.close()
         del room
         await asyncio.to_thread(_free_memory)
         self._leaving.discard(key)

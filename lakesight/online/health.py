@@ -4,7 +4,7 @@ from fastapi import APIRouter, Request, Response
 
 from lakesight.online.answering import as_json
 from lakesight.online.problems import RESPONSES, Problem
-from lakesight.online.visit import service_of
+from lakesight.online.service import service_of
 
 router = APIRouter(tags=["health"], responses=RESPONSES)
 

@@ -100,7 +100,10 @@ async def _follow(url: str, settings: HttpsSettings, resolve: Resolve) -> bytes:
         answer = await _get(target, addresses, settings)
         if answer.location is None:
             return answer.body
-        url = urljoin(url, answer.location)
+        try:
+            url = urljoin(url, answer.location)
+        except ValueError:
+            raise FetchError("the server leads to what is no URL") from None
     raise FetchError(f"more than {settings.max_redirects} redirects")
 
 

@@ -6,6 +6,7 @@ on the way in. A picture comes as `BYTES`, an encoded file, in JSON in base64; o
 """
 
 import asyncio
+import re
 from typing import Any
 
 import numpy as np
@@ -27,8 +28,9 @@ from lakesight.online.inference_schema import (
 )
 from lakesight.online.inference_tensors import described, files, pixels, tensors
 from lakesight.online.problems import RESPONSES, Problem
+from lakesight.online.service import service_of
 from lakesight.online.shop import Sent, Step
-from lakesight.online.visit import Visit, service_of, visit
+from lakesight.online.visit import Visit, visit
 
 router = APIRouter(prefix="/v2", tags=["inference protocol"], responses=RESPONSES)
 
@@ -65,8 +67,7 @@ async def metadata(request: Request, name: str) -> Response:
     """Return what a detector takes and gives."""
     async with visit(request) as here:
         _, spec = here.choose("detect", name)
-        opened = here.shop.engine.opened(spec)
-        fields = [] if opened is None else [one.name for one in opened.model.output.type.value_type]
+        fields = await _fields(here, spec)
     return as_json(
         {
             "name": name,
@@ -113,9 +114,7 @@ async def infer(request: Request, name: str) -> Response:
             objects = await _of_files(here, spec, tensor, raw)
         else:
             objects = await _of_pixels(here, spec, tensor, raw)
-        opened = here.shop.engine.opened(spec)
-        assert opened is not None
-        fields = [one.name for one in opened.model.output.type.value_type]
+        fields = await _fields(here, spec)
     found = await asyncio.to_thread(tensors, objects, fields)
     wanted = [one.name for one in asked.outputs] if asked.outputs else list(found)
     if unknown := [one for one in wanted if one not in found]:
@@ -124,6 +123,12 @@ async def infer(request: Request, name: str) -> Response:
     if asked.id is not None:
         answer["id"] = asked.id
     return as_json({**answer, "outputs": [found[one] for one in wanted]})
+
+
+async def _fields(here: Visit, spec: ModelSpec) -> list[str]:
+    """Return what each object has; the model is loaded where it is not."""
+    async with here.shop.using(spec) as opened:
+        return [one.name for one in opened.model.output.type.value_type]
 
 
 def version_of(spec: ModelSpec) -> str:
@@ -137,7 +142,7 @@ async def _asked(request: Request) -> tuple[InferenceRequest, bytes | None]:
     if length is None:
         return await json_of(request, InferenceRequest), None
     whole = await request.body()
-    if not length.isdecimal() or int(length) > len(whole):
+    if not re.fullmatch(r"[0-9]{1,20}", length) or int(length) > len(whole):
         raise Problem("bad-request", f"{HEADER_LENGTH} is {length!r}, of {len(whole)} bytes")
     asked = checked(InferenceRequest, object_of(whole[: int(length)]))
     raw = whole[int(length) :]

@@ -51,7 +51,10 @@ def files(tensor: RequestTensor, raw: bytes | None) -> list[Sent]:
 
 
 def _in_base64(tensor: RequestTensor) -> list[Sent]:
-    data = list(_flat(tensor.data))
+    try:
+        data = list(_flat(tensor.data))
+    except TypeError:
+        raise Problem("invalid", "expected lists of texts, or texts") from None
     if not all(isinstance(one, str) for one in data):
         raise Problem("invalid", "expected texts in base64")
     return [unpacked(one) for one in data]

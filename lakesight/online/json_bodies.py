@@ -3,15 +3,11 @@
 import json
 import math
 import re
-from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any, NoReturn
 
 import numpy as np
-from fastapi.routing import APIRoute
 from pydantic import Field
-from starlette.requests import Request
-from starlette.responses import Response
 
 from lakesight.models.base import Frozen
 from lakesight.online.problems import Problem
@@ -127,22 +123,3 @@ def _float(digits: str) -> float:
 
 def _no_constant(name: str) -> NoReturn:
     raise Problem("bad-json", f"{name} is no JSON")
-
-
-def strict_route(limits: JsonLimits) -> type[APIRoute]:
-    """Return the class of routes whose JSON bodies are parsed by `parse`: for `APIRouter`s."""
-
-    class StrictRequest(Request):
-        async def json(self) -> Any:
-            return parse(await self.body(), limits)
-
-    class StrictRoute(APIRoute):
-        def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-            handle = super().get_route_handler()
-
-            async def strictly(request: Request) -> Response:
-                return await handle(StrictRequest(request.scope, request.receive))
-
-            return strictly
-
-    return StrictRoute

@@ -73,10 +73,7 @@ async def match(request: Request) -> Response:
     asked, sent = await read(request, MatchAsk)
     async with visit(request) as here:
         here.count(sent)
-        if len(sent) * len(asked.texts) > here.shop.serving.max_pairs:
-            most = here.shop.serving.max_pairs
-            raise Problem("invalid", f"{len(sent)} pictures by {len(asked.texts)} texts are more "
-                          f"than {most} pairs")  # fmt: skip
+        here.shop.check_pairs(len(sent), len(asked.texts))
         name, spec = here.choose("embed", asked.model)
         view = spec.card.view
         assert view is not None, "catalog.spec refuses a card without a view"

@@ -101,7 +101,7 @@ def _of_file(path: Path) -> dict[str, Any]:
         raise UserError(f"cannot read {path}: {' '.join(str(error).split())}") from error
     if not isinstance(found, dict):
         raise UserError(f"{path} is no mapping of settings")
-    return {name: value for name, value in found.items() if name in Serving.model_fields}
+    return found
 
 
 @dataclass(frozen=True)

@@ -70,6 +70,7 @@ async def chat(request: Request) -> Response:
     text, picture = _last(asked.messages)
     (sent,) = await pictures(request, [picture])
     async with visit(request) as here:
+        here.count([sent])
         found = await _written(here, asked, text, sent)
     head = {"id": f"chatcmpl-{uuid.uuid4().hex}", "created": int(time.time()), "model": asked.model}
     if asked.stream:

@@ -29,6 +29,8 @@ async def embeddings(request: Request) -> Response:
     given = [Picture(data=one) for one, other in zip(inputs, is_picture, strict=True) if other]
     sent = await pictures(request, given)
     async with visit(request) as here:
+        if sent:
+            here.count(sent)
         _, spec = here.choose("embed", asked.model)
         of_texts = iter(await embed_texts(here, spec, texts) if texts else [])
         looked = await here.shop.look(sent, [Step(spec)])

@@ -17,9 +17,10 @@ from lakesight.online.decoding import SHOWN, SMALL
 from lakesight.online.finder import Finder
 from lakesight.online.problems import RESPONSES, Problem
 from lakesight.online.search import rows as plain_rows
+from lakesight.online.service import service_of
 from lakesight.online.shop import Sent
 from lakesight.online.sources import SourceError, Sources
-from lakesight.online.visit import service_of, visit
+from lakesight.online.visit import visit
 
 router = APIRouter(tags=["search"], responses=RESPONSES)
 

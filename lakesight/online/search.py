@@ -18,9 +18,10 @@ from lakesight.online.documents import EXAMPLE_DATA, body
 from lakesight.online.embed import Text
 from lakesight.online.finder import Finder
 from lakesight.online.problems import RESPONSES, Problem
+from lakesight.online.service import service_of
 from lakesight.online.shop import Sent, Step
 from lakesight.online.values import as_vectors, plain
-from lakesight.online.visit import Visit, service_of, visit
+from lakesight.online.visit import Visit, visit
 from lakesight.ranking import reranked, without
 
 router = APIRouter(tags=["search"], responses=RESPONSES)

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
+from fastapi import Request
 from prometheus_client import Metric
 
 from lakesight.errors import UserError
@@ -55,6 +56,11 @@ class Service:
         self._retiring: asyncio.Task[None] | None = None
         """Of the shop before this one, after all that were before that."""
         self._searches = ThreadPoolExecutor(SEARCHES, thread_name_prefix="search")
+
+    def check_amount(self, num_pictures: int) -> None:
+        """Raise Problem for more pictures than a request may have now."""
+        if self._shop:
+            self._shop.check_amount(num_pictures)
 
     @property
     def is_ready(self) -> bool:
@@ -190,6 +196,12 @@ class Service:
             await shop.engine.keep(_specs(now.models, now.indexes))
         else:
             await shop.engine.close()
+
+
+def service_of(request: Request) -> Service:
+    """Return what answers a request."""
+    service: Service = request.app.state.service
+    return service
 
 
 def _looked_up(source: Source) -> tuple[Serving, dict[str, Served]]:

@@ -105,6 +105,21 @@ class Shop:
         self.num_visitors = 0
         self._room = asyncio.Semaphore(serving.max_in_flight)
 
+    def check_amount(self, num_pictures: int) -> None:
+        """Raise Problem for more pictures than a request may have."""
+        most = self.serving.max_pictures
+        if num_pictures > most:
+            raise Problem("too-many-pictures", f"{num_pictures} pictures, of {most} at most")
+
+    def check_pairs(self, num_pictures: int, num_texts: int) -> None:
+        """Raise Problem for more pictures by texts than a request may have."""
+        most = self.serving.max_pairs
+        if num_pictures * num_texts > most:
+            raise Problem(
+                "invalid",
+                f"{num_pictures} pictures by {num_texts} texts are more than {most} pairs",
+            )
+
     @asynccontextmanager
     async def using(self, spec: ModelSpec) -> AsyncIterator[Opened]:
         """Yield a model: see `Engine.using`, of which the errors become problems."""

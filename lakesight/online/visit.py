@@ -11,14 +11,8 @@ from lakesight.online.finder import Finder
 from lakesight.online.notes import note
 from lakesight.online.offers import Served
 from lakesight.online.problems import Problem
-from lakesight.online.service import Service
+from lakesight.online.service import service_of
 from lakesight.online.shop import ABLE, Sent, Shop
-
-
-def service_of(request: Request) -> Service:
-    """Return what answers."""
-    service: Service = request.app.state.service
-    return service
 
 
 @asynccontextmanager
@@ -84,8 +78,6 @@ class Visit:
         """Count pictures towards the caller's rate; there has to be one, and not too many."""
         if not sent:
             raise Problem("invalid", "expected at least one picture, got none")
-        most = self.shop.serving.max_pictures
-        if len(sent) > most:
-            raise Problem("too-many-pictures", f"{len(sent)} pictures, of {most} at most")
+        self.shop.check_amount(len(sent))
         note(self._request.scope, pictures=len(sent))
         self._caller.charge(len(sent))

@@ -82,6 +82,7 @@ async def vqa(request: Request) -> Response:
     asked, sent = await read(request, VqaAsk)
     async with visit(request) as here:
         here.count(sent)
+        here.shop.check_pairs(len(sent), len(asked.questions) * len(asked.candidates or [""]))
         name, spec = here.choose("answer", asked.model)
         said = {"questions": list(asked.questions) or None, "candidates": asked.candidates}
         step = Step(varied(spec, asked.options()), [said] * len(sent))

@@ -132,6 +132,50 @@ def test_more_or_less_than_an_expression_is_refused(text: str) -> None:
         query.check_expression(text)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "width > 640 AND uri LIKE '%/2024/%' OR caption ILIKE 'a%'",
+        "list_contains([d.label for d in detections], 'person')",
+        "len([d for d in detections if d.label = 'person' AND d.score > 0.8]) >= 2",
+        "classes[1].label IN ('dog', 'cat') AND NOT caption SIMILAR TO '.*tree'",
+        "len([d for d in detections if list_contains([e.label for e in detections], d.label)]) > 1",
+        "CASE WHEN width BETWEEN 1 AND 9 THEN true ELSE CAST(height AS INT) % 2 = 0 END",
+    ],
+)
+def test_what_tells_rows_apart_is_a_condition_of_strangers(text: str) -> None:
+    query.check_bounded(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "length(repeat('x', 300000000)) > 0",
+        "len(range(30000000)) > 0",
+        "lpad('x', 300000000, 'y') = ''",
+        "width IN (SELECT n FROM rows)",
+        "EXISTS (SELECT 1)",
+        "row_number() OVER () > 3",
+        "current_setting('memory_limit') = ''",
+        "len([[[c for c in a] for b in a] for d in a]) > 0",
+    ],
+)
+def test_what_could_take_long_is_no_condition_of_strangers(text: str) -> None:
+    query.check_expression(text)
+    with pytest.raises(UserError, match="SQL: "):
+        query.check_bounded(text)
+
+
+def test_a_limited_connection_has_little_memory() -> None:
+    connection = query.connect({}, limited=True)
+    (limit, threads) = connection.execute(
+        "SELECT current_setting('memory_limit'), current_setting('threads')"
+    ).fetchall()[0]
+    assert (limit, threads) == ("953.6 MiB", 2)
+    with pytest.raises(duckdb.Error, match="locked"):
+        connection.execute("SET memory_limit = '9GB'")
+
+
 def test_what_takes_too_long_is_stopped(rows: pa.Table) -> None:
     connection = query.connect({"rows": rows})
     endless = "SELECT count(*) FROM range(10000000000) a, range(10000) b"

@@ -131,6 +131,7 @@ def test_indexes_are_listed(server: Running) -> None:
         ({"text": "a", "where": "1 = 1; DROP TABLE rows"}, 422),
         ({"text": "a", "where": "1 IN (SELECT 1 FROM read_csv('/etc/passwd'))"}, 422),
         ({"text": "a", "where": f"0 < (SELECT count(*) FROM {ENDLESS})"}, 422),
+        ({"text": "a", "where": "len(range(2000000000)) > 0"}, 422),
         ({"text": "a", "index": "plain"}, 422),
         ({"text": "a", "index": "plain", "rerank": 3}, 422),
         ({"id": "0" * 32, "rerank": 3}, 422),

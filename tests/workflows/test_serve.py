@@ -190,7 +190,7 @@ def test_the_first_start_shows_a_key_once(
     server: Started, headers: dict[str, str], place: Path
 ) -> None:
     token = headers["authorization"].removeprefix("Bearer ")
-    assert server.said("To sign in").endswith(f"{server.url}/#key={token}")
+    assert server.said("To sign in, once it serves").endswith(f"{server.url}/#key={token}")
     assert len(key_file.read(place / "keys" / "keys.json").keys) == 1
     assert token not in (place / "keys" / "keys.json").read_text()
     assert detect(server, RAW).status_code == 401

@@ -1,14 +1,10 @@
 import json
 from typing import Any
 
-import httpx
 import pytest
-from fastapi import APIRouter, FastAPI
-from pydantic import BaseModel
 
-from lakesight.online.json_bodies import JsonLimits, check, depth, parse, strict_route
-from lakesight.online.problems import Problem, install
-from tests.http_server import running
+from lakesight.online.json_bodies import JsonLimits, check, depth, parse
+from lakesight.online.problems import Problem
 
 LIMITS = JsonLimits(max_depth=4, max_containers=100, max_values=300)
 
@@ -109,31 +105,3 @@ def test_what_would_take_long_is_bounded_by_its_length(raw: bytes) -> None:
 
 def test_a_large_string_costs_no_values() -> None:
     check(b'{"data": "' + b"A" * 10_000_000 + b'"}', LIMITS)
-
-
-class Word(BaseModel):
-    word: str
-
-
-def test_routes_are_strict() -> None:
-    app = FastAPI()
-    install(app)
-    router = APIRouter(route_class=strict_route(LIMITS))
-
-    @router.post("/word")
-    async def word(body: Word) -> Word:
-        return body
-
-    app.include_router(router, prefix="/v1")
-    with running(app) as address:
-
-        def post(raw: bytes) -> httpx.Response:
-            headers = {"Content-Type": "application/json"}
-            return httpx.post(f"{address}/v1/word", content=raw, headers=headers)
-
-        assert post(b'{"word": "a"}').json() == {"word": "a"}
-        answer = post(b'{"word": "a", "word": "b"}')
-        assert answer.status_code == 400
-        assert answer.json()["type"] == "/problems/bad-json"
-        assert post(b"[[[[[1]]]]]").status_code == 400
-        assert post(b'{"word": 1}').status_code == 422
