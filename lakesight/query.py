@@ -25,7 +25,7 @@ list_aggregate list_any_value list_apply list_avg list_contains list_count list_
 list_element list_extract list_filter list_first list_has list_has_all list_has_any list_last
 list_max list_min list_position list_slice list_sort list_sum list_transform list_unique ln log
 log10 lower ltrim minute mod month not_ilike_escape not_like_escape now nullif position pow
-power prefix regexp_extract regexp_full_match regexp_matches replace reverse right round rtrim
+power prefix regexp_extract regexp_full_match regexp_matches reverse right round rtrim
 second sign sin split_part sqrt starts_with string_split strip_accents strlen strpos
 struct_extract struct_pack substr substring suffix to_days to_hours to_minutes to_months
 to_seconds to_years trim trunc try_cast upper year
