@@ -101,6 +101,7 @@ def create_app(
     )
     app.state.service = service
     app.state.sources = Sources(sources)
+    app.state.check_amount = service.check_amount
     app.state.fetch = fetching(app.state.sources)
     app.state.scrape = scraped or scrape.alone(service)
     for router in ROUTERS:

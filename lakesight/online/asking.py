@@ -18,7 +18,6 @@ from lakesight.models.base import Frozen
 from lakesight.online.access import caller_of
 from lakesight.online.json_bodies import JsonLimits, parse
 from lakesight.online.problems import Problem, invalid
-from lakesight.online.service import service_of
 from lakesight.online.shop import Sent
 from lakesight.online.sources import SourceError, Sources
 
@@ -28,6 +27,8 @@ FORM, JSON = "multipart/form-data", "application/json"
 
 Asked = TypeVar("Asked", bound="Ask")
 Model = TypeVar("Model", bound=BaseModel)
+CheckAmount = Callable[[int], None]
+"""Raises Problem for more pictures than a request may have."""
 Fetch = Callable[[Request, str], Awaitable[Sent]]
 """Returns the picture at an address, or why there is none; raises Problem where that is refused."""
 
@@ -85,7 +86,8 @@ async def read(request: Request, kind: type[Asked]) -> tuple[Asked, list[Sent]]:
         )
     asked = checked(kind, given)
     if isinstance(asked, AskOfPictures):
-        service_of(request).check_amount(len(sent) + len(asked.images))  # before any is fetched
+        check: CheckAmount = request.app.state.check_amount
+        check(len(sent) + len(asked.images))  # before any is fetched
         sent += await pictures(request, asked.images)
     elif sent:
         raise Problem("invalid", "this takes no pictures")

@@ -227,6 +227,23 @@ def test_a_client_cannot_say_who_it_is(server: Started, headers: dict[str, str])
     assert [line for line in lines if '"client": "127.0.0.1"' not in line] == []
 
 
+def test_headers_that_steer_ray_serve_do_not_reach_it(
+    server: Started, headers: dict[str, str]
+) -> None:
+    """It reads them before the guard does: a deadline, a session, and an id as odd as can be."""
+    odd = [
+        (b"x-request-timeout-seconds", b"0.0001"),
+        (b"x-session-id", b"\xff"),
+        (b"serve_multiplexed_model_id", b"\xff"),
+        (b"x-request-id", b"a b"),
+    ]
+    plain = [(name.encode(), value.encode()) for name, value in headers.items()]
+    answer = httpx.post(f"{server.url}/v1/detect", content=JPEG, headers=[*plain, *odd], timeout=60)
+    assert answer.status_code == 200, answer.text
+    (request_id,) = answer.headers.get_list("x-request-id")
+    assert request_id != "a b"
+
+
 def test_the_first_key_reads_the_metrics(server: Started, headers: dict[str, str]) -> None:
     assert httpx.get(f"{server.url}/metrics").status_code == 401
     answer = httpx.get(f"{server.url}/metrics", headers=headers)
@@ -412,6 +429,13 @@ def test_wishes_that_cannot_be_served_are_one_line(
             "--host",
             "0.0.0.0",
         ): "--no-auth listens on",
+        (
+            "--model",
+            "starter-yolo-detect",
+            "--no-auth",
+            "--address",
+            "127.0.0.1:1",
+        ): "a cluster that is joined",
         ("--model", "starter-yolo-detect", "--set", "score=1"): "--set wants KIND.OPTION=VALUE",
         ("--model", "starter-yolo-detect", "--set", "detect.score=1"): "option score of",
         ("--model", "starter-yolo-detect", "--set", "cars.detect.top=1"): "cars, which no --model",

@@ -59,6 +59,7 @@ def test_files_come_before_pictures_of_the_json_part(served: Running, jpeg: byte
         ({"json": {"images": [{}]}}, 422, "invalid"),
         ({"json": {"images": [{"data": "AA", "uri": "s3://bucket/a"}]}}, 422, "invalid"),
         ({"json": {"images": [{"data": "AA"}] * 5}}, 413, "too-many-pictures"),
+        ({"json": {"images": [{"uri": "s3://bucket/a"}] * 5}}, 413, "too-many-pictures"),
         ({"json": {"images": [{"data": "AA"}], "colour": 1}}, 422, "invalid"),
         ({"json": {"images": "AA"}}, 422, "invalid"),
         ({"json": []}, 400, "bad-json"),

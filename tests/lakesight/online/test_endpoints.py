@@ -166,6 +166,10 @@ def test_too_many_pairs_are_refused(served: Running, jpeg: bytes) -> None:
     assert answer.status_code == 422
     answer = served.client.post("/v1/match?model=clip", files=files, data={"texts": ["a"]})
     assert answer.status_code == 413
+    asked = {"questions": ["a"] * 16, "candidates": ["b"] * 65}
+    answer = served.client.post("/v1/vqa", files=files[:1], data=asked)
+    assert answer.status_code == 422
+    assert "1 pictures by 1040 texts are more than 1024 pairs" in answer.text
 
 
 def test_models_are_listed(served: Running) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import shutil
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -125,6 +126,31 @@ def test_with_room_for_one_all_are_answered() -> None:
             await engine.close()
 
     asyncio.run(run())
+
+
+def test_what_is_opened_for_who_went_away_is_closed_all_the_same() -> None:
+    begun, gone = threading.Event(), threading.Event()
+
+    class Slow(Follower):
+        def on_loaded(self, spec: ModelSpec, seconds: float) -> None:
+            if spec.options["top_k"] == 3:
+                begun.set()
+                gone.wait(60)
+
+    async def run() -> None:
+        engine = Engine(1, LIMITS, Slow())
+        classify = catalog.spec("efficientnet-lite3", "classify")
+        await seen(engine, classify)
+        going = asyncio.create_task(seen(engine, varied(classify, {"top_k": 3})))
+        await asyncio.to_thread(begun.wait)
+        going.cancel()
+        gone.set()
+        await engine.close()
+        assert engine.all_opened() == []
+
+    asyncio.run(run())
+    names = [one.name for one in threading.enumerate()]
+    assert [name for name in names if "efficientnet-lite3" in name] == []
 
 
 def test_models_of_one_network_share_it() -> None:

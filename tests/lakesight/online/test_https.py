@@ -264,6 +264,11 @@ def test_a_redirect_is_checked_as_the_first_url(settings: HttpsSettings, to: str
         got(PLACE.url(f"/redirect?to={to}"), settings)
 
 
+def test_a_redirect_to_what_is_no_url_is_said(settings: HttpsSettings) -> None:
+    with pytest.raises(FetchError, match="no URL"):
+        got(PLACE.url("/redirect?to=https://["), settings)
+
+
 def test_a_redirect_is_resolved_anew_and_checked(settings: HttpsSettings) -> None:
     resolver = Resolver(["127.0.0.1"], ["10.0.0.1"])
     with pytest.raises(RefusedError, match="not public"):

@@ -5,6 +5,7 @@ https://github.com/kserve/open-inference-protocol/blob/main/specification/protoc
 
 import base64
 import json
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ import pytest
 
 from lakesight.masks import Rle, decode
 from tests.lakesight.online.conftest import encoded
-from tests.serving import Running
+from tests.serving import Running, running
 
 INFER = "/v2/models/{}/infer"
 DTYPES = {"FP32": np.float32, "INT32": np.int32}
@@ -153,6 +154,7 @@ PIXELS = {"name": "image", "datatype": "UINT8", "shape": [1, 1, 2, 3], "data": [
         ([{**GOOD, "shape": [2]}], 422),
         ([{**GOOD, "shape": [5], "data": ["AAAA"] * 5}], 413),
         ([{**GOOD, "data": [1]}], 422),
+        ([{**GOOD, "data": [["QQ=="], 5]}], 422),
         ([{**PIXELS, "data": [0] * 5}], 422),
         ([{**PIXELS, "data": [256] * 6}], 422),
         ([{**PIXELS, "data": [0.5] * 6}], 422),
@@ -173,6 +175,7 @@ def test_what_does_not_fit(served: Running, inputs: list[Any], status: int) -> N
     [
         ("x", 7, b"\x03\0\0\0abc", 400),
         ("99999", 7, b"\x03\0\0\0abc", 400),
+        ("9" * 5000, 7, b"\x03\0\0\0abc", 400),
         (None, 6, b"\x03\0\0\0abc", 422),
         (None, 7, b"\x04\0\0\0abc", 422),
         (None, 3, b"\x04\0\0", 422),
@@ -193,3 +196,19 @@ def test_only_detectors_are_there(served: Running) -> None:
     assert served.client.get("/v2/models/clip").status_code == 422
     assert served.client.get("/v2/models/none/ready").status_code == 404
     assert served.client.post(INFER.format("none"), json=files(b"a")).status_code == 404
+
+
+def test_detectors_that_make_room_for_each_other_are_answered(jpeg: bytes) -> None:
+    """What a detector gives is known while it is there: afterwards another may have its place."""
+    names = ["starter-yolo-detect", "starter-yolo-pose"]
+    with (
+        running(models=names, max_loaded=1) as server,
+        ThreadPoolExecutor(4) as pool,
+    ):
+        said = server.client.get("/v2/models/starter-yolo-pose").json()
+        assert "keypoints" in [one["name"] for one in said["outputs"]]  # though it was not loaded
+        asked = [
+            pool.submit(server.client.post, INFER.format(one), json=files(jpeg))
+            for one in names * 4
+        ]
+        assert {one.result().status_code for one in asked} == {200}

@@ -132,6 +132,13 @@ def test_texts_and_pictures_are_embedded(client: openai.OpenAI, served: Running,
     assert plain.usage.total_tokens == 3
 
 
+def test_pictures_to_embed_are_counted(client: openai.OpenAI, url: str) -> None:
+    """As everywhere: no list of inputs is a way around the cap and the rate."""
+    with pytest.raises(openai.APIStatusError) as caught:
+        client.embeddings.create(model="clip", input=["a red bus", *[url] * 5])
+    assert caught.value.status_code == 413
+
+
 def test_models_are_listed(client: openai.OpenAI) -> None:
     names = [one.id for one in client.models.list()]
     assert "blip2-t5" in names

@@ -199,6 +199,14 @@ def test_an_index_that_was_published_anew_is_searched(tmp_path: Path) -> None:
         assert (answer["build"], answer["count"]) == ("next2", 52)
 
 
+def test_a_file_with_an_unknown_setting_is_refused(tmp_path: Path) -> None:
+    """A limit that somebody believes in is not to be absent."""
+    path = tmp_path / "serve.yaml"
+    path.write_text("models: [starter-yolo-detect]\nmax_picture: 8\n")
+    with pytest.raises(UserError, match=r"max_picture.*max_pictures"):
+        told({"file": str(path)})
+
+
 def test_before_and_after_nothing_is_answered() -> None:
     async def visited(service: Service) -> None:
         async with service.visit():
