@@ -6,6 +6,7 @@ from typing import Any
 from fastapi import Response
 from pydantic import BaseModel, ConfigDict, Field
 
+from lakesight.online.opened import FAILED
 from lakesight.online.problems import Problem
 from lakesight.online.shop import Looked
 from lakesight.online.values import encode
@@ -60,9 +61,10 @@ def results(looked: Sequence[Looked], columns: Sequence[str]) -> list[dict[str, 
     errors = [one.error for one in looked if one.error is not None]
     if looked and len(errors) == len(looked):
         unread = all(error["stage"] in UNREAD for error in errors)
+        ours = any(error["message"] == FAILED for error in errors)
         first = errors[0]
         raise Problem(
-            "unreadable-picture" if unread else "invalid",
+            "unreadable-picture" if unread else "internal" if ours else "invalid",
             f"{first['type']}: {first['message']}",
             members={"results": found},
         )

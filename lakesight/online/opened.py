@@ -1,5 +1,6 @@
 """A model in memory: pictures and texts of many requests are joined to calls of it."""
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -17,9 +18,13 @@ from lakesight.models import guard
 from lakesight.models.base import Image, Model, ModelSpec, TextEncoder
 from lakesight.online.batching import Batcher, Left
 from lakesight.online.following import Follower
+from lakesight.online.refusing import trace
 from lakesight.online.values import plain
 from lakesight.schemas import WORDS
 
+log = logging.getLogger(__name__)
+
+FAILED = "the model failed, which is no fault of the picture; the server's log says where"
 Result = TypeVar("Result")
 Vectors = npt.NDArray[np.float32]
 THREADS = 2
@@ -176,7 +181,11 @@ class Opened:
     def _error(self, error: Exception | None) -> dict[str, str] | None:
         if error is None:
             return None
-        return {"stage": self.spec.stage, "type": type(error).__name__, "message": str(error)}
+        message = str(error)
+        if not isinstance(error, (ValueError, UserError)):  # which say what is wrong with a picture
+            log.error("%s failed: %s", self.spec.card.name, trace(error))
+            message = FAILED
+        return {"stage": self.spec.stage, "type": type(error).__name__, "message": message}
 
 
 def _rows(looks: Sequence[Look], found_name: str) -> pa.Table:
