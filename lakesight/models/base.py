@@ -307,9 +307,9 @@ class TextReader(Protocol):
 
 
 @runtime_checkable
-class TextWriter(TextReader, Protocol):
+class TextWriter(Protocol):
     """A model that writes texts about pictures."""
 
     def lengths(self, texts: Sequence[str]) -> list[int]:
-        """Return how many tokens each text that it wrote is, without the one that ends it."""
+        """Return how many tokens each text is as it writes it, without the one that ends it."""
         ...

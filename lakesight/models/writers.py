@@ -66,7 +66,7 @@ class Writer(Protocol):
         ...
 
     def length(self, text: str) -> int:
-        """Return how many tokens a text that was written is, without the one that ends it."""
+        """Return how many tokens a text is where it is written, without the one that ends it."""
         ...
 
 

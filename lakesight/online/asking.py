@@ -7,7 +7,7 @@ Options may also stand in the query, so that `?draw=true` works with every form.
 import asyncio
 import binascii
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
-from typing import Any, Self, TypeVar, get_origin
+from typing import Any, Self, TypeVar, get_args, get_origin
 
 from fastapi import Request
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -234,4 +234,7 @@ def _gathered(fields: Sequence[tuple[str, str]], kind: type[Ask]) -> dict[str, A
 
 
 def _is_several(annotation: Any) -> bool:
-    return get_origin(annotation) in {tuple, list}
+    """Return whether a field is a list, or may be one, whatever else is said of it."""
+    if get_origin(annotation) in {tuple, list}:
+        return True
+    return any(map(_is_several, get_args(annotation)))

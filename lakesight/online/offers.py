@@ -91,7 +91,9 @@ def told(given: Mapping[str, Any]) -> Serving:
     try:
         return Serving.model_validate(settings)
     except ValidationError as error:
-        raise UserError(f"{file or 'what is to be served'}: {first_mistake(error)}") from error
+        raise UserError(
+            f"{file or 'what is to be served'}: {first_mistake(error, Serving.model_fields)}"
+        ) from error
 
 
 def _of_file(path: Path) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from fastapi import APIRouter, Request, Response
 from starlette.responses import StreamingResponse
 
-from lakesight.models.base import Model, TextWriter
+from lakesight.models.base import TextWriter
 from lakesight.online.answering import as_json, results
 from lakesight.online.asking import Picture, json_of, pictures
 from lakesight.online.caption import MAX_TOKENS
@@ -123,8 +123,11 @@ async def _written(here: Visit, asked: ChatRequest, text: str, sent: Sent) -> Ch
         texts = [seen.value] if asked.n == 1 else [one["text"] for one in seen.value]
     async with here.shop.using(spec) as opened:
         read = text if answers else prompt
-        num_read, lengths = await opened.call(lambda: _counted(opened.model, read, texts))
-    most, written = spec.options["max_new_tokens"], sum(lengths)
+        model = opened.model
+        assert isinstance(model, TextWriter), "whatever captions or answers is one"
+        num_read, *lengths = await opened.call(lambda: model.lengths([read or "", *texts]))
+    most = spec.options["max_new_tokens"]
+    written = sum(min(one, most) for one in lengths)  # other tokens may make the same words
     usage = {
         "prompt_tokens": num_read,
         "completion_tokens": written,
@@ -148,10 +151,3 @@ def _options(asked: ChatRequest, known: Mapping[str, Any], *, drawn: bool) -> di
         if asked.seed is not None:
             options["seed"] = asked.seed
     return options
-
-
-def _counted(model: Model, prompt: str | None, texts: Sequence[str]) -> tuple[int, list[int]]:
-    """Return how many tokens were read, the picture's included, and were written of each text."""
-    assert isinstance(model, TextWriter), "whatever captions or answers is one"
-    (read,) = model.tokens([prompt]) if prompt else [()]
-    return len(read), model.lengths(texts)

@@ -89,10 +89,11 @@ class Choice(BaseModel):
     index: int
     message: dict[str, Any] = Field(examples=[{"role": "assistant", "content": "a red circle"}])
     finish_reason: str = "stop"
+    """`length` where the text was cut."""
 
 
 class Usage(BaseModel):
-    """Tokens, those of the picture left out."""
+    """Tokens of the words that came and went, counted from the texts; the picture has none."""
 
     prompt_tokens: int
     completion_tokens: int

@@ -133,7 +133,7 @@ def test_what_cannot_be_served_changes_nothing() -> None:
 
 def test_a_file_of_settings_is_read_again(tmp_path: Path) -> None:
     path = tmp_path / "serve.yaml"
-    path.write_text(yaml.safe_dump({"models": ["starter-yolo-detect"], "host": "ignored"}))
+    path.write_text(yaml.safe_dump({"models": ["starter-yolo-detect"]}))
     with running(file=str(path)) as server:
 
         def names() -> list[str]:
