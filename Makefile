@@ -80,7 +80,12 @@ starter: install ## Train the starter weights again, into .starter; takes hours
 		../$(BIN)/lakesight train small starter-blip2-write --num-workers 2 \
 			--config $$from/blip2-write/settings.yaml
 	cd .starter && ../$(BIN)/lakesight scenes small-heldout --num-images 0 --num-val 1000 --size 224 --seed 1007
-	cd .starter && ../$(BIN)/lakesight evaluate ./starter-blip2-retrieve small-heldout --captions description --bootstrap
+	cd .starter && for judged in \
+		"./starter-blip2-retrieve small-heldout --captions description" \
+		"./starter-blip2-write small-heldout --captions description" \
+		"./starter-blip2-write small-heldout --task answer --slice kind"; do \
+		../$(BIN)/lakesight evaluate $$judged --bootstrap || exit 1; \
+	done
 
 format: install ## Rewrite the code as `check` wants it
 	$(BIN)/ruff check --fix .

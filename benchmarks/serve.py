@@ -4,13 +4,15 @@
 
 *bare* is the model in a loop over batches, its pictures decoded and drawn before: the ceiling.
 *loop* decodes and draws them as well, ahead of the model, in threads. *ours* is `lakesight serve`,
-*fastapi* is `benchmarks.fastapi_peer` with whichever workers and threads answer the most at the
-most clients. Clients are those of `wrk` (Debian: `apt install wrk`), which runs on the same cores,
-and send one JPEG a request. What is answered is compared first: ours with what the model gives in
-this process, the peer's with ours. Contenders take turns; figures are medians of the rounds.
+with what `auto` takes here, *ours_onnxruntime* with the engine of the peer; *fastapi* is
+`benchmarks.fastapi_peer`, for each number of clients with whichever workers and threads answer the
+most. Clients are those of `wrk` (Debian: `apt install wrk`), which runs on the same cores, and send
+one JPEG a request. What is answered is compared first: ours with what the model gives in this
+process, the peer's with ours. Contenders take turns, and each runs alone; figures are medians of
+the rounds.
 
 detect is starter-yolo-detect, embed a BLIP-2 of random weights (a ViT of 12 x 384 at 224 px); both
-are exported to ONNX, and run by whatever `auto` takes here.
+are exported to ONNX.
 """
 
 import argparse
@@ -27,7 +29,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from itertools import cycle, islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -44,13 +46,15 @@ from lakesight.media.decode import Decoded, decode
 from lakesight.media.limits import Limits
 from lakesight.models import catalog
 from lakesight.models.base import Kind, Model
+from lakesight.online.offers import Serving
 from lakesight.runtimes.base import usable_cpus
 from lakesight.training.blip2.job import FirstStageJob
 from lakesight.training.blip2.training import FirstStageTraining
 from workflows.demo import photos
 from workflows.scenes import Scenes
 
-BATCH = 32
+BATCH = int(Serving.model_fields["max_batch"].default)
+"""Pictures of one call, as the server has them."""
 NUM_PICTURES = 32
 SIDE = 640
 """The longer side of a picture, in pixels."""
@@ -78,6 +82,7 @@ function request()
 end
 """
 READY_S = 180
+ONNX = "onnxruntime"
 
 
 class Asked(NamedTuple):
@@ -91,8 +96,11 @@ class Asked(NamedTuple):
 class Server(NamedTuple):
     """A server that runs, and where it answers each kind."""
 
-    name: str
     urls: Mapping[str, str]
+
+
+Start = Callable[[], AbstractContextManager[Server]]
+"""Runs a server while it is needed."""
 
 
 def main() -> None:
@@ -126,22 +134,33 @@ def measured(
     )
     bare, loop, alone = in_process(model, files, options.seconds)
     most = max(options.clients)
-    found: dict[str, dict[int, list[Asked]]] = {
-        name: {count: [] for count in options.clients} for name in ("ours", "fastapi")
+    mine = {"ours": ours({kind: made[kind]}), "ours_onnxruntime": ours({kind: made[kind]}, ONNX)}
+    with mine["ours"]() as server, peer(made[kind], kind, 1, 1)() as theirs:
+        agreement = compared(kind, model, files, server.urls[kind], theirs.urls[kind])
+    tried: dict[tuple[int, int], dict[int, Asked]] = {}
+    for way in ways():
+        with peer(made[kind], kind, *way)() as server:
+            tried[way] = {
+                count: asked(server.urls[kind], script, count, options.seconds)
+                for count in options.clients
+            }
+    best = {
+        count: max(tried, key=lambda way: tried[way][count].requests_s) for count in options.clients
     }
-    tried = {}
-    for workers, threads in ways():
-        with peer(made[kind], kind, workers, threads) as server:
-            tried[workers, threads] = asked(server.urls[kind], script, most, options.seconds)
-    best = max(tried, key=lambda one: tried[one].requests_s)
-    with ours({kind: made[kind]}) as mine, peer(made[kind], kind, *best) as theirs:
-        agreement = compared(kind, model, files, mine.urls[kind], theirs.urls[kind])
-        for _ in range(options.rounds):
-            for count in options.clients:
-                for server in (mine, theirs):
+    found: dict[str, dict[int, list[Asked]]] = {
+        name: {count: [] for count in options.clients} for name in (*mine, "fastapi")
+    }
+    for _ in range(options.rounds):
+        turns = [(name, start, options.clients) for name, start in mine.items()]
+        for way in dict.fromkeys(best.values()):
+            counts = [count for count in options.clients if best[count] == way]
+            turns.append(("fastapi", peer(made[kind], kind, *way), counts))
+        for name, start, counts in turns:
+            with start() as server:
+                for count in counts:
                     answer = asked(server.urls[kind], script, count, options.seconds)
-                    found[server.name][count].append(answer)
-                    print(f"{kind} {server.name} {count} clients: {answer}", flush=True)
+                    found[name][count].append(answer)
+                    print(f"{kind} {name} {count} clients: {answer}", flush=True)
     medians = {
         name: {count: middle(all_) for count, all_ in by.items()} for name, by in found.items()
     }
@@ -150,10 +169,15 @@ def measured(
         "bare_images_s": round(bare, 1),
         "loop_images_s": round(loop, 1),
         "bare_alone_ms": round(1e3 * alone, 2),
-        "fastapi_tried": {f"{w} workers x {t}": one.requests_s for (w, t), one in tried.items()},
+        "runs_on": model.runs_on,
+        "fastapi_tried": {
+            f"{workers} workers x {threads}": {n: one.requests_s for n, one in by.items()}
+            for (workers, threads), by in tried.items()
+        },
         "of_bare": round(top["ours"] / bare, 3),
         "of_loop": round(top["ours"] / loop, 3),
         "times_fastapi": round(top["ours"] / top["fastapi"], 3),
+        "times_fastapi_by_its_engine": round(top["ours_onnxruntime"] / top["fastapi"], 3),
         "over_bare_ms": round(medians["ours"][min(options.clients)].p50_ms - 1e3 * alone, 2),
         "peer_agrees": agreement,
         **{name: {n: one._asdict() for n, one in by.items()} for name, by in medians.items()},
@@ -228,8 +252,8 @@ def in_process(model: Model, files: Sequence[Path], seconds: float) -> tuple[flo
         model.predict([one.views[0] for one in batch], rows(batch))
 
     ready = [read(data) for data in every][:BATCH]
-    bare = len(ready) / best_of(lambda: see(ready), seconds)
-    alone = best_of(lambda: see(ready[:1]), seconds / 3)
+    bare = len(ready) / median_of(lambda: see(ready), seconds)
+    alone = median_of(lambda: see(ready[:1]), seconds / 3)
     with ThreadPoolExecutor(usable_cpus()) as pool:
         count, start, coming = 0, time.perf_counter(), cycle(every)
         waiting = deque(pool.submit(read, next(coming)) for _ in range(2 * BATCH))
@@ -240,7 +264,7 @@ def in_process(model: Model, files: Sequence[Path], seconds: float) -> tuple[flo
     return bare, count / took, alone
 
 
-def best_of(work: Callable[[], None], seconds: float) -> float:
+def median_of(work: Callable[[], None], seconds: float) -> float:
     """Return the median seconds of a call, over so many seconds."""
     took: list[float] = []
     end = time.perf_counter() + seconds
@@ -273,29 +297,39 @@ def _ms(text: str) -> float:
     return float(number) * {"us": 1e-3, "ms": 1.0, "s": 1e3, "m": 6e4}[unit]
 
 
-@contextmanager
-def ours(made: Mapping[str, Path]) -> Iterator[Server]:
-    """Run `lakesight serve` with these models."""
-    port = free_port()
-    words = [sys.executable, "-m", "workflows", "serve", "--no-auth", "--port", str(port)]
-    for kind, folder in made.items():
-        words += ["--model", f"{kind}={folder}"]
-        words += [f"--set={kind}.{name}={value}" for name, value in OPTIONS[kind].items()]
-    url = f"http://127.0.0.1:{port}"
-    with running(words, f"{url}/readyz", {}):
-        yield Server("ours", {kind: f"{url}/v1/{kind}?model={kind}" for kind in made})
+def ours(made: Mapping[str, Path], runtime: str = "auto") -> Start:
+    """Return what runs `lakesight serve` with these models."""
+
+    @contextmanager
+    def start() -> Iterator[Server]:
+        port = free_port()
+        words = [sys.executable, "-m", "workflows", "serve", "--no-auth", "--port", str(port)]
+        words += ["--runtime", runtime]
+        for kind, folder in made.items():
+            words += ["--model", f"{kind}={folder}"]
+            words += [f"--set={kind}.{name}={value}" for name, value in OPTIONS[kind].items()]
+        url = f"http://127.0.0.1:{port}"
+        with running(words, f"{url}/readyz", {}):
+            yield Server({kind: f"{url}/v1/{kind}?model={kind}" for kind in made})
+
+    return start
 
 
-@contextmanager
-def peer(folder: Path, kind: str, workers: int, threads: int) -> Iterator[Server]:
-    """Run the peer."""
-    port = free_port()
-    words = [sys.executable, "-m", "uvicorn", "benchmarks.fastapi_peer:app", "--port", str(port)]
-    words += ["--workers", str(workers), "--no-access-log", "--log-level", "error"]
-    own = {"FOLDER": str(folder), "KIND": kind, "THREADS": str(threads)}
-    url = f"http://127.0.0.1:{port}"
-    with running(words, f"{url}/docs", own):
-        yield Server("fastapi", {kind: f"{url}/look"})
+def peer(folder: Path, kind: str, workers: int, threads: int) -> Start:
+    """Return what runs the peer."""
+
+    @contextmanager
+    def start() -> Iterator[Server]:
+        port = free_port()
+        app = "benchmarks.fastapi_peer:app"
+        words = [sys.executable, "-m", "uvicorn", app, "--port", str(port)]
+        words += ["--workers", str(workers), "--no-access-log", "--log-level", "error"]
+        own = {"FOLDER": str(folder), "KIND": kind, "THREADS": str(threads)}
+        url = f"http://127.0.0.1:{port}"
+        with running(words, f"{url}/docs", own):
+            yield Server({kind: f"{url}/look"})
+
+    return start
 
 
 @contextmanager
