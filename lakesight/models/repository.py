@@ -1,7 +1,9 @@
 """Where a transformers checkpoint lies: a folder, an s3:// prefix, or the Hugging Face hub."""
 
 import hashlib
+import os
 import re
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -36,8 +38,12 @@ class Repository(Protocol):
         ...
 
 
+_digests: dict[tuple[str, str, str], str] = {}
+"""Hex digests by folder, file and etag: a server looks its models up every few seconds."""
+
+
 class FolderRepository:
-    """A local folder or an s3:// prefix. A digest costs one read of the file."""
+    """A local folder or an s3:// prefix. A digest costs one read of the file, once a process."""
 
     def __init__(self, uri: str) -> None:
         self._store, self._prefix = Store.open(uri)
@@ -58,11 +64,15 @@ class FolderRepository:
 
     def sha256(self, name: str) -> str:
         """Return a file's hex digest."""
-        digest = hashlib.sha256()
-        with self._store.reader(self._key(name)) as file:
-            while chunk := file.read(CHUNK):
-                digest.update(chunk)
-        return digest.hexdigest()
+        found = self._store.head(self._key(name))
+        known = (self.source.uri, name, found.etag if found else "")
+        if known not in _digests:
+            digest = hashlib.sha256()
+            with self._store.reader(self._key(name)) as file:
+                while chunk := file.read(CHUNK):
+                    digest.update(chunk)
+            _digests[known] = digest.hexdigest()
+        return _digests[known]
 
     def has(self, name: str) -> bool:
         """Return whether there is such a file."""
@@ -129,11 +139,17 @@ def open_repository(name: str) -> Repository | None:
     A folder counts if it has a config.json. Raises `UserError` for a hub name without a commit.
     """
     if name.startswith("hf:"):
-        return HubRepository(*_pinned(name))
+        return _hub(*_pinned(name), os.environ.get("HF_ENDPOINT"))
     if not name.startswith("s3://") and not Path(name).is_dir():
         return None
     folder = FolderRepository(name)
     return folder if folder.has("config.json") else None
+
+
+@lru_cache
+def _hub(repo: str, revision: str, _: str | None) -> HubRepository:
+    """Return a repository, asked once of an endpoint: a commit stays as it is."""
+    return HubRepository(repo, revision)
 
 
 def _pinned(name: str) -> tuple[str, str]:

@@ -15,6 +15,7 @@ import pytest
 import transformers
 
 from lakesight.errors import UserError
+from lakesight.lake.local import LocalStore
 from lakesight.models import catalog
 from lakesight.models.base import FolderSource, HubSource, Image, ModelCard, ModelSpec
 from lakesight.models.hub import card_for
@@ -60,6 +61,28 @@ def test_a_folder_becomes_a_card(name: str, checkpoint: Checkpoint) -> None:
     side = 64 if card.kind == "detect" else 32
     assert card.view is not None
     assert (card.view.width, card.view.height) == (side, side)
+
+
+def test_weights_are_read_once_until_they_change(
+    checkpoint: Checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server looks its models up every few seconds, and weights may be gigabytes."""
+    folder = tmp_path / "clip"
+    shutil.copytree(checkpoint("clip"), folder)
+    read: list[str] = []
+    reader = LocalStore.reader
+
+    def watched(store: LocalStore, key: str) -> Any:
+        read.append(key)
+        return reader(store, key)
+
+    monkeypatch.setattr(LocalStore, "reader", watched)
+    first, second = card_of(folder), card_of(folder)
+    assert first == second
+    assert sorted(read) == sorted(first.sha256)
+    (folder / "config.json").write_text((folder / "config.json").read_text() + " ")
+    assert card_of(folder).sha256["config.json"] == sha256(folder / "config.json")
+    assert read.count("model.safetensors") == 1
 
 
 @every
