@@ -42,7 +42,7 @@ def asked(bucket: str, folder: Path) -> bytes:
     known = pq.read_table(folder / "tables" / "val.parquet", columns=["file_name", "questions"])
     rows = [
         {
-            "uri": f"s3://{bucket}/{PREFIX}/images/val/{row['file_name']}",
+            "uri": f"s3://{bucket}/{PREFIX}/{row['file_name']}",
             "questions": [one["question"] for one in row["questions"]],
         }
         for row in known.to_pylist()

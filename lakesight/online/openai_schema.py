@@ -2,10 +2,15 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from lakesight.online.embed import MAX_CHARACTERS, MAX_TEXTS
 
+WOULD_COUNT = (
+    *("stop", "tools", "functions", "response_format", "logprobs", "logit_bias"),
+    *("frequency_penalty", "presence_penalty"),
+)
+"""What a chat cannot be asked for: another text would come than was wanted."""
 PICTURE = "data:image/"
 """How a text begins that is a picture."""
 
@@ -70,6 +75,14 @@ class ChatRequest(Given):
     seed: int | None = Field(default=None, ge=0, lt=2**63)
     stream: bool = False
     stream_options: StreamOptions | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_wish_is_passed_over(cls, given: Any) -> Any:
+        for name in WOULD_COUNT if isinstance(given, dict) else ():
+            if given.get(name) and given[name] != {"type": "text"}:
+                raise ValueError(f"{name} is not known here: leave it out")
+        return given
 
 
 class EmbeddingsRequest(Given):

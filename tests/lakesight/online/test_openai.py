@@ -148,6 +148,7 @@ BAD: dict[str, tuple[type[openai.APIStatusError], dict[str, Any]]] = {
         {"messages": [{"role": "user", "content": "hi"}]},
     ),
     "two answers": (openai.UnprocessableEntityError, {"n": 2}),
+    "an end": (openai.UnprocessableEntityError, {"stop": ["."]}),
     "a model that sees": (openai.UnprocessableEntityError, {"model": "clip"}),
     "no base64": (
         openai.UnprocessableEntityError,
