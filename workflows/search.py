@@ -1,6 +1,7 @@
 """`lakesight search INDEX QUERY`: the rows most like a picture, a row, or a text."""
 
 import sys
+import textwrap
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -15,6 +16,9 @@ from lakesight.models.base import Frozen
 from lakesight.ranking import without
 from workflows import tables
 from workflows.queries import check_rerank, query_of, reranked
+
+MAX_SEEN = 120
+"""Characters that are printed of what a row holds; --json has all."""
 
 
 class Search(Frozen):
@@ -78,7 +82,7 @@ class Search(Frozen):
 
     def _print(self, hits: list[dict[str, Any]], manifest: IndexManifest, seconds: float) -> None:
         names = ["text"] if manifest.holds == "texts" else ["seen", "uri"]
-        shown = [hit | {"score": f"{hit['score']:.4f}", "seen": seen(hit)} for hit in hits]
+        shown = [hit | {"score": f"{hit['score']:.4f}", "seen": short(seen(hit))} for hit in hits]
         if shown:
             tables.write_aligned(shown, ["rank", "score", *names], sys.stdout, max_cell=1024)
         kept = f" where {self.where}" if self.where else ""
@@ -87,6 +91,11 @@ class Search(Frozen):
             f"{len(hits)} of {manifest.count:,} {what} of {self.index}{kept}, "
             f"{seconds * 1000:.0f} ms"
         )
+
+
+def short(text: str) -> str:
+    """Return a text that fits into a cell, whole words of it."""
+    return textwrap.shorten(text, MAX_SEEN, placeholder=" …")
 
 
 def seen(row: Mapping[str, Any]) -> str:
