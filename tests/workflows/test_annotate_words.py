@@ -62,6 +62,7 @@ def listed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_every_model_writes_what_it_says_alone(blip2: str, listed: Path, tmp_path: Path) -> None:
     """Pools of their own, so that what the list says travels to the models through Ray."""
     output = str(tmp_path / "seen")

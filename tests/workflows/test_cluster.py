@@ -63,6 +63,7 @@ def other_cluster() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("other_cluster")
+@pytest.mark.slow
 def test_another_clusters_dashboard_is_not_asked_for_our_actors() -> None:
     found = subprocess.run(
         [sys.executable, "-c", ASK], capture_output=True, text=True, env=WITHOUT_RAY, check=True

@@ -188,6 +188,7 @@ def peak_mib(output: str, index: Path, features: str) -> int:
     return int(done.stdout.splitlines()[-1])
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_features(tmp_path: Path) -> None:
     num_rows = 600
     output = write_large(tmp_path, num_rows)

@@ -150,6 +150,7 @@ def test_ctrl_c_is_told_and_what_is_trained_stays(scenes: Path, tmp_path: Path) 
         assert [row["epoch"] for row in csv.DictReader(file)] == ["1", "2", "3"]
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_not_a_number_is_one_line(scenes: Path, tmp_path: Path) -> None:
     flags = ["--epochs", "2", "--learning-rate", "1e30", "--warmup-epochs", "0", *FLAGS]
     said = run("train", str(scenes), str(tmp_path / "m"), *flags, code=2)

@@ -31,6 +31,7 @@ SETTINGS = {
 }
 
 
+@pytest.mark.usefixtures("shared_ray")
 @pytest.mark.timeout(900)
 def test_two_workers_train_what_finds_and_one_what_writes(
     tmp_path: Path,

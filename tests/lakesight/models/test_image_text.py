@@ -155,7 +155,7 @@ def test_half_precision_weights_give_nearly_the_same_vectors(
     assert (exact * rough).sum(axis=-1).min() > 0.99
 
 
-@pytest.mark.parametrize("name", ["blip", "blip2-itc"])
+@pytest.mark.parametrize("name", ["blip-itm", "blip2-itc"])
 def test_heads_are_finer_than_the_weights_of_half_the_bytes(
     name: str, checkpoint: Checkpoint, load: Load, views: list[Image]
 ) -> None:

@@ -209,6 +209,6 @@ def test_detectors_that_make_room_for_each_other_are_answered(jpeg: bytes) -> No
         assert "keypoints" in [one["name"] for one in said["outputs"]]  # though it was not loaded
         asked = [
             pool.submit(server.client.post, INFER.format(one), json=files(jpeg))
-            for one in names * 4
+            for one in names * 2
         ]
         assert {one.result().status_code for one in asked} == {200}
