@@ -19,13 +19,13 @@ import onnxruntime
 import pyarrow as pa
 from fastapi import Body, FastAPI
 
-from lakesight.models.base import ModelCard
+from lakesight.models import catalog
 from lakesight.models.yolo.model import reader_of
 from lakesight.models.yolo.reading import YoloOptions
 
 FOLDER = Path(os.environ["FOLDER"])
 KIND = os.environ["KIND"]
-CARD = ModelCard.model_validate(json.loads((FOLDER / "card.json").read_bytes()))
+CARD = catalog.resolve(str(FOLDER))
 cv2.setNumThreads(1)
 
 
@@ -49,6 +49,7 @@ class Detector:
         self.session = _session("model.onnx")
         self.reader = reader_of(CARD, FOLDER, YoloOptions())
         self.inputs = self.session.get_inputs()[0].name
+        self.outputs = [one.name for one in self.session.get_outputs()]
 
     def __call__(self, data: bytes) -> dict[str, Any]:
         """Return what is in a picture."""
@@ -61,7 +62,8 @@ class Detector:
         left, top = (side - new_wh[0]) // 2, (side - new_wh[1]) // 2
         canvas = np.full((side, side, 3), CARD.view.pad, np.uint8)
         canvas[top : top + new_wh[1], left : left + new_wh[0]] = drawn
-        tensors = self.session.run(None, {self.inputs: _planes(canvas) / np.float32(255)})
+        found = self.session.run(None, {self.inputs: _planes(canvas) / np.float32(255)})
+        tensors = dict(zip(self.outputs, found, strict=True))
         sizes = pa.table({"width": [width], "height": [height]})
         return {"detections": self.reader.read(tensors, sizes)[0].as_py()}
 

@@ -82,7 +82,6 @@ function request()
 end
 """
 READY_S = 180
-ONNX = "onnxruntime"
 
 
 class Asked(NamedTuple):
@@ -93,14 +92,8 @@ class Asked(NamedTuple):
     p99_ms: float
 
 
-class Server(NamedTuple):
-    """A server that runs, and where it answers each kind."""
-
-    urls: Mapping[str, str]
-
-
-Start = Callable[[], AbstractContextManager[Server]]
-"""Runs a server while it is needed."""
+Start = Callable[[], AbstractContextManager[str]]
+"""Runs a server while it is needed, and says where it answers."""
 
 
 def main() -> None:
@@ -134,15 +127,17 @@ def measured(
     )
     bare, loop, alone = in_process(model, files, options.seconds)
     most = max(options.clients)
-    mine = {"ours": ours({kind: made[kind]}), "ours_onnxruntime": ours({kind: made[kind]}, ONNX)}
-    with mine["ours"]() as server, peer(made[kind], kind, 1, 1)() as theirs:
-        agreement = compared(kind, model, files, server.urls[kind], theirs.urls[kind])
+    mine = {
+        "ours": ours(made[kind], kind),
+        "ours_onnxruntime": ours(made[kind], kind, "onnxruntime"),
+    }
+    with mine["ours"]() as url, peer(made[kind], kind, 1, 1)() as theirs:
+        agreement = compared(kind, model, files, url, theirs)
     tried: dict[tuple[int, int], dict[int, Asked]] = {}
     for way in ways():
-        with peer(made[kind], kind, *way)() as server:
+        with peer(made[kind], kind, *way)() as url:
             tried[way] = {
-                count: asked(server.urls[kind], script, count, options.seconds)
-                for count in options.clients
+                count: asked(url, script, count, options.seconds) for count in options.clients
             }
     best = {
         count: max(tried, key=lambda way: tried[way][count].requests_s) for count in options.clients
@@ -156,9 +151,9 @@ def measured(
             counts = [count for count in options.clients if best[count] == way]
             turns.append(("fastapi", peer(made[kind], kind, *way), counts))
         for name, start, counts in turns:
-            with start() as server:
+            with start() as url:
                 for count in counts:
-                    answer = asked(server.urls[kind], script, count, options.seconds)
+                    answer = asked(url, script, count, options.seconds)
                     found[name][count].append(answer)
                     print(f"{kind} {name} {count} clients: {answer}", flush=True)
     medians = {
@@ -297,20 +292,18 @@ def _ms(text: str) -> float:
     return float(number) * {"us": 1e-3, "ms": 1.0, "s": 1e3, "m": 6e4}[unit]
 
 
-def ours(made: Mapping[str, Path], runtime: str = "auto") -> Start:
-    """Return what runs `lakesight serve` with these models."""
+def ours(folder: Path, kind: str, runtime: str = "auto") -> Start:
+    """Return what runs `lakesight serve` with a model."""
 
     @contextmanager
-    def start() -> Iterator[Server]:
+    def start() -> Iterator[str]:
         port = free_port()
         words = [sys.executable, "-m", "workflows", "serve", "--no-auth", "--port", str(port)]
-        words += ["--runtime", runtime]
-        for kind, folder in made.items():
-            words += ["--model", f"{kind}={folder}"]
-            words += [f"--set={kind}.{name}={value}" for name, value in OPTIONS[kind].items()]
+        words += ["--model", f"{kind}={folder}", "--runtime", runtime]
+        words += [f"--set={kind}.{name}={value}" for name, value in OPTIONS[kind].items()]
         url = f"http://127.0.0.1:{port}"
         with running(words, f"{url}/readyz", {}):
-            yield Server({kind: f"{url}/v1/{kind}?model={kind}" for kind in made})
+            yield f"{url}/v1/{kind}?model={kind}"
 
     return start
 
@@ -319,7 +312,7 @@ def peer(folder: Path, kind: str, workers: int, threads: int) -> Start:
     """Return what runs the peer."""
 
     @contextmanager
-    def start() -> Iterator[Server]:
+    def start() -> Iterator[str]:
         port = free_port()
         app = "benchmarks.fastapi_peer:app"
         words = [sys.executable, "-m", "uvicorn", app, "--port", str(port)]
@@ -327,7 +320,7 @@ def peer(folder: Path, kind: str, workers: int, threads: int) -> Start:
         own = {"FOLDER": str(folder), "KIND": kind, "THREADS": str(threads)}
         url = f"http://127.0.0.1:{port}"
         with running(words, f"{url}/docs", own):
-            yield Server({kind: f"{url}/look"})
+            yield f"{url}/look"
 
     return start
 
@@ -344,7 +337,8 @@ def running(words: Sequence[str], ready: str, own: Mapping[str, str]) -> Iterato
             time.sleep(0.2)
         yield
     finally:
-        children = psutil.Process(process.pid).children(recursive=True)
+        is_there = process.poll() is None
+        children = psutil.Process(process.pid).children(recursive=True) if is_there else []
         process.terminate()
         process.wait(60)
         _, left = psutil.wait_procs(children, 30)
