@@ -4,6 +4,7 @@ import json
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import duckdb
@@ -184,6 +185,7 @@ def _widened(kind: pa.DataType) -> pa.DataType:
     return kind
 
 
+@lru_cache(maxsize=64)
 def _parse(expression: str) -> dict[str, Any]:
     """Return the syntax tree of `SELECT (expression)`, without the positions in the text."""
     statement = f"SELECT (\n{expression}\n)"

@@ -177,8 +177,11 @@ def _wrapper(folder: Path, ports: tuple[int, ...], port: int, tls: Tls | None) -
                     f"http-request set-header x-forwarded-proto {'https' if tls else 'http'}",
                     "http-request del-header x-forwarded-for",  # which `forwardfor` sets anew
                     # Ray Serve reads these before the guard that drops them does
-                    *(f"http-request del-header {name.decode()}" for name in sorted(STEERING)),
-                    "http-request del-header serve_multiplexed_model_id",
+                    *(
+                        f"http-request del-header {spelling.decode()}"
+                        for name in sorted(STEERING)
+                        for spelling in (name, name.replace(b"-", b"_"))
+                    ),
                     f"http-request del-header {NAME} unless {_sane(NAME)}",
                 )
             ),
