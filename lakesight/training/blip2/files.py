@@ -58,7 +58,13 @@ class Captioned(BaseModel):
     caption: str | tuple[str, ...]
 
 
-class WithRegions(Captioned):
+class CaptionedRegions(Captioned):
     """The same, with what is said of parts of the picture."""
+
+    regions: tuple[Described, ...] = ()
+
+
+class AskedRegions(Asked):
+    """A question, with what is said of parts of its picture."""
 
     regions: tuple[Described, ...] = ()

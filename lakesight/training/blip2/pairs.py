@@ -11,9 +11,9 @@ from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
 from lakesight.training.blip2.mirrors import Mirrors, mirrored
-from lakesight.training.blip2.regions import Grid, Labels, patch_labels
+from lakesight.training.blip2.regions import Labels, RegionLabels
 from lakesight.training.blip2.texts import Told
-from lakesight.training.blip2.views import Array, Inputs, Views
+from lakesight.training.blip2.views import Array, Inputs
 from lakesight.training.sampling import Key, Shuffled
 
 Tokenise = Callable[[str], list[int]]
@@ -51,21 +51,6 @@ class PairBatch(NamedTuple):
         return PairBatch(self.pictures, *(one.to(device) for one in self[1:]))
 
 
-class RegionLabels(NamedTuple):
-    """What is asked of patches."""
-
-    grid: Grid
-    words: tuple[str, ...]
-
-    def of(self, one: Told, views: Views) -> Labels:
-        """Return what is true of the patches of a picture, `(N, 2 V)`: see `patch_labels`."""
-        if not self.words:
-            return np.zeros((self.grid.rows * self.grid.columns, 0), bool)
-        seen = views[one]
-        placement = views.view.place(seen.width, seen.height)
-        return patch_labels(one.regions, placement, self.grid, self.words)
-
-
 class PairDataset(TorchDataset[Pair]):
     """Each picture with one of its texts, another one in every epoch."""
 
@@ -85,12 +70,11 @@ class PairDataset(TorchDataset[Pair]):
         one = self.told[key.number]
         rng = np.random.default_rng([self.seed, key.epoch, key.number])
         text = one.captions[int(rng.integers(len(one.captions)))]
-        regions, picture = self.labels.of(one, self.inputs.views), self.inputs[one]
+        picture, regions = self.labels.beside(one, self.inputs)
         if self.mirrors.any:
             draws = rng.random(3)
             picture = mirrored(picture, self.mirrors, draws)
-            grid = regions.reshape(self.labels.grid.rows, self.labels.grid.columns, -1)
-            regions = mirrored(grid, self.mirrors, draws).reshape(regions.shape)
+            regions = self.labels.mirrored(regions, self.mirrors, draws)
         ids = self.tokenise(text)
         return Pair(picture, ids, number_of(ids), regions)
 

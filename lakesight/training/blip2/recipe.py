@@ -18,12 +18,17 @@ from lakesight.training.blip2.pairs import (
     Collate,
     PairBatch,
     PairDataset,
-    RegionLabels,
     Tokenise,
     padded,
     pair_loader,
 )
-from lakesight.training.blip2.regions import Grid, WordF1, region_words, regions_loss
+from lakesight.training.blip2.regions import (
+    Grid,
+    RegionLabels,
+    WordF1,
+    region_words,
+    regions_loss,
+)
 from lakesight.training.blip2.settings import Blip2Settings, FirstStageSettings
 from lakesight.training.blip2.texts import Told
 from lakesight.training.blip2.tower import quicken
@@ -100,7 +105,8 @@ class FirstStageRecipe:
         stage = FirstStage(model, words.start_id, settings.loss, len(self.labels))
         self.stage = stage.to(self.device)
         self.network: nn.Module = self.stage
-        self.regions = RegionLabels(grid_of(model), self.labels)
+        grid = Grid.of(model.retrieval.config.vision_config)
+        self.regions = RegionLabels(grid, self.labels)
         self.inputs = Inputs([*train, *self.val], look, settings.keep, self._see)
         check_square(look.view, settings.mirrors)
         self.dataset = PairDataset(
@@ -182,23 +188,16 @@ class FirstStageRecipe:
         return found.result(), f1.value() if self.labels else None
 
     def _images(self, told: Sequence[Told], f1: WordF1) -> Tensor:
-        pictures = self.inputs.batch([self.inputs[one] for one in told])
+        inputs, labels = zip(*(self.regions.beside(one, self.inputs) for one in told), strict=True)
+        pictures = self.inputs.batch(inputs)
         seen = pictures if pictures.ndim == 3 else self.model.see(pictures)
         if self.labels:
-            labels = np.stack([self.regions.of(one, self.inputs.views) for one in told])
-            f1.update(self.stage.label(seen).cpu(), torch.from_numpy(labels))
+            f1.update(self.stage.label(seen).cpu(), torch.from_numpy(np.stack(labels)))
         return self.model.image_vectors(self.model.query(seen))
 
     def _texts(self, texts: Sequence[str]) -> Tensor:
         ids, mask = padded([self.words.tokenise(one) for one in texts], self.words.pad_id, None)
         return self.model.text_vectors(ids.to(self.device), mask.to(self.device))
-
-
-def grid_of(model: Blip2ForPretraining) -> Grid:
-    """Return the patches of the vision tower's view."""
-    config = model.retrieval.config.vision_config
-    side = config.image_size // config.patch_size
-    return Grid(side, side, config.patch_size)
 
 
 def layer_scales(tower: Any, decay: float) -> dict[nn.Parameter, float]:

@@ -11,7 +11,7 @@ Shapes: B pictures, N patches, V words; labels come twice for a word, see `patch
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -20,7 +20,9 @@ from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from lakesight.media.view import Placement
+from lakesight.training.blip2.mirrors import Mirrors, mirrored
 from lakesight.training.blip2.texts import Region, Told
+from lakesight.training.blip2.views import Array, Inputs
 
 MOST_WORDS = 1000
 OVERLAP = 0.5
@@ -36,6 +38,35 @@ class Grid(NamedTuple):
     columns: int
     patch: int
     """Side of a patch in pixels of the view."""
+
+    @classmethod
+    def of(cls, vision_config: Any) -> Self:
+        """Return the patches that a vision tower's configuration says."""
+        side = vision_config.image_size // vision_config.patch_size
+        return cls(side, side, vision_config.patch_size)
+
+
+class RegionLabels(NamedTuple):
+    """What is asked of patches."""
+
+    grid: Grid
+    words: tuple[str, ...]
+
+    def beside(self, one: Told, inputs: Inputs) -> tuple[Array, Labels]:
+        """Return what the network takes of a picture, and what is true of its patches, `(N, 2 V)`.
+
+        See `patch_labels`.
+        """
+        if not self.words:
+            return inputs[one], np.zeros((self.grid.rows * self.grid.columns, 0), bool)
+        seen = inputs.views[one]
+        placement = inputs.look.view.place(seen.width, seen.height)
+        return seen.pixels, patch_labels(one.regions, placement, self.grid, self.words)
+
+    def mirrored(self, labels: Labels, mirrors: Mirrors, draws: npt.NDArray[np.float64]) -> Labels:
+        """Return the labels of a picture that the same draws mirror."""
+        by_place = labels.reshape(self.grid.rows, self.grid.columns, -1)
+        return mirrored(by_place, mirrors, draws).reshape(labels.shape)
 
 
 def region_words(told: Iterable[Told], most: int = MOST_WORDS) -> tuple[str, ...]:

@@ -90,6 +90,15 @@ class QuestionPart(Part):
     """The prompt; {} is the question."""
 
 
+class RegionPart(Frozen):
+    """What patches learn of the regions that they lie in: see the first stage's `loss.regions`."""
+
+    weight: float = Field(default=0.0, ge=0)
+    """What its loss counts, beside those of the texts; 0 leaves it out."""
+    present: float = Field(default=4.0, gt=0)
+    """What a word that is true of a patch counts there, beside one that is not: few are."""
+
+
 class SecondStageSettings(Blip2Settings):
     """The second stage: a language model learns to say what the Q-Former sees."""
 
@@ -102,6 +111,8 @@ class SecondStageSettings(Blip2Settings):
     """Captions, their share and weight."""
     questions: QuestionPart = QuestionPart()
     """Questions and answers, their share and weight."""
+    regions: RegionPart = RegionPart()
+    """The words of regions, for a vision tower that learns on."""
     texts_per_picture: int = Field(default=1, ge=1)
     """So many different texts are learned about a picture at a time, which is looked at once for
     all of them; fewer where there are fewer."""
@@ -115,6 +126,8 @@ class SecondStageSettings(Blip2Settings):
     def _something_to_learn(self) -> Self:
         if not self.captions.share and not self.questions.share:
             raise ValueError("captions.share and questions.share are both 0: nothing is learned")
+        if self.regions.weight and self.freeze_vision:
+            raise ValueError("regions.weight teaches the vision tower: say --no-freeze-vision")
         if self.lora and not self.freeze_language:
             raise ValueError("lora is for a language model that is kept: leave freeze_language on")
         return self

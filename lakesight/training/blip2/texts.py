@@ -4,7 +4,7 @@ Checked whole when they are opened: what is wrong is said with its place, never 
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -18,10 +18,11 @@ from lakesight.training import forms
 from lakesight.training.blip2.files import (
     Answer,
     Asked,
+    AskedRegions,
     Captioned,
+    CaptionedRegions,
     Captions,
     Described,
-    WithRegions,
 )
 from lakesight.training.blip2.told import (
     Question,
@@ -85,7 +86,7 @@ def open_texts(
         raise UserError(f"{data} is no file of {wanted}: {_first(error)}") from error
     _check(told, wanted, data)
     if regions and not any(one.regions for one in told):
-        raise UserError(f"{data} describes no regions of its pictures: leave loss.regions at 0")
+        raise UserError(f"{data} describes no regions of its pictures: leave their weight at 0")
     if local:
         _check_files(told, data)
     return told
@@ -112,17 +113,16 @@ def _columns(captions: SceneCaptions) -> tuple[str, ...]:
 
 
 def _of_row(row: Mapping[str, Any], wanted: Wanted, columns: Sequence[str]) -> dict[str, Any]:
-    kinds = kinds_of({"label": row["label"]})
+    regions = tuple(
+        Region(tuple(one["box"]), f"{one['texture']} {one['colour']} {one['label']}")
+        for one in row.get("objects", ())
+    )
+    seen = {"regions": regions, "kinds": kinds_of({"label": row["label"]})}
     if wanted == "captions":
-        objects = row.get("objects", ())
-        regions = tuple(
-            Region(tuple(one["box"]), f"{one['texture']} {one['colour']} {one['label']}")
-            for one in objects
-        )
         captions = tuple(text for column in columns for text in _texts(row[column]))
-        return {"captions": captions, "regions": regions, "kinds": kinds}
+        return {"captions": captions, **seen}
     asked = (Question(one["question"], (one["answer"],), one["kind"]) for one in row["questions"])
-    return {"questions": tuple(asked), "kinds": kinds}
+    return {"questions": tuple(asked), **seen}
 
 
 def _coco(asked: TextsAsked) -> list[Told]:
@@ -165,10 +165,9 @@ def _listed(asked: TextsAsked) -> list[Told]:
 def _listed_captions(asked: TextsAsked) -> list[Told]:
     texts: dict[str, list[str]] = {}
     regions: dict[str, list[Region]] = {}
-    for one in _entries(WithRegions if asked.regions else Captioned, asked):
+    for one in _entries(CaptionedRegions if asked.regions else Captioned, asked):
         texts.setdefault(one.image, []).extend(_texts(one.caption))
-        described = one.regions if isinstance(one, WithRegions) else ()
-        regions.setdefault(one.image, []).extend(map(_region, described))
+        regions.setdefault(one.image, []).extend(_regions(one))
     return [
         Told(**_place(asked.places, name), captions=tuple(said), regions=tuple(regions[name]))
         for name, said in texts.items()
@@ -177,11 +176,13 @@ def _listed_captions(asked: TextsAsked) -> list[Told]:
 
 def _listed_questions(asked: TextsAsked) -> list[Told]:
     questions: dict[str, list[Question]] = {}
-    for one in _entries(Asked, asked):
+    regions: dict[str, list[Region]] = {}
+    for one in _entries(AskedRegions if asked.regions else Asked, asked):
         question = Question(one.question, _answers(one.answer), one.kind)
         questions.setdefault(one.image, []).append(question)
+        regions.setdefault(one.image, []).extend(_regions(one))
     return [
-        Told(**_place(asked.places, name), questions=tuple(said))
+        Told(**_place(asked.places, name), questions=tuple(said), regions=tuple(regions[name]))
         for name, said in questions.items()
     ]
 
@@ -191,8 +192,11 @@ def _entries(kind: type[Entry], asked: TextsAsked) -> list[Entry]:
     return TypeAdapter(list[kind]).validate_python(asked.content)  # type: ignore[valid-type]
 
 
-def _region(one: Described) -> Region:
-    return Region((one.x, one.y, one.x + one.width, one.y + one.height), one.phrase)
+def _regions(one: Captioned | Asked) -> Iterator[Region]:
+    described: Sequence[Described] = getattr(one, "regions", ())
+    for part in described:
+        box_xyxy = part.x, part.y, part.x + part.width, part.y + part.height
+        yield Region(box_xyxy, part.phrase)
 
 
 def _answers(given: str | Iterable[str | Answer]) -> tuple[str, ...]:

@@ -105,7 +105,11 @@ class SecondStageTraining(StageTraining[SecondStageJob, SecondStart]):
         self.origin = second_origin(job)
 
     def _texts(self, split: Half) -> PartTexts:
-        opened = {name: self.opened(one, split, name) for name, one in self.places.items()}
+        regions = bool(self.job.regions.weight)
+        opened = {
+            name: self.opened(one, split, name, regions=regions)
+            for name, one in self.places.items()
+        }
         return PartTexts(*(opened.get(name, []) for name in PARTS))
 
     def sources(self) -> Iterator[tuple[Places, int]]:

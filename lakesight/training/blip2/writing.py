@@ -20,6 +20,14 @@ from lakesight.training import ranks
 from lakesight.training.blip2.lora import add_lora
 from lakesight.training.blip2.mirrors import check_square, mirrored
 from lakesight.training.blip2.recipe import drawn_by, layer_scales, precision_of
+from lakesight.training.blip2.regions import (
+    Grid,
+    Labels,
+    RegionLabels,
+    WordF1,
+    region_words,
+    regions_loss,
+)
 from lakesight.training.blip2.settings import SecondStageSettings
 from lakesight.training.blip2.texts import Question, Told
 from lakesight.training.blip2.tower import quicken
@@ -47,6 +55,8 @@ class Example(NamedTuple):
     """What the network takes of it: see `views.Inputs`."""
     part: PartName
     texts: Sequence[Text]
+    regions: Labels
+    """`(N, 2 V)`, see `regions.patch_labels`; V is 0 where nobody learns them."""
 
 
 class Written(NamedTuple):
@@ -71,8 +81,14 @@ class PartTexts(NamedTuple):
 class ExampleDataset(TorchDataset[Example]):
     """Each picture with some of its texts, others in every epoch; kinds by their shares."""
 
-    def __init__(self, texts: PartTexts, inputs: Inputs, settings: SecondStageSettings) -> None:
-        self.texts, self.inputs, self.settings = texts, inputs, settings
+    def __init__(
+        self,
+        texts: PartTexts,
+        inputs: Inputs,
+        labels: RegionLabels,
+        settings: SecondStageSettings,
+    ) -> None:
+        self.texts, self.inputs, self.labels, self.settings = texts, inputs, labels, settings
         shares = np.array([getattr(settings, name).share for name in PARTS])
         self.chances = shares / shares.sum()
 
@@ -87,10 +103,12 @@ class ExampleDataset(TorchDataset[Example]):
         said = one.captions if part == "captions" else one.questions
         order = rng.permutation(len(said))[: self.settings.texts_per_picture]
         texts = [self._text(said[int(number)], rng) for number in order]
-        picture = self.inputs[one]
+        picture, regions = self.labels.beside(one, self.inputs)
         if self.settings.mirrors.any:
-            picture = mirrored(picture, self.settings.mirrors, rng.random(3))
-        return Example(picture, part, texts)
+            draws = rng.random(3)
+            picture = mirrored(picture, self.settings.mirrors, draws)
+            regions = self.labels.mirrored(regions, self.settings.mirrors, draws)
+        return Example(picture, part, texts, regions)
 
     def _text(self, said: str | Question, rng: np.random.Generator) -> Text:
         if isinstance(said, str):
@@ -102,18 +120,28 @@ class ExampleDataset(TorchDataset[Example]):
 class SecondStage(nn.Module):
     """The network with its losses in one forward pass, as what shares gradients wants it."""
 
-    def __init__(self, language: Blip2Language, settings: SecondStageSettings) -> None:
+    def __init__(
+        self, language: Blip2Language, settings: SecondStageSettings, num_words: int
+    ) -> None:
+        """Take the number of words that patches learn."""
         super().__init__()
         self.language, self.settings = language, settings
+        width = language.model.config.vision_config.hidden_size
+        self.labeller = nn.Linear(width, 2 * num_words) if num_words else None
 
-    def forward(self, pictures: Tensor, written: Mapping[PartName, Written]) -> dict[str, Tensor]:
+    def forward(
+        self, pictures: Tensor, written: Mapping[PartName, Written], regions: Tensor
+    ) -> dict[str, Tensor]:
         """Return the loss of each part, as a share of the mean over all tokens of all processes.
+
+        And that of regions `(B, N, 2 V)`, where patches learn their words.
 
         The mean over the processes, of losses and of gradients, is what one would compute of the
         whole batch. Pictures are pixels `(B, 3, H, W)`, or what the vision tower saw of them,
         `(B, N, D)`.
         """
-        prefix = self.prefix(pictures)
+        seen = self.seen(pictures)
+        prefix = self.language.prefix(seen)
         count = torch.stack([(part.answers != IGNORED).sum() for part in written.values()]).sum()
         share = ranks.share_of(count)
         found: dict[str, Tensor] = {
@@ -122,18 +150,24 @@ class SecondStage(nn.Module):
         for name, (rows, *texts) in written.items():
             losses = self.language.token_losses(prefix[rows], *texts)
             found[name] = getattr(self.settings, name).weight * share * losses.sum() / count
+        if self.labeller is not None:
+            asked = self.settings.regions
+            found["regions"] = asked.weight * regions_loss(self.label(seen), regions, asked.present)
         return found
 
-    def prefix(self, pictures: Tensor) -> Tensor:
-        """Map pictures to what stands for them in the language model, `(B, Q, D)`."""
-        seen = pictures if pictures.ndim == 3 else self.language.see(pictures)
-        return self.language.prefix(seen)
+    def seen(self, pictures: Tensor) -> Tensor:
+        """Map pictures to what the vision tower sees of them, `(B, N, D)`."""
+        return pictures if pictures.ndim == 3 else self.language.see(pictures)
+
+    def label(self, seen: Tensor) -> Tensor:
+        """Map what the tower gives, `(B, 1 + N, D)`, to logits of patches `(B, N, 2 V)`."""
+        assert self.labeller is not None
+        logits: Tensor = self.labeller(seen[:, 1:])
+        return logits
 
 
 class SecondStageRecipe:
     """See `lakesight.training.loop.Recipe`."""
-
-    labels: tuple[str, ...] = ()
 
     def __init__(
         self,
@@ -166,14 +200,17 @@ class SecondStageRecipe:
         if settings.dropout is not None:
             for part in (model.qformer, model.language_model):
                 set_dropout(part, settings.dropout)
-        self.stage = SecondStage(writer.language, settings).to(self.device)
-        self.network: nn.Module = self.stage
         train, self.val = data
+        told = [one for part in train for one in part]
+        self.labels = region_words(told) if settings.regions.weight else ()
+        self.regions = RegionLabels(Grid.of(model.config.vision_config), self.labels)
+        self.stage = SecondStage(writer.language, settings, len(self.labels)).to(self.device)
+        self.network: nn.Module = self.stage
         self._check_prompts(data)
-        told = [one for each in (*train, *self.val) for one in each]
+        told += [one for part in self.val for one in part]
         self.inputs = Inputs(told, look, settings.keep, self._see)
         check_square(look.view, settings.mirrors)
-        self.dataset = ExampleDataset(train, self.inputs, settings)
+        self.dataset = ExampleDataset(train, self.inputs, self.regions, settings)
         self.num_examples = len(self.dataset)
 
     def _check_prompts(self, data: Sequence[PartTexts]) -> None:
@@ -222,8 +259,9 @@ class SecondStageRecipe:
             for name in PARTS
             if (own := [(row, one) for row, one in enumerate(batch) if one.part == name])
         }
+        regions = torch.from_numpy(np.stack([one.regions for one in batch])).to(self.device)
         with drawn_by(self.settings.seed, step, self.device), self._precision():
-            found = model(pictures, written)
+            found = model(pictures, written, regions)
         return Losses(found, len(batch))
 
     def _written_of(self, examples: Sequence[tuple[int, Example]]) -> Written:
@@ -265,6 +303,8 @@ class SecondStageRecipe:
             main.append(figures["captions/cider_d"] / 10)
         if "answers" in results:
             main.append(figures["answers/accuracy"])
+        if self.labels:
+            figures["regions/f1"] = self._regions_f1()
         return {**figures, "fitness": sum(main) / len(main)}
 
     @torch.inference_mode()
@@ -287,6 +327,20 @@ class SecondStageRecipe:
             found["answers"] = answers.result()
         return found
 
+    @torch.inference_mode()
+    def _regions_f1(self) -> float:
+        """Return the mean F1 of the words of patches, of the same pictures."""
+        told = next(part[: self.settings.judged] for part in self.val if part)
+        f1 = WordF1(2 * len(self.labels))
+        for start in range(0, len(told), AT_ONCE):
+            part = told[start : start + AT_ONCE]
+            inputs, labels = zip(
+                *(self.regions.beside(one, self.inputs) for one in part), strict=True
+            )
+            seen = self.stage.seen(self.inputs.batch(inputs))
+            f1.update(self.stage.label(seen).cpu(), torch.from_numpy(np.stack(labels)))
+        return f1.value()
+
     def _written(
         self, told: Sequence[Told], wanted: Sequence[tuple[int, str | None]]
     ) -> Iterator[str]:
@@ -295,7 +349,7 @@ class SecondStageRecipe:
             part = wanted[start : start + AT_ONCE]
             numbers = sorted({number for number, _ in part})
             pictures = self.inputs.batch([self.inputs[told[number]] for number in numbers])
-            seen = self.stage.prefix(pictures)
+            seen = self.stage.language.prefix(self.stage.seen(pictures))
             rows = [numbers.index(number) for number, _ in part]
             ids, mask = self.writer.padded([self._prompt(text) for _, text in part])
             out = self.writer.generate(

@@ -127,8 +127,8 @@ def written(rows: list[int]) -> Found:
             torch.tensor(own), ids, torch.ones_like(ids), labels
         )
     settings = SecondStageSettings(freeze_language=False, questions=QuestionPart(weight=2))
-    stage = SecondStage(Blip2Language(model), settings)
-    losses = stage(seen, parts)
+    stage = SecondStage(Blip2Language(model), settings, 0)
+    losses = stage(seen, parts, torch.zeros(len(rows), 16, 0))
     torch.stack(list(losses.values())).sum().backward()  # type: ignore[no-untyped-call]
     gradients = {name: one.grad for name, one in stage.named_parameters() if one.grad is not None}
     return Found({name: float(one.detach()) for name, one in losses.items()}, gradients)

@@ -14,9 +14,11 @@ from lakesight.errors import UserError
 from lakesight.models import catalog
 from lakesight.training.blip2.job import SecondStageJob
 from lakesight.training.blip2.second_beginning import made_tokenizer
+from lakesight.training.blip2.settings import RegionPart, SecondStageSettings
 from lakesight.training.blip2.training import SecondStageTraining
 from lakesight.training.families import job_type
 from lakesight.training.loop import BEST, CHECKPOINT, STATE, Callback, Progress
+from lakesight.training.sampling import Key
 from tests.lakesight.models import tiny
 from tests.lakesight.training.blip2.second import ASKED, job, new, noise
 
@@ -108,7 +110,8 @@ def test_losses_are_those_of_one_text_at_a_time(
     for one, text in texts:
         ids, mask = recipe.writer.padded([recipe.writer.prompt(text.prompt, recipe.room)])
         answer = torch.tensor([recipe.writer.answer(text.answer)[:20]])
-        prefix = recipe.stage.prefix(recipe.inputs.batch([one.picture]))
+        seen = recipe.stage.seen(recipe.inputs.batch([one.picture]))
+        prefix = recipe.writer.language.prefix(seen)
         losses = recipe.writer.language.token_losses(prefix, ids, mask, answer)
         expected[one.part] += parts[one.part] * losses.sum().item()
         count += answer.numel()
@@ -152,6 +155,44 @@ def test_pictures_are_looked_at_for_a_training_alone(
     training.fit(folder)
     shutil.rmtree(copied / "images" / "train")
     assert training.finish(folder)[0].name == "writer"
+
+
+def test_a_tower_learns_what_lies_where_beside_the_texts(
+    scenes: Path, first: Path, tmp_path: Path
+) -> None:
+    """Both kinds of text come with the regions of their picture; the words' head is not written."""
+    given: dict[str, Any] = {"freeze_vision": False, "learning_rate": 1e-2, "epochs": 30}
+    given |= {"texts_per_picture": 4, "optimizer": "muon", "judged": 2}
+    training = SecondStageTraining(new(scenes, first, regions={"weight": 1.0}, **given))
+    batch = training.recipe(training.begin()).dataset[Key(0, 0)]
+    assert batch.regions.any()
+    history = training.fit(tmp_path / "writer").history
+    assert {"loss/captions", "loss/questions", "loss/regions", "regions/f1"} <= set(history[0])
+    assert history[-1]["loss/regions"] < history[0]["loss/regions"] / 2
+    card, _ = training.finish(tmp_path / "writer")
+    (caption,) = lakesight.load(str(tmp_path / "writer")).predict([noise()]).column.to_pylist()
+    assert isinstance(caption, str)
+    assert not any("labeller" in name for name in load_file(tmp_path / "writer/model.safetensors"))
+    assert card.metrics.keys() >= {"captions/cider_d", "answers/accuracy"}
+
+
+def test_mirrored_pictures_have_mirrored_regions(scenes: Path, first: Path) -> None:
+    given: dict[str, Any] = {"freeze_vision": False, "regions": {"weight": 1.0}}
+    mirrored = {"mirrors": {"horizontal": 1.0}}
+    plain, turned = (
+        training.recipe(training.begin()).dataset[Key(0, 1)]
+        for more in ({}, mirrored)
+        for training in (SecondStageTraining(new(scenes, first, **given, **more)),)
+    )
+    assert (plain.picture[:, ::-1] == turned.picture).all()
+    before, after = (one.regions.reshape(4, 4, -1) for one in (plain, turned))
+    assert (before[:, ::-1] == after).all()
+    assert not (before == after).all()
+
+
+def test_regions_are_nothing_to_a_frozen_tower() -> None:
+    with pytest.raises(ValueError, match="--no-freeze-vision"):
+        SecondStageSettings(regions=RegionPart(weight=1.0))
 
 
 def test_it_goes_on_from_a_second_stage(second: Path, scenes: Path, tmp_path: Path) -> None:

@@ -43,7 +43,10 @@ def test_scenes_say_what_their_generator_says(scenes: Path) -> None:
 
 def test_objects_of_scenes_are_regions(scenes: Path) -> None:
     plan = Plan.model_validate(json.loads((scenes / "scenes.json").read_text())["settings"])
-    for number, one in enumerate(open_texts(str(scenes), "val", "captions", regions=True)):
+    captioned = open_texts(str(scenes), "val", "captions", regions=True)
+    asked = open_texts(str(scenes), "val", "questions", regions=True)
+    assert [one.regions for one in asked] == [one.regions for one in captioned]
+    for number, one in enumerate(captioned):
         drawn = generate(plan.split_seed("val"), number, plan.size)
         assert [region.phrase for region in one.regions] == [
             f"{each.texture} {each.colour} {each.label}" for each in drawn.objects
@@ -59,6 +62,9 @@ def test_regions_of_a_list_are_those_of_visual_genome(tmp_path: Path, picture: P
     (found,) = open_texts(data, "train", "captions", regions=True)
     assert found.regions == (Region((1, 2, 31, 6), "a red cup"),)
     assert open_texts(data, "train", "captions")[0].regions == ()
+    asked = {"image": picture.name, "question": "where?", "answer": "here", "regions": [region]}
+    (found,) = open_texts(written(tmp_path, [asked]), "train", "questions", regions=True)
+    assert found.regions == (Region((1, 2, 31, 6), "a red cup"),)
 
 
 @pytest.mark.parametrize("regions", [[], [{"phrase": "a cup"}]])
