@@ -65,13 +65,16 @@ class Blip2Language(nn.Module):
         out.sequences = out.sequences[:, ids.shape[1] if self.continues else 1 :]
         return out
 
-    def token_losses(self, prefix: Tensor, ids: Tensor, mask: Tensor, answers: Tensor) -> Tensor:
-        """Return the loss of every token of `answers`, `(B, A)`, after its prompt.
+    def token_losses(
+        self, prefix: Tensor, rows: Tensor, ids: Tensor, mask: Tensor, answers: Tensor
+    ) -> Tensor:
+        """Return the loss of every token of T `answers`, `(T, A)`, after its prompt `(T, S)`.
 
-        Answers end with the stop token and are padded with `IGNORED`, where the loss is 0; prompts
-        are padded on the left.
+        `rows` `(T,)` are the pictures, of the `(B, Q, D)` of `prefix`, that they are about. Answers
+        end with the stop token and are padded with `IGNORED`, where the loss is 0; prompts are
+        padded on the left.
         """
-        logits = self._answer_logits(prefix, ids, mask, answers).transpose(1, 2).float()
+        logits = self._answer_logits(prefix, rows, ids, mask, answers).transpose(1, 2).float()
         return cross_entropy(logits, answers, ignore_index=IGNORED, reduction="none")
 
     def candidates_a_pass(self, num_prompt_tokens: int, num_answer_tokens: int) -> int:
@@ -107,23 +110,33 @@ class Blip2Language(nn.Module):
         sums = each.squeeze(2).masked_fill(~known, 0.0).sum(dim=1)
         return [*torch.split(sums, counts.tolist())]
 
-    def _answer_logits(self, prefix: Tensor, ids: Tensor, mask: Tensor, answers: Tensor) -> Tensor:
-        """Return the logits `(B, A, vocabulary)` of every answer token, all in one pass."""
-        embeds = self.embed(prefix, ids)
+    def _answer_logits(
+        self, prefix: Tensor, rows: Tensor, ids: Tensor, mask: Tensor, answers: Tensor
+    ) -> Tensor:
+        """Return the logits `(T, A, vocabulary)` of every answer token.
+
+        A decoder computes the keys and values of a picture once for all of its texts.
+        """
         model = self.model.language_model
         if not self.continues:
             out = model(
-                inputs_embeds=embeds,
+                inputs_embeds=self.embed(prefix[rows], ids),
                 attention_mask=mask,
                 decoder_input_ids=self._shifted(answers),
             )
             logits: Tensor = out.logits
             return logits
-        words = self.model.get_input_embeddings()(answers.clamp(min=0))
-        whole = torch.cat([mask, (answers != IGNORED).to(mask.dtype)], dim=1)
+        pictures = prefix.to(self.model.get_input_embeddings().weight.dtype)
+        cache = model(inputs_embeds=pictures, use_cache=True, logits_to_keep=1).past_key_values
+        cache.batch_select_indices(rows)
+        num_queries = prefix.shape[1]
+        words = ids[:, num_queries:]  # longer prompts' words; of shorter ones also placeholders
+        known = mask[:, num_queries:] * (words != self.model.config.image_token_index)
+        shown = [mask.new_ones(len(rows), num_queries), known, (answers != IGNORED).to(mask.dtype)]
         out = model(
-            inputs_embeds=torch.cat([embeds, words], dim=1),
-            attention_mask=whole,
+            input_ids=torch.cat([words, answers.clamp(min=0)], dim=1),
+            attention_mask=torch.cat(shown, dim=1),
+            past_key_values=cache,
             logits_to_keep=answers.shape[1] + 1,
         )
         continued: Tensor = out.logits[:, :-1]

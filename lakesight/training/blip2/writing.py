@@ -147,8 +147,8 @@ class SecondStage(nn.Module):
         found: dict[str, Tensor] = {
             name: prefix.new_zeros(()) for name in PARTS if getattr(self.settings, name).share
         }
-        for name, (rows, *texts) in written.items():
-            losses = self.language.token_losses(prefix[rows], *texts)
+        for name, texts in written.items():
+            losses = self.language.token_losses(prefix, *texts)
             found[name] = getattr(self.settings, name).weight * share * losses.sum() / count
         if self.labeller is not None:
             asked = self.settings.regions

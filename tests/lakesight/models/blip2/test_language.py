@@ -107,9 +107,14 @@ def test_loss_and_likelihood_are_those_of_one_token_at_a_time(
     width = max(map(len, longest))
     labels = torch.tensor([one + [IGNORED] * (width - len(one)) for one in longest])
     mean = -sum(row[-1] for row in wanted) / sum(map(len, longest))
-    losses = language.token_losses(prefix, ids, mask, labels)
+    losses = language.token_losses(prefix, torch.arange(BATCH), ids, mask, labels)
     assert float(losses[labels != IGNORED].mean()) == pytest.approx(mean, abs=1e-3)
     assert not losses[labels == IGNORED].any()
+    rows = torch.tensor([2, 0, 2])  # several texts of one picture, none of another
+    shared = language.token_losses(prefix, rows, ids, mask, labels)
+    apart = language.token_losses(prefix[rows], torch.arange(BATCH), ids, mask, labels)
+    assert torch.allclose(shared, apart, atol=1e-4)
+    assert not torch.allclose(shared, losses, atol=1e-2)
 
 
 @torch.no_grad()

@@ -112,7 +112,9 @@ def test_losses_are_those_of_one_text_at_a_time(
         answer = torch.tensor([recipe.writer.answer(text.answer)[:20]])
         seen = recipe.stage.seen(recipe.inputs.batch([one.picture]))
         prefix = recipe.writer.language.prefix(seen)
-        losses = recipe.writer.language.token_losses(prefix, ids, mask, answer)
+        losses = recipe.writer.language.token_losses(
+            prefix, torch.zeros(1, dtype=torch.long), ids, mask, answer
+        )
         expected[one.part] += parts[one.part] * losses.sum().item()
         count += answer.numel()
     for name, value in expected.items():
