@@ -3,6 +3,7 @@
 import difflib
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -123,15 +124,23 @@ def essence(spec: ModelSpec) -> dict[str, Any]:
     }
 
 
-def build(
-    spec: ModelSpec, num_threads: int | None = None, networks: dict[str, Any] | None = None
-) -> Model:
+@dataclass
+class Shared:
+    """What models have in common that are open together."""
+
+    networks: dict[str, Any] = field(default_factory=dict)
+    """By `network`."""
+    folders: dict[str, Path] = field(default_factory=dict)
+    """Of each card, its files, checked: once for all models that look at its network."""
+
+
+def build(spec: ModelSpec, num_threads: int | None = None, shared: Shared | None = None) -> Model:
     """Return the model itself, its weights checked and loaded.
 
     `num_threads` bounds the CPU threads of a family that runs on them; it never changes a value.
-    `networks` are those that are open already, by `network`; one that is opened is added.
+    `shared` is what is open already; what is opened is added.
     """
-    return _build(spec, num_threads, {} if networks is None else networks)
+    return _build(spec, num_threads, shared or Shared())
 
 
 def build_all(specs: Sequence[ModelSpec], num_threads: int | None = None) -> list[Model]:
@@ -140,26 +149,30 @@ def build_all(specs: Sequence[ModelSpec], num_threads: int | None = None) -> lis
     So a picture that is classified and embedded, or captioned and asked about, by the same weights
     goes through them once, if both are given the same arrays (`runtimes.shared`).
     """
-    networks: dict[str, Any] = {}
-    return [_build(spec, num_threads, networks) for spec in specs]
+    shared = Shared()
+    return [_build(spec, num_threads, shared) for spec in specs]
 
 
-def _build(spec: ModelSpec, num_threads: int | None, networks: dict[str, Any]) -> Model:
+def _build(spec: ModelSpec, num_threads: int | None, shared: Shared) -> Model:
     card = spec.card
     licences.check(card, spec.licences_accepted)
     family = family_of(card)
     given = dict(spec.options)
     if num_threads is not None and "num_threads" in options_of(card).model_fields:
         given["num_threads"] = num_threads
-    parts = (card, stage(card), checked_options(card, given), spec.runtime)
-    shared: list[Any] = []
+    options = checked_options(card, given)
+    same_card = card.model_dump_json()
+    if same_card not in shared.folders:
+        shared.folders[same_card] = stage(card)
+    parts = (card, shared.folders[same_card], options, spec.runtime)
+    looked_at: list[Any] = []
     key = network(spec)
     if family.shares and key is not None:
-        if key not in networks:
-            networks[key] = family.shares.open(*parts)
-        shared = [networks[key]]
+        if key not in shared.networks:
+            shared.networks[key] = family.shares.open(*parts)
+        looked_at = [shared.networks[key]]
     try:
-        model: Model = family.load()(*parts, *shared)
+        model: Model = family.load()(*parts, *looked_at)
     except ValidationError as error:
         raise UserError(f"the card of {card.name} has a wrong contract: {error}") from error
     model.output = model.output.with_name(column_of(spec))

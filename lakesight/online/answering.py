@@ -6,7 +6,6 @@ from typing import Any
 from fastapi import Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from lakesight.online.opened import FAILED
 from lakesight.online.problems import Problem
 from lakesight.online.shop import Looked
 from lakesight.online.values import encode
@@ -60,12 +59,12 @@ def results(looked: Sequence[Looked], columns: Sequence[str]) -> list[dict[str, 
     found = [_result(one, columns) for one in looked]
     errors = [one.error for one in looked if one.error is not None]
     if looked and len(errors) == len(looked):
-        unread = all(error["stage"] in UNREAD for error in errors)
-        ours = any(error["message"] == FAILED for error in errors)
+        unread = all(error.stage in UNREAD for error in errors)
+        ours = any(error.ours for error in errors)
         first = errors[0]
         raise Problem(
             "unreadable-picture" if unread else "internal" if ours else "invalid",
-            f"{first['type']}: {first['message']}",
+            f"{first.type}: {first.message}",
             members={"results": found},
         )
     return found
@@ -80,5 +79,5 @@ def _result(looked: Looked, columns: Sequence[str]) -> dict[str, Any]:
         "format": looked.format,
         **dict.fromkeys(columns),
         **values,
-        "error": looked.error,
+        "error": looked.error.shown() if looked.error else None,
     }

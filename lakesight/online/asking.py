@@ -17,6 +17,7 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 from lakesight.models.base import Frozen
 from lakesight.online.access import caller_of
 from lakesight.online.json_bodies import JsonLimits, parse
+from lakesight.online.opened import Fault
 from lakesight.online.problems import Problem, invalid
 from lakesight.online.shop import Sent
 from lakesight.online.sources import SourceError, Sources
@@ -146,13 +147,13 @@ def fetching(sources: Sources) -> Fetch:
         try:
             return Sent(await sources.read(uri, caller_of(request)))
         except SourceError as error:
-            return Sent(error={"stage": "fetch", "type": error.reason, "message": str(error)})
+            return Sent(error=Fault("fetch", error.reason, str(error)))
 
     return fetch
 
 
 def _broken(why: str) -> Sent:
-    return Sent(error={"stage": "decode", "type": "undecodable", "message": why})
+    return Sent(error=Fault("decode", "undecodable", why))
 
 
 def object_of(body: bytes) -> dict[str, Any]:

@@ -12,10 +12,10 @@ from collections import Counter, OrderedDict
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any
 
 from lakesight.models import catalog
 from lakesight.models.base import ModelSpec
+from lakesight.models.catalog import Shared
 from lakesight.online.following import Follower
 from lakesight.online.opened import BatchLimits, Opened
 
@@ -32,9 +32,11 @@ def key_of(spec: ModelSpec) -> str:
 class Room:
     """One network in memory, and the models that look at it."""
 
+    spec: ModelSpec
+    """The model that it was loaded for."""
     limits: BatchLimits
     follower: Follower
-    networks: dict[str, Any] = field(default_factory=dict)
+    shared: Shared = field(default_factory=Shared)
     lock: threading.Lock = field(default_factory=threading.Lock)
     models: OrderedDict[str, Opened] = field(default_factory=OrderedDict)
     """By spec, the one that was not asked for the longest first."""
@@ -61,9 +63,7 @@ class Room:
             del self._opening[name]
 
     def _open(self, spec: ModelSpec) -> Opened:
-        start = time.monotonic()
-        model = catalog.build(spec, self.limits.num_threads, self.networks)
-        self.follower.on_loaded(spec, time.monotonic() - start)
+        model = catalog.build(spec, self.limits.num_threads, self.shared)
         return Opened(spec, model, self.limits, self.follower, self.lock)
 
     async def _close_the_oldest(self) -> None:
@@ -76,7 +76,6 @@ class Room:
         """End the threads of all models, once what is being opened is there."""
         await asyncio.gather(*self._opening.values(), return_exceptions=True)
         for opened in self.models.values():
-            self.follower.on_dropped(opened.spec)
             await asyncio.to_thread(opened.close)
 
 
@@ -185,9 +184,10 @@ class Engine:
         try:
             async with self._turn:
                 await self._make_room(self.max_loaded + spare - 1)
-                room = Room(self.limits, self._follower)
+                start, room = time.monotonic(), Room(spec, self.limits, self._follower)
                 await room.opened(spec)
                 self._rooms[key] = room
+                self._follower.on_loaded(spec, time.monotonic() - start)
         finally:
             del self._loads[key]
 
@@ -204,6 +204,7 @@ class Engine:
             await self._changed.wait_for(lambda: not self._users[key])
         room = self._rooms.pop(key)
         await room.close()
+        self._follower.on_dropped(room.spec)
         del room
         await asyncio.to_thread(_free_memory)
         self._leaving.discard(key)

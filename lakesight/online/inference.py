@@ -181,5 +181,6 @@ async def _of_pixels(
     views = await asyncio.to_thread(lambda: [drawn(one) for one in given])
     seen = await asyncio.gather(*(here.shop.see(spec, one, width, height) for one in views))
     if errors := [one.error for one in seen if one.error]:
-        raise Problem("invalid", errors[0]["message"])
+        ours = any(error.ours for error in errors)
+        raise Problem("internal" if ours else "invalid", errors[0].message)
     return [one.value for one in seen]

@@ -63,7 +63,8 @@ class Serving(Frozen):
     max_pairs: int = Field(default=1024, ge=1)
     """Pictures times texts that one request may match."""
     max_in_flight: int = Field(default=128, ge=1)
-    """Pictures that are decoded or seen at once; others wait as the bytes that they are."""
+    """Pictures that are decoded or seen at once for one network; others wait as the bytes that they
+    are."""
     limits: Limits = Limits()
     """Of one picture."""
     refresh_s: float = Field(default=10.0, ge=0)

@@ -24,7 +24,6 @@ from lakesight.schemas import WORDS
 
 log = logging.getLogger(__name__)
 
-FAILED = "the model failed, which is no fault of the picture; the server's log says where"
 Result = TypeVar("Result")
 Vectors = npt.NDArray[np.float32]
 THREADS = 2
@@ -44,6 +43,20 @@ class Look(NamedTuple):
     """What a detector found, one value, for a model that looks at objects."""
 
 
+class Fault(NamedTuple):
+    """Why a picture has no value: as a row's `error`, and whose fault it is."""
+
+    stage: str
+    type: str
+    message: str
+    ours: bool = False
+    """Whether the server failed, and not the picture or the request."""
+
+    def shown(self) -> dict[str, str]:
+        """Return what a row's `error` holds."""
+        return {"stage": self.stage, "type": self.type, "message": self.message}
+
+
 class Seen(NamedTuple):
     """What a model made of one picture."""
 
@@ -53,8 +66,7 @@ class Seen(NamedTuple):
     """As Python: numbers are written as short as they can be (`values.plain`)."""
     column: pa.Array
     """The same, one value, as a row holds it."""
-    error: dict[str, str] | None
-    """As a row's `error`: stage, type, message."""
+    error: Fault | None
 
 
 @dataclass(frozen=True)
@@ -178,14 +190,15 @@ class Opened:
             for place, value in enumerate(values)
         ]
 
-    def _error(self, error: Exception | None) -> dict[str, str] | None:
+    def _error(self, error: Exception | None) -> Fault | None:
         if error is None:
             return None
-        message = str(error)
-        if not isinstance(error, (ValueError, UserError)):  # which say what is wrong with a picture
-            log.error("%s failed: %s", self.spec.card.name, trace(error))
-            message = FAILED
-        return {"stage": self.spec.stage, "type": type(error).__name__, "message": message}
+        stage, kind = self.spec.stage, type(error).__name__
+        if isinstance(error, (ValueError, UserError)):  # which say what is wrong with a picture
+            return Fault(stage, kind, str(error))
+        log.error("%s failed: %s", self.spec.card.name, trace(error))
+        message = "the model failed, which is no fault of the picture; the server's log says where"
+        return Fault(stage, kind, message, ours=True)
 
 
 def _rows(looks: Sequence[Look], found_name: str) -> pa.Table:

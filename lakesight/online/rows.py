@@ -98,7 +98,7 @@ async def picture(
         view = SIZES[size]
         (looked,) = await here.shop.look([Sent(data)], [], [view])
         if looked.error:
-            raise Problem("not-found", f"no picture is shown: {looked.error['message']}")
+            raise Problem("not-found", f"no picture is shown: {looked.error.message}")
         encoded = await asyncio.to_thread(lambda: _jpeg(looked.shown(view)))
     headers = {**CACHED, "ETag": etag}
     return Response(encoded, media_type="image/jpeg", headers=headers)

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections import defaultdict
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -18,10 +19,10 @@ from lakesight.media.resize import draw
 from lakesight.media.view import ImageView
 from lakesight.models.base import Image, Kind, ModelSpec
 from lakesight.online.decoding import SHOWN, Decoder
-from lakesight.online.engine import Engine
+from lakesight.online.engine import Engine, key_of
 from lakesight.online.finder import Finder
 from lakesight.online.offers import Served, Serving
-from lakesight.online.opened import Look, Opened, Seen
+from lakesight.online.opened import Fault, Look, Opened, Seen
 from lakesight.online.problems import Problem
 
 log = logging.getLogger(__name__)
@@ -43,7 +44,7 @@ class Sent:
     """A picture as it was sent, or why it could not be fetched."""
 
     data: bytes = b""
-    error: Mapping[str, str] | None = None
+    error: Fault | None = None
 
 
 @dataclass
@@ -54,8 +55,8 @@ class Looked:
     """Of the original in pixels, upright; so is `height`."""
     height: int | None = None
     format: str | None = None
-    error: Mapping[str, str] | None = None
-    """As a row's `error`: of what failed first."""
+    error: Fault | None = None
+    """Of what failed first."""
     views: dict[ImageView, Image] = field(default_factory=dict)
     seen: dict[str, Seen] = field(default_factory=dict)
     """By column, in the order in which the models looked."""
@@ -103,7 +104,9 @@ class Shop:
         self.serving, self.models, self.indexes = serving, models, indexes
         self.engine, self.decoder = engine, decoder
         self.num_visitors = 0
-        self._room = asyncio.Semaphore(serving.max_in_flight)
+        self._room: defaultdict[str, asyncio.Semaphore] = defaultdict(
+            lambda: asyncio.Semaphore(serving.max_in_flight)
+        )
 
     def check_amount(self, num_pictures: int) -> None:
         """Raise Problem for more pictures than a request may have."""
@@ -153,7 +156,8 @@ class Shop:
         if sent.error is not None:
             return Looked(error=sent.error)
         wanted = list(dict.fromkeys([*(step.view for step in steps), *views]))
-        async with self._room:
+        network = key_of(steps[0].spec) if steps else ""
+        async with self._room[network]:  # of its own: a slow one keeps nobody else's pictures out
             looked = _looked(await self.decoder.decode(sent.data, wanted), wanted)
             for step in steps if looked.views else ():
                 await self._step(looked, step, place)
@@ -184,8 +188,7 @@ class Shop:
 
 def _looked(decoded: Decoded | MediaError, wanted: Sequence[ImageView]) -> Looked:
     if isinstance(decoded, MediaError):
-        error = {"stage": "decode", "type": decoded.type, "message": decoded.message}
-        return Looked(error=error)
+        return Looked(error=Fault("decode", decoded.type, decoded.message))
     views = dict(zip(wanted, decoded.views, strict=True))
     return Looked(decoded.width, decoded.height, decoded.format, views=views)
 

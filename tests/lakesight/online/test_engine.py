@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -55,7 +56,7 @@ def noted(max_loaded: int) -> Iterator[tuple[Engine, list[str]]]:
     yield Engine(max_loaded, LIMITS, notes), notes.lines
 
 
-async def seen(engine: Engine, spec: ModelSpec) -> object:
+async def seen(engine: Engine, spec: ModelSpec) -> Any:
     async with engine.using(spec) as opened:
         return (await opened.see(look(spec))).value
 
@@ -129,22 +130,19 @@ def test_with_room_for_one_all_are_answered() -> None:
 
 
 def test_what_is_opened_for_who_went_away_is_closed_all_the_same() -> None:
-    begun, gone = threading.Event(), threading.Event()
-
-    class Slow(Follower):
-        def on_loaded(self, spec: ModelSpec, seconds: float) -> None:
-            if spec.options["top_k"] == 3:
-                begun.set()
-                gone.wait(60)
-
     async def run() -> None:
-        engine = Engine(1, LIMITS, Slow())
+        engine = Engine(1, LIMITS)
         classify = catalog.spec("efficientnet-lite3", "classify")
         await seen(engine, classify)
         going = asyncio.create_task(seen(engine, varied(classify, {"top_k": 3})))
-        await asyncio.to_thread(begun.wait)
+        for _ in range(5):  # it is asked for, and nobody has had the time to open it
+            await asyncio.sleep(0)
+        assert len(engine.all_opened()) == 1
         going.cancel()
-        gone.set()
+        async with asyncio.timeout(60):
+            while len(engine.all_opened()) < 2:
+                await asyncio.sleep(0.01)
+        assert going.cancelled()
         await engine.close()
         assert engine.all_opened() == []
 
@@ -169,6 +167,26 @@ def test_models_of_one_network_share_it() -> None:
             assert third.model.network is network  # type: ignore[attr-defined]
             assert len((await third.see(look(classify))).value) == 2
         await engine.close()
+
+    asyncio.run(run())
+
+
+def test_the_files_of_a_network_that_is_open_are_not_read_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Options come with requests: of 15 GB, hashing them for each would be a way to stop a server.
+
+    It is one network for who counts them, too.
+    """
+
+    async def run() -> None:
+        classify = catalog.spec("efficientnet-lite3", "classify")
+        with noted(1) as (engine, lines):
+            await seen(engine, classify)
+            monkeypatch.setattr(catalog, "stage", lambda card: pytest.fail("read again"))
+            assert len(list(await seen(engine, varied(classify, {"top_k": 2})))) == 2
+            await engine.close()
+            assert lines == ["+efficientnet-lite3", "-efficientnet-lite3"]
 
     asyncio.run(run())
 

@@ -49,8 +49,8 @@ def test_a_model_that_fails_is_a_500_and_is_logged(caplog: pytest.LogCaptureFixt
     with caplog.at_level(logging.ERROR):
         error = seen(7).error
     assert error is not None
-    assert (error["stage"], error["type"]) == ("classify", "RuntimeError")
-    assert SECRET not in error["message"]
+    assert (error.stage, error.type) == ("classify", "RuntimeError")
+    assert SECRET not in error.message
     assert "RuntimeError at " in caplog.text
     assert "test_opened.py" in caplog.text
     with pytest.raises(Problem) as caught:
@@ -60,7 +60,7 @@ def test_a_model_that_fails_is_a_500_and_is_logged(caplog: pytest.LogCaptureFixt
 
 def test_a_picture_that_a_model_cannot_take_is_a_422(caplog: pytest.LogCaptureFixture) -> None:
     error = seen(255).error
-    assert error == {"stage": "classify", "type": "ValueError", "message": "a picture is all white"}
+    assert error == ("classify", "ValueError", "a picture is all white", False)
     assert not caplog.text
     with pytest.raises(Problem) as caught:
         results([Looked(error=error)], ["classes"])
