@@ -88,6 +88,9 @@ class Serve(Frozen):
     """Certificate chain (PEM), to be reached by https; with --tls-key."""
     tls_key: Path | None = None
     """Its private key (PEM), without a passphrase."""
+    behind_tls: bool = False
+    """Browsers come by https to what is in front of this, a load balancer or a proxy, which ends
+    TLS: the page's cookie is then for https alone, and they are told to come by nothing else."""
     num_replicas: int = Field(default=1, ge=0)
     """Processes that answer; at least so many where --max-replicas lets them grow, even 0."""
     max_replicas: int | None = Field(default=None, ge=1)
@@ -204,12 +207,17 @@ class Serve(Frozen):
         return SafetySettings(
             access=AccessSettings(
                 keys=self.keys_file(),
-                is_tls=self.tls_cert is not None,
+                is_tls=self.is_tls,
                 num_processes=self.most_replicas,
             ),
             hosts=HostSettings(names=self.host_name),
-            headers=HeaderSettings(hsts_s=HSTS_S if self.tls_cert else 0),
+            headers=HeaderSettings(hsts_s=HSTS_S if self.is_tls else 0),
         )
+
+    @property
+    def is_tls(self) -> bool:
+        """Whether browsers come by https, to this or to what is in front of it."""
+        return self.behind_tls or self.tls_cert is not None
 
     def sources(self) -> SourceSettings:
         """Return from where pictures may come; UserError for what is no prefix or no host."""

@@ -23,11 +23,14 @@ import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families as parsed
 
+from lakesight.errors import UserError
 from lakesight.online import key_file
 from tests.annotating import command
 from tests.clusters import free_ports
 from tests.lakesight.online.conftest import encoded
 from workflows.__main__ import main
+from workflows.serve import Serve
+from workflows.serving import application
 
 STARTS_S = 200
 BUILD, REQUESTS = "lakesight_build_info", "lakesight_requests_total"
@@ -286,6 +289,7 @@ def test_a_replica_that_is_killed_costs_what_it_had_in_hand(
     lost = [one for one in load.failures if one.startswith("RemoteProtocolError")]
     refused = [one for one in load.failures if one.startswith("503 ") and "ask again" in one]
     assert len(lost) + len(refused) == len(load.failures), load.failures
+    assert len(lost) <= 6, "each client had one request in its hand at most"
     print(f"{len(load.failures)} of {load.answers.total() + len(load.failures)} failed")
 
 
@@ -316,7 +320,8 @@ def deployment(model: str, **changed: Any) -> dict[str, Any]:
     path = Path(__file__).parents[2] / "infra/serve.yaml"
     said: dict[str, Any] = yaml.safe_load(path.read_text())
     (application,) = said["applications"]
-    application["args"] = {"safety": {"access": {"keys": None}}, **changed.get("args", {})}
+    access = {"access": {"keys": None}}
+    application["args"] = {"safety": access, "anyone": True, **changed.get("args", {})}
     (own,) = application["deployments"]
     own["ray_actor_options"] = {"num_cpus": 0.5}
     own["user_config"] = config(model, num_threads=1)
@@ -410,6 +415,19 @@ def any_replica_tells_the_metrics_of_all(deployed: Started) -> None:
     again = wait_for(lambda found: len(found) == 2)
     assert left.items() <= again.items()
     assert again.keys() != after.keys()
+
+
+def test_a_deployment_without_keys_is_asked_for_twice() -> None:
+    """`serve deploy` listens where the cluster was told to, which may be everywhere."""
+    with pytest.raises(UserError, match="anyone: true"):
+        application({"safety": {"access": {"keys": None}}})
+
+
+@pytest.mark.parametrize("behind", [True, False])
+def test_tls_may_end_in_front(behind: bool) -> None:
+    safety = Serve(model=("starter-yolo-detect",), behind_tls=behind).safety()
+    assert safety.access.is_tls == behind
+    assert (safety.headers.hsts_s > 0) == behind
 
 
 def test_wishes_that_cannot_be_served_are_one_line(
