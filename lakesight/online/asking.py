@@ -16,6 +16,7 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 
 from lakesight.models.base import Frozen
 from lakesight.online.access import caller_of
+from lakesight.online.bodies import hold
 from lakesight.online.json_bodies import JsonLimits, parse
 from lakesight.online.opened import Fault
 from lakesight.online.problems import Problem, invalid
@@ -145,7 +146,9 @@ def fetching(sources: Sources) -> Fetch:
 
     async def fetch(request: Request, uri: str) -> Sent:
         try:
-            return Sent(await sources.read(uri, caller_of(request)))
+            data = await sources.read(uri, caller_of(request))
+            hold(request.scope, len(data))
+            return Sent(data)
         except SourceError as error:
             return Sent(error=Fault("fetch", error.reason, str(error)))
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+from collections.abc import Callable
 
 from pydantic import Field
 from starlette.datastructures import Headers
@@ -22,7 +23,8 @@ class BodyLimits(Frozen):
     max_bytes: int = Field(default=64 * MIB, gt=0)
     """One body."""
     max_held_bytes: int = Field(default=512 * MIB, gt=0)
-    """All bodies that this process holds: beyond it, requests are told to come again."""
+    """All bodies that this process holds, and the pictures that it fetched for them: beyond it,
+    requests are told to come again."""
     idle_s: float = Field(default=10.0, gt=0)
     """Time between two pieces of a body."""
     total_s: float = Field(default=60.0, gt=0)
@@ -52,6 +54,7 @@ class Bodies:
             body = await reading.whole(Headers(scope=scope))
             if body is not None:
                 self._check(Headers(scope=scope), body)
+                scope.setdefault("state", {})["hold"] = reading.hold
                 await self.app(scope, _replay(body, receive), send)
         finally:
             reading.drop()
@@ -102,13 +105,17 @@ class _Reading:
     def _take(self, message: Message) -> None:
         piece: bytes = message.get("body", b"")
         self.is_over = not message.get("more_body", False)
-        self.pieces.append(piece)
-        self.num_bytes += len(piece)
-        self.bodies.num_held += len(piece)
-        if self.num_bytes > self.limits.max_bytes:
+        if self.num_bytes + len(piece) > self.limits.max_bytes:
             raise self._too_large()
+        self.pieces.append(piece)
+        self.hold(len(piece))
+
+    def hold(self, num_bytes: int) -> None:
+        """Count bytes that are held until the answer; Problem where all hold too many."""
+        self.num_bytes += num_bytes
+        self.bodies.num_held += num_bytes
         if self.bodies.num_held > self.limits.max_held_bytes:
-            raise Problem("busy", "too many bodies at once", headers={"Retry-After": "1"})
+            raise Problem("busy", "too many bytes at once", headers={"Retry-After": "1"})
 
     def drop(self) -> None:
         """Let go of what was read."""
@@ -124,6 +131,16 @@ class _Reading:
         return Problem(
             "slow-request", f"a body comes within {total_s:g} s, without a pause of {idle_s:g} s"
         )
+
+
+def hold(scope: Scope, num_bytes: int) -> None:
+    """Count what was fetched for a request beside its body; Problem where all hold too much.
+
+    Where no `Bodies` are around the app, nothing is counted.
+    """
+    count: Callable[[int], None] | None = scope.get("state", {}).get("hold")
+    if count is not None:
+        count(num_bytes)
 
 
 def _replay(body: bytes, receive: Receive) -> Receive:

@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.types import Receive, Scope, Send
 
-from lakesight.online.bodies import Bodies, BodyLimits
+from lakesight.online.bodies import Bodies, BodyLimits, hold
 from lakesight.online.refusing import RefusalSettings, Refusing
 from tests.http_server import connected, flooded, rest, running, said, status, until
 
@@ -30,6 +30,9 @@ class Echo:
         request = Request(scope, receive)
         body = await request.body()
         self.lengths.append(len(body))
+        if scope["path"] == "/fetch":
+            hold(scope, 100_000)
+            hold(scope, 100_000)
         if scope["path"] == "/wait":
             assert (await receive())["type"] == "http.disconnect"
             self.num_gone += 1
@@ -182,6 +185,19 @@ def test_all_bodies_together_have_a_cap(address: str, bodies: Bodies) -> None:
             line.sendall(b"x" * 1000)
             assert status(line.recv(1 << 16)) == 200
     until(lambda: bodies.num_held == 0)
+
+
+def test_what_is_fetched_counts_beside_the_bodies(address: str, bodies: Bodies) -> None:
+    assert httpx.post(f"{address}/fetch", content=b"x").status_code == 200
+    until(lambda: bodies.num_held == 0)
+    with connected(address) as line:
+        line.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 99000\r\n\r\n" + b"x" * 60_000)
+        until(lambda: bodies.num_held == 60_000)
+        answer = httpx.post(f"{address}/fetch", content=b"x")
+        assert (answer.status_code, answer.headers["retry-after"]) == (429, "1")
+        until(lambda: bodies.num_held == 60_000)  # what was fetched before it is let go
+        line.sendall(b"x" * 39_000)
+        assert status(line.recv(1 << 16)) == 200
 
 
 def test_compressed_bodies_are_not_taken(address: str, echo: Echo) -> None:
