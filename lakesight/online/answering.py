@@ -1,6 +1,7 @@
 """What endpoints answer: one object a picture, with the very value that a row would hold."""
 
-from collections.abc import Mapping, Sequence
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from fastapi import Response
@@ -49,6 +50,12 @@ class Drawn(BaseModel):
 def as_json(content: Any, status: int = 200) -> Response:
     """Return a response of plain values."""
     return Response(encode(content), status, media_type="application/json")
+
+
+async def as_json_apart(content: Callable[[], Any]) -> Response:
+    """Return a response of what may be many rows: made and encoded in a thread of its own."""
+    encoded = await asyncio.to_thread(lambda: encode(content()))
+    return Response(encoded, media_type="application/json")
 
 
 def results(looked: Sequence[Looked], columns: Sequence[str]) -> list[dict[str, Any]]:

@@ -12,7 +12,7 @@ from pydantic import BaseModel, Field
 
 from lakesight.errors import UserError
 from lakesight.models.base import Image
-from lakesight.online.answering import as_json
+from lakesight.online.answering import as_json, as_json_apart
 from lakesight.online.decoding import SHOWN, SMALL
 from lakesight.online.finder import Finder
 from lakesight.online.problems import RESPONSES, Problem
@@ -66,7 +66,7 @@ async def browse(
         except UserError as error:
             raise Problem("invalid", str(error)) from error
     answer = {"index": name, "build": finder.build_id, "count": finder.count}
-    return as_json({**answer, "results": plain_rows(found)})
+    return await as_json_apart(lambda: {**answer, "results": plain_rows(found)})
 
 
 @router.get("/v1/rows/{id}", summary="One row", responses={200: {"model": Row}})
