@@ -363,8 +363,14 @@ def test_a_deployment_changes_scales_to_zero_and_back(deployed: Started) -> None
         assert replica not in deployed.replicas()
     assert load.failures == []
     assert set(load.answers) == {first.text, detect(deployed, RAW).text}
-    two = {"min_replicas": 2, "max_replicas": 2}
-    deployed.tell(deployment("starter-yolo-pose", **other, scaling=two))
+    growing = {"min_replicas": 1, "max_replicas": 2, "target_ongoing_requests": 1}
+    deployed.tell(deployment("starter-yolo-pose", **other, scaling=growing))
+    with Load(deployed.url, RAW, num_clients=8) as load:  # who waits has a second one started
+        end = time.monotonic() + 120
+        while deployed.tell({"replicas": 1}) != {"replicas": 2}:
+            assert time.monotonic() < end, "it never grew"
+            time.sleep(0.5)
+    assert load.failures == []
     any_replica_tells_the_metrics_of_all(deployed)
     deployed.tell(deployment("starter-yolo-pose", **other, scaling=zero))
     end = time.monotonic() + 120
