@@ -151,7 +151,7 @@ class Searcher:
     def features(self, row_ids: Sequence[str]) -> npt.NDArray[np.float16]:
         """Return what the model saw of rows, `(len(row_ids), N, H)`.
 
-        The first call reads the whole file once, to check it.
+        The first call reads the whole file once, to check it, unless `open_features` has.
 
         Raises:
             UserError: if the index keeps none, or does not hold one of the rows.
@@ -163,6 +163,10 @@ class Searcher:
         shape = (self.manifest.count, *self.manifest.features)
         kept = np.memmap(self._features, np.dtype("<f2"), mode="r", shape=shape)
         return kept[self._positions(row_ids)]
+
+    def open_features(self) -> None:
+        """Have the file of features here, and checked. Raises UserError where it is damaged."""
+        _ = self._features
 
     def _positions(self, row_ids: Sequence[str]) -> npt.NDArray[np.int64]:
         """Return where rows are. Raises UserError for one that is not there."""

@@ -69,6 +69,10 @@ class IndexFinder:
         """See `Searcher.vectors`."""
         return self._searcher.vectors(row_id)
 
+    def open_features(self) -> None:
+        """See `Searcher.open_features`."""
+        self._searcher.open_features()
+
     def features(self, row_ids: Sequence[str]) -> npt.NDArray[np.floating[Any]]:
         """See `Searcher.features`."""
         return self._searcher.features(row_ids)

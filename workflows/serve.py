@@ -27,7 +27,7 @@ from lakesight.online.https import HttpsSettings
 from lakesight.online.offers import NAME, Offer, Served, look_up, told
 from lakesight.online.origins import HostSettings, check_bind
 from lakesight.online.sources import SourceSettings
-from workflows.chosen import KINDS, split_setting, value_of
+from workflows.chosen import KINDS, options_for, split_setting
 from workflows.cluster import check_reachable, cluster
 from workflows.finder import open_index
 from workflows.ingress import Ingress, Tls, choose, http_options, prepared
@@ -99,7 +99,9 @@ class Serve(Frozen):
     """Requests that one replica is to have at once, where they grow."""
     cpus_per_replica: int | None = Field(default=None, ge=1)
     """Cores that one replica may use; an equal share of this machine's unless given."""
-    gpus_per_replica: float = Field(default=0, ge=0)
+    gpus_per_replica: float | None = Field(default=None, ge=0)
+    """GPUs that one replica may use; an equal share of this machine's, or of the cluster's, unless
+    given."""
     ingress: Ingress = "auto"
     """haproxy: HAProxy in front of each replica's own server; proxy: Ray Serve's own, several times
     as slow. A cluster that is joined has its own."""
@@ -128,6 +130,11 @@ class Serve(Frozen):
                 raise UserError(
                     "--no-auth listens on this machine alone, and a cluster that is joined listens "
                     "as it was told: leave out --no-auth, or --address and RAY_ADDRESS"
+                )
+            if self.tls_cert:
+                raise UserError(
+                    "a cluster that is joined has its own HTTP server, whose TLS is its own: leave "
+                    "--tls-cert out, and say --behind-tls if browsers come by https"
                 )
             check_reachable(address)
         elif _is_taken(self.host, self.port):
@@ -180,26 +187,39 @@ class Serve(Frozen):
     def _offer(
         self,
         given: str,
-        shared: Mapping[Kind, Mapping[str, Any]],
-        own: dict[str, dict[Kind, dict[str, Any]]],
+        shared: Mapping[Kind, Mapping[str, str]],
+        own: dict[str, dict[Kind, dict[str, str]]],
     ) -> Offer:
         """Return one model with its options: those of every model of a kind, and its own."""
         name, model = _named(given)
         offer = Offer.model_validate({"model": model} | ({"name": name} if name else {}))
         able = catalog.kinds(catalog.resolve(model))
         mine = own.pop(offer.name, {})
-        kinds = [kind for kind in KINDS if kind in mine or (kind in shared and kind in able)]
-        options = {kind: {**shared.get(kind, {}), **mine.get(kind, {})} for kind in kinds}
+        if odd := mine.keys() - able.keys():
+            raise UserError(f"{offer.name} cannot {odd.pop()}: it can {', '.join(able)}")
+        options = {
+            kind: options_for(
+                catalog.resolve(model, kind), {**shared.get(kind, {}), **mine.get(kind, {})}
+            )
+            for kind in able
+            if kind in mine or kind in shared
+        }
         more = {"runtime": self.runtime, "allow_licence": self.allow_licence}
         return offer.model_copy(update={"options": options, **more})
 
     def application(self, settings: Mapping[str, Any], nodes: Sequence[Node]) -> Any:
         """Return what Ray Serve runs."""
-        cpus = self.cpus_per_replica or _fair_share(nodes, self.most_replicas)
+        all_cpus, all_gpus = (
+            sum(getattr(node, what) for node in nodes) for what in ("cpus", "gpus")
+        )
+        cpus = self.cpus_per_replica or max(1, int(all_cpus // self.most_replicas))
+        gpus = self.gpus_per_replica
+        if gpus is None:
+            gpus = all_gpus / self.most_replicas
         around = Around(safety=self.safety(), sources=self.sources())
-        settings = {"num_threads": cpus, **settings}
+        settings = {"defaults": {"num_threads": cpus}, **settings}
         # half of it: a replica that takes another's place starts beside it
-        resources = {"num_cpus": cpus / 2, "num_gpus": self.gpus_per_replica}
+        resources = {"num_cpus": cpus / 2, "num_gpus": gpus / 2}
         return deployment(around, settings, {**self._scaling(), "ray_actor_options": resources})
 
     def safety(self) -> SafetySettings:
@@ -270,6 +290,8 @@ class Serve(Frozen):
         _say(f"Serving at {where}; end it with Ctrl-C")
 
     def _url(self) -> str:
+        if self.behind_tls:
+            return f"https://{next(iter(self.host_name), 'YOUR-HOST')}"
         return f"{'https' if self.tls_cert else 'http'}://{self._shown_host()}:{self.port}"
 
     def _shown_host(self) -> str:
@@ -287,13 +309,15 @@ def _serve(*, verbose: bool) -> Any:
     return serve
 
 
-def _offer_options(settings: Sequence[str]) -> dict[str, dict[Kind, dict[str, Any]]]:
-    """Return `KIND.OPTION=VALUE` by model, then kind; those of no model in particular by ""."""
+def _offer_options(settings: Sequence[str]) -> dict[str, dict[Kind, dict[str, str]]]:
+    """Return `KIND.OPTION=VALUE` by model, then kind; those of no model in particular by "".
+
+    Values are as they stand: which type an option is of, its model says.
+    """
     wanted = f"KIND.OPTION=VALUE or NAME.KIND.OPTION=VALUE, KIND one of {', '.join(KINDS)}"
-    found: dict[str, dict[Kind, dict[str, Any]]] = {}
+    found: dict[str, dict[Kind, dict[str, str]]] = {}
     for setting in settings:
-        words, text = split_setting(setting, wanted)
-        value = value_of(words, text, Any)  # whose option it is, the replicas know
+        words, value = split_setting(setting, wanted)
         before, _, last = words.rpartition(".")
         name, _, kind = before.rpartition(".")
         if kind not in KINDS:
@@ -310,12 +334,6 @@ def _named(given: str) -> tuple[str | None, str]:
 
 def _last(uri: str) -> str:
     return uri.rstrip("/").rpartition("/")[2]
-
-
-def _fair_share(nodes: Sequence[Node], num_replicas: int) -> int:
-    """Return the cores of one of so many replicas."""
-    total = sum(node.cpus for node in nodes)
-    return max(1, int(total // max(1, num_replicas)))
 
 
 def _is_taken(host: str, port: int) -> bool:

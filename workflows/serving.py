@@ -31,9 +31,6 @@ class Around(Frozen):
 
     safety: SafetySettings
     sources: SourceSettings = SourceSettings()
-    anyone: bool = False
-    """Of `serve deploy`: where `safety.access.keys` is null, whoever comes is let in; what is in
-    front is to ask who they are."""
 
 
 def deployment(around: Around, settings: Mapping[str, Any], options: Mapping[str, Any]) -> Any:
@@ -70,11 +67,12 @@ def application(given: Mapping[str, Any]) -> Any:
         around = Around.model_validate(dict(given))
     except ValidationError as error:
         raise UserError(f"args of the application: {first_mistake(error)}") from error
-    if around.safety.access.keys is None and not around.anyone:
+    access = around.safety.access
+    if access.keys is None and not access.anyone:
         raise UserError(
             "args of the application: safety.access.keys is null, so whoever reaches the cluster's "
-            "port could use it: name the file of keys, or say anyone: true beside safety if what "
-            "is in front asks who they are"
+            "port could use it: name the file of keys, or say anyone: true beside it if what is "
+            "in front asks who they are"
         )
     return deployment(around, {}, {})
 

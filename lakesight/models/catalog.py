@@ -125,22 +125,22 @@ def essence(spec: ModelSpec) -> dict[str, Any]:
 
 
 @dataclass
-class Shared:
+class Common:
     """What models have in common that are open together."""
 
     networks: dict[str, Any] = field(default_factory=dict)
     """By `network`."""
     folders: dict[str, Path] = field(default_factory=dict)
-    """Of each card, its files, checked: once for all models that look at its network."""
+    """Where the files of a card are, checked: once for all kinds and options of a checkpoint."""
 
 
-def build(spec: ModelSpec, num_threads: int | None = None, shared: Shared | None = None) -> Model:
+def build(spec: ModelSpec, num_threads: int | None = None, common: Common | None = None) -> Model:
     """Return the model itself, its weights checked and loaded.
 
     `num_threads` bounds the CPU threads of a family that runs on them; it never changes a value.
-    `shared` is what is open already; what is opened is added.
+    `common` is what is open already; what is opened is added.
     """
-    return _build(spec, num_threads, shared or Shared())
+    return _build(spec, num_threads, common or Common())
 
 
 def build_all(specs: Sequence[ModelSpec], num_threads: int | None = None) -> list[Model]:
@@ -149,11 +149,11 @@ def build_all(specs: Sequence[ModelSpec], num_threads: int | None = None) -> lis
     So a picture that is classified and embedded, or captioned and asked about, by the same weights
     goes through them once, if both are given the same arrays (`runtimes.shared`).
     """
-    shared = Shared()
-    return [_build(spec, num_threads, shared) for spec in specs]
+    common = Common()
+    return [_build(spec, num_threads, common) for spec in specs]
 
 
-def _build(spec: ModelSpec, num_threads: int | None, shared: Shared) -> Model:
+def _build(spec: ModelSpec, num_threads: int | None, common: Common) -> Model:
     card = spec.card
     licences.check(card, spec.licences_accepted)
     family = family_of(card)
@@ -161,18 +161,18 @@ def _build(spec: ModelSpec, num_threads: int | None, shared: Shared) -> Model:
     if num_threads is not None and "num_threads" in options_of(card).model_fields:
         given["num_threads"] = num_threads
     options = checked_options(card, given)
-    same_card = card.model_dump_json()
-    if same_card not in shared.folders:
-        shared.folders[same_card] = stage(card)
-    parts = (card, shared.folders[same_card], options, spec.runtime)
-    looked_at: list[Any] = []
+    files = card.model_dump_json(include={"name", "source", "sha256"})
+    if files not in common.folders:
+        common.folders[files] = stage(card)
+    parts = (card, common.folders[files], options, spec.runtime)
+    shared: list[Any] = []
     key = network(spec)
     if family.shares and key is not None:
-        if key not in shared.networks:
-            shared.networks[key] = family.shares.open(*parts)
-        looked_at = [shared.networks[key]]
+        if key not in common.networks:
+            common.networks[key] = family.shares.open(*parts)
+        shared = [common.networks[key]]
     try:
-        model: Model = family.load()(*parts, *looked_at)
+        model: Model = family.load()(*parts, *shared)
     except ValidationError as error:
         raise UserError(f"the card of {card.name} has a wrong contract: {error}") from error
     model.output = model.output.with_name(column_of(spec))

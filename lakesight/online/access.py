@@ -29,6 +29,9 @@ class AccessSettings(Frozen):
 
     keys: Path | None
     """The file of API keys. None: nobody is asked (`--no-auth`), on loopback alone."""
+    anyone: bool = False
+    """Of `serve deploy`: without keys, let in whoever comes, by whichever name; what is in front is
+    to ask who they are."""
     open_paths: tuple[str, ...] = OPEN_PATHS
     """Paths that need no key, exactly as they are written here."""
     open_folders: tuple[str, ...] = ("/page/", "/problems/")

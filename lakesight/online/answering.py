@@ -1,7 +1,6 @@
 """What endpoints answer: one object a picture, with the very value that a row would hold."""
 
-import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fastapi import Response
@@ -52,12 +51,6 @@ def as_json(content: Any, status: int = 200) -> Response:
     return Response(encode(content), status, media_type="application/json")
 
 
-async def as_json_apart(content: Callable[[], Any]) -> Response:
-    """Return a response of what may be many rows: made and encoded in a thread of its own."""
-    encoded = await asyncio.to_thread(lambda: encode(content()))
-    return Response(encoded, media_type="application/json")
-
-
 def results(looked: Sequence[Looked], columns: Sequence[str]) -> list[dict[str, Any]]:
     """Return an object for each picture; `columns` are null where there is no value.
 
@@ -67,8 +60,8 @@ def results(looked: Sequence[Looked], columns: Sequence[str]) -> list[dict[str, 
     errors = [one.error for one in looked if one.error is not None]
     if looked and len(errors) == len(looked):
         unread = all(error.stage in UNREAD for error in errors)
-        ours = any(error.ours for error in errors)
-        first = errors[0]
+        ours = [error for error in errors if error.ours]
+        first = (ours or errors)[0]
         raise Problem(
             "unreadable-picture" if unread else "internal" if ours else "invalid",
             f"{first.type}: {first.message}",

@@ -6,7 +6,7 @@ Options may also stand in the query, so that `?draw=true` works with every form.
 
 import asyncio
 import binascii
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import Any, Self, TypeVar, get_args, get_origin
 
 from fastapi import Request
@@ -31,7 +31,7 @@ Asked = TypeVar("Asked", bound="Ask")
 Model = TypeVar("Model", bound=BaseModel)
 CheckAmount = Callable[[int], None]
 """Raises Problem for more pictures than a request may have."""
-Fetch = Callable[[Request, str], Awaitable[Sent]]
+Fetch = Callable[[Request, str], Coroutine[Any, Any, Sent]]
 """Returns the picture at an address, or why there is none; raises Problem where that is refused."""
 
 
@@ -122,11 +122,18 @@ async def pictures(request: Request, given: Sequence[Picture]) -> list[Sent]:
         return [None if one.data is None else unpacked(one.data) for one in given]
 
     found = await _in_a_thread_if(size > IN_A_THREAD, decoded)
-    fetched = await asyncio.gather(
-        *(fetch(request, one.uri) for one in given if one.uri is not None)
-    )
-    rest = iter(fetched)
+    rest = iter(await _all(fetch(request, one.uri) for one in given if one.uri is not None))
     return [next(rest) if one is None else one for one in found]
+
+
+async def _all(fetches: Iterable[Coroutine[Any, Any, Sent]]) -> list[Sent]:
+    """Return what they give; the first that raises ends the others, and is raised alone."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(one) for one in fetches]
+    except BaseExceptionGroup as errors:
+        raise errors.exceptions[0] from None
+    return [task.result() for task in tasks]
 
 
 def unpacked(text: str) -> Sent:

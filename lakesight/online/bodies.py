@@ -23,8 +23,8 @@ class BodyLimits(Frozen):
     max_bytes: int = Field(default=64 * MIB, gt=0)
     """One body."""
     max_held_bytes: int = Field(default=512 * MIB, gt=0)
-    """All bodies that this process holds, and the pictures that it fetched for them: beyond it,
-    requests are told to come again."""
+    """All bodies that this process holds, and the pictures that it fetched for them, once they are
+    there: beyond it, requests are told to come again."""
     idle_s: float = Field(default=10.0, gt=0)
     """Time between two pieces of a body."""
     total_s: float = Field(default=60.0, gt=0)
@@ -76,6 +76,7 @@ class _Reading:
         self.pieces: list[bytes] = []
         self.num_bytes = 0
         self.is_over = False
+        self.is_dropped = False
 
     async def whole(self, headers: Headers) -> bytes | None:
         """Return the body, or None where the client went away. Raises Problem beyond a limit."""
@@ -111,7 +112,12 @@ class _Reading:
         self.hold(len(piece))
 
     def hold(self, num_bytes: int) -> None:
-        """Count bytes that are held until the answer; Problem where all hold too many."""
+        """Count bytes that are held until the answer; Problem where all hold too many.
+
+        What comes after the answer counts nothing: nobody would take it off again.
+        """
+        if self.is_dropped:
+            return
         self.num_bytes += num_bytes
         self.bodies.num_held += num_bytes
         if self.bodies.num_held > self.limits.max_held_bytes:
@@ -122,6 +128,7 @@ class _Reading:
         self.pieces.clear()
         self.bodies.num_held -= self.num_bytes
         self.num_bytes = 0
+        self.is_dropped = True
 
     def _too_large(self) -> Problem:
         return Problem("too-large", f"a body has at most {self.limits.max_bytes} bytes")

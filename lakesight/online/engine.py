@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 from lakesight.models import catalog
 from lakesight.models.base import ModelSpec
-from lakesight.models.catalog import Shared
+from lakesight.models.catalog import Common
 from lakesight.online.following import Follower
 from lakesight.online.opened import BatchLimits, Opened
 
@@ -36,7 +36,7 @@ class Room:
     """The model that it was loaded for."""
     limits: BatchLimits
     follower: Follower
-    shared: Shared = field(default_factory=Shared)
+    common: Common = field(default_factory=Common)
     lock: threading.Lock = field(default_factory=threading.Lock)
     models: OrderedDict[str, Opened] = field(default_factory=OrderedDict)
     """By spec, the one that was not asked for the longest first."""
@@ -63,7 +63,7 @@ class Room:
             del self._opening[name]
 
     def _open(self, spec: ModelSpec) -> Opened:
-        model = catalog.build(spec, self.limits.num_threads, self.shared)
+        model = catalog.build(spec, self.limits.num_threads, self.common)
         return Opened(spec, model, self.limits, self.follower, self.lock)
 
     async def _close_the_oldest(self) -> None:

@@ -72,6 +72,10 @@ class Finder(Protocol):
         """Return the vectors `(V, D)` of a row; UserError where it is not there."""
         ...
 
+    def open_features(self) -> None:
+        """Have what matching starts from here, and checked; gigabytes, where it was not."""
+        ...
+
     def features(self, row_ids: Sequence[str]) -> npt.NDArray[np.floating[Any]]:
         """Return what the model saw of rows, `(N, …)`; UserError where it was not kept."""
         ...

@@ -38,8 +38,9 @@ class SafetySettings(Frozen):
 
     @property
     def host_settings(self) -> HostSettings:
-        """Without keys, this machine's own names are the only ones, whatever else was said."""
-        return self.hosts if self.access.keys else HostSettings(names=LOCAL_NAMES)
+        """Without keys, this machine's own names are the only ones, unless it is for anyone."""
+        is_known = self.access.keys or self.access.anyone
+        return self.hosts if is_known else HostSettings(names=LOCAL_NAMES)
 
 
 def guarded(

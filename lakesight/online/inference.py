@@ -159,8 +159,10 @@ async def _of_files(
     here.count(sent)
     looked = await here.shop.look(sent, [Step(spec)])
     found = results(looked, [COLUMN])
-    if errors := [one["error"] for one in found if one["error"]]:
-        raise Problem("unreadable-picture", errors[0]["message"], members={"results": found})
+    if errors := [one.error for one in looked if one.error]:
+        ours = [error for error in errors if error.ours]
+        kind = "internal" if ours else "unreadable-picture"
+        raise Problem(kind, (ours or errors)[0].message, members={"results": found})
     return [one[COLUMN] for one in found]
 
 
@@ -181,6 +183,6 @@ async def _of_pixels(
     views = await asyncio.to_thread(lambda: [drawn(one) for one in given])
     seen = await asyncio.gather(*(here.shop.see(spec, one, width, height) for one in views))
     if errors := [one.error for one in seen if one.error]:
-        ours = any(error.ours for error in errors)
-        raise Problem("internal" if ours else "invalid", errors[0].message)
+        ours = [error for error in errors if error.ours]
+        raise Problem("internal" if ours else "invalid", (ours or errors)[0].message)
     return [one.value for one in seen]

@@ -63,8 +63,8 @@ class Serving(Frozen):
     max_pairs: int = Field(default=1024, ge=1)
     """Pictures times texts that one request may match."""
     max_in_flight: int = Field(default=128, ge=1)
-    """Pictures that are decoded or seen at once for one network; others wait as the bytes that they
-    are."""
+    """Pictures that are decoded or seen at once for one network, and four times as many for all of
+    them; others wait as the bytes that they are."""
     limits: Limits = Limits()
     """Of one picture."""
     refresh_s: float = Field(default=10.0, ge=0)
@@ -83,12 +83,13 @@ class Serving(Frozen):
 def told(given: Mapping[str, Any]) -> Serving:
     """Return settings; those of the YAML file that `file` names come first, and change with it.
 
-    Raises UserError for a file that cannot be read, and for what is no setting.
+    `defaults` hold where neither says anything. Raises UserError for a file that cannot be read,
+    and for what is no setting.
     """
     settings = dict(given)
-    file = settings.pop("file", None)
-    if file is not None:
-        settings = {**_of_file(Path(file)), **settings}
+    file, defaults = settings.pop("file", None), settings.pop("defaults", {})
+    in_file = {} if file is None else _of_file(Path(file))
+    settings = {**defaults, **in_file, **settings}
     try:
         return Serving.model_validate(settings)
     except ValidationError as error:

@@ -12,7 +12,8 @@ from pydantic import BaseModel, Field
 
 from lakesight.errors import UserError
 from lakesight.models.base import Image
-from lakesight.online.answering import as_json, as_json_apart
+from lakesight.online.answering import as_json
+from lakesight.online.bodies import hold
 from lakesight.online.decoding import SHOWN, SMALL
 from lakesight.online.finder import Finder
 from lakesight.online.problems import RESPONSES, Problem
@@ -62,11 +63,11 @@ async def browse(
     async with visit(request) as here:
         name, finder = here.index(index)
         try:
-            found = await find(partial(finder.browse, k, where))
+            found = await find(lambda: plain_rows(finder.browse(k, where)))
         except UserError as error:
             raise Problem("invalid", str(error)) from error
     answer = {"index": name, "build": finder.build_id, "count": finder.count}
-    return await as_json_apart(lambda: {**answer, "results": plain_rows(found)})
+    return as_json({**answer, "results": found})
 
 
 @router.get("/v1/rows/{id}", summary="One row", responses={200: {"model": Row}})
@@ -95,6 +96,7 @@ async def picture(
         if etag in request.headers.get("if-none-match", ""):
             return Response(status_code=304, headers={**CACHED, "ETag": etag})
         data = await _object(request, await _row(request, finder, id))
+        hold(request.scope, len(data))
         view = SIZES[size]
         (looked,) = await here.shop.look([Sent(data)], [], [view])
         if looked.error:

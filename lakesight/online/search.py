@@ -12,7 +12,7 @@ from pydantic import BaseModel, Field, model_validator
 
 from lakesight.errors import UserError
 from lakesight.models.base import ModelSpec
-from lakesight.online.answering import as_json_apart, results
+from lakesight.online.answering import as_json, results
 from lakesight.online.asking import AskOfPictures, read
 from lakesight.online.documents import EXAMPLE_DATA, body
 from lakesight.online.embed import Text
@@ -117,13 +117,12 @@ async def search(request: Request) -> Response:
         start = time.perf_counter()
         hits = await find(lambda: _found(finder, query, asked))
         if asked.rerank is not None:
-            await find(partial(_open_features, finder, hits))
             hits = await _reranked(here, finder, asked, hits)
         seconds = time.perf_counter() - start
         service_of(request).follower.on_search(name, seconds)
     answer = {"index": name, "build": finder.build_id, "count": finder.count}
     ms = round(seconds * 1000, 3)
-    return await as_json_apart(lambda: {**answer, "ms": ms, "results": hits[: asked.k]})
+    return as_json({**answer, "ms": ms, "results": hits[: asked.k]})
 
 
 def _check_one_query(asked: SearchAsk, sent: list[Sent]) -> None:
@@ -168,17 +167,6 @@ def _found(finder: Finder, query: Query, asked: SearchAsk) -> list[dict[str, Any
     except UserError as error:
         raise Problem("invalid", str(error)) from error
     return without(rows(found.drop_columns(["query"])), query.own_id)
-
-
-def _open_features(finder: Finder, hits: list[dict[str, Any]]) -> None:
-    """Have the features there: the first time they are fetched and checked, which takes a while.
-
-    Done before the model is held, it keeps nobody from it. Raises Problem where none were kept.
-    """
-    try:
-        finder.features([hit["id"] for hit in hits[:1]])
-    except UserError as error:
-        raise Problem("invalid", str(error)) from error
 
 
 async def _reranked(

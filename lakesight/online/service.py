@@ -176,6 +176,8 @@ class Service:
                 opened[name] = one
             else:
                 opened[name] = await self.find(partial(self._open_index, uri))
+                if opened[name].can_rerank:  # else the first rerank would wait, and keep others out
+                    await asyncio.to_thread(opened[name].open_features)
         return opened
 
     async def _retire(

@@ -27,6 +27,8 @@ from lakesight.online.problems import Problem
 
 log = logging.getLogger(__name__)
 
+ALL_NETWORKS = 4
+"""How many times `max_in_flight` pictures all networks may hold together."""
 ABLE: Mapping[Kind, str] = {
     "detect": "detect",
     "pose": "find keypoints",
@@ -104,9 +106,11 @@ class Shop:
         self.serving, self.models, self.indexes = serving, models, indexes
         self.engine, self.decoder = engine, decoder
         self.num_visitors = 0
-        self._room: defaultdict[str, asyncio.Semaphore] = defaultdict(
+        self._room = asyncio.Semaphore(ALL_NETWORKS * serving.max_in_flight)
+        self._rooms: defaultdict[tuple[str, ...], asyncio.Semaphore] = defaultdict(
             lambda: asyncio.Semaphore(serving.max_in_flight)
         )
+        """By the networks that a picture passes: a slow one keeps nobody else's pictures out."""
 
     def check_amount(self, num_pictures: int) -> None:
         """Raise Problem for more pictures than a request may have."""
@@ -156,8 +160,8 @@ class Shop:
         if sent.error is not None:
             return Looked(error=sent.error)
         wanted = list(dict.fromkeys([*(step.view for step in steps), *views]))
-        network = key_of(steps[0].spec) if steps else ""
-        async with self._room[network]:  # of its own: a slow one keeps nobody else's pictures out
+        networks = tuple(key_of(step.spec) for step in steps)
+        async with self._rooms[networks], self._room:
             looked = _looked(await self.decoder.decode(sent.data, wanted), wanted)
             for step in steps if looked.views else ():
                 await self._step(looked, step, place)

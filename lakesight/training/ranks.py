@@ -50,7 +50,7 @@ def share_of(count: Tensor) -> Tensor | float:
         return 1.0
     total = count.clone()
     torch.distributed.all_reduce(total)
-    return count * num_ranks / total
+    return count * num_ranks / total.clamp(min=1)
 
 
 def all_rows(values: Tensor) -> Tensor:

@@ -320,8 +320,8 @@ def deployment(model: str, **changed: Any) -> dict[str, Any]:
     path = Path(__file__).parents[2] / "infra/serve.yaml"
     said: dict[str, Any] = yaml.safe_load(path.read_text())
     (application,) = said["applications"]
-    access = {"access": {"keys": None}}
-    application["args"] = {"safety": access, "anyone": True, **changed.get("args", {})}
+    access = {"keys": None, "anyone": True}
+    application["args"] = {"safety": {"access": access}, **changed.get("args", {})}
     (own,) = application["deployments"]
     own["ray_actor_options"] = {"num_cpus": 0.5}
     own["user_config"] = config(model, num_threads=1)

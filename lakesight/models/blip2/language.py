@@ -126,9 +126,10 @@ class Blip2Language(nn.Module):
             )
             logits: Tensor = out.logits
             return logits
-        pictures = prefix.to(self.model.get_input_embeddings().weight.dtype)
+        used, places = rows.unique(return_inverse=True)
+        pictures = prefix[used].to(self.model.get_input_embeddings().weight.dtype)
         cache = model(inputs_embeds=pictures, use_cache=True, logits_to_keep=1).past_key_values
-        cache.batch_select_indices(rows)
+        cache.batch_select_indices(places)
         num_queries = prefix.shape[1]
         words = ids[:, num_queries:]  # longer prompts' words; of shorter ones also placeholders
         known = mask[:, num_queries:] * (words != self.model.config.image_token_index)

@@ -9,17 +9,27 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from safetensors import safe_open
+from torch import Tensor
 
+from lakesight.errors import UserError
 from lakesight.models import licences
 from lakesight.models.base import Licences
 from lakesight.models.blip2.pretraining import WRITER, Blip2ForPretraining
-from lakesight.models.preprocessor import NESTED_FILE, OWN_FILE
+from lakesight.models.preprocessor import (
+    NESTED_FILE,
+    OWN_FILE,
+    Preprocessor,
+    parse_preprocessor,
+)
 from lakesight.models.pretrained import load_tokenizer
 from lakesight.training.blip2.job import FirstStageJob, FirstStageSize, Transformer
-from lakesight.training.blip2.origin import Origin
+from lakesight.training.blip2.origin import FirstOrigin, Origin
 
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "[DEC]", "<image>")
 PIXELS = (OWN_FILE, NESTED_FILE)
+TOWER = "vision_model."
+"""What the names of a vision tower's weights begin with."""
 MEAN, STD = (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)
 """Of the pixels of a vision tower that starts from nothing."""
 VISION_STD = 0.02
@@ -38,11 +48,17 @@ class Start(NamedTuple):
     """Where the weights are from, in one clause."""
 
 
-def start(job: FirstStageJob, origin: Origin | None, texts: Iterable[str]) -> Start:
+def start(job: FirstStageJob, origin: FirstOrigin, texts: Iterable[str]) -> Start:
     """Return the network to train, by the job's seed and what it starts from.
 
-    `texts` are what a tokenizer is made of where none is there.
+    `texts` are what a tokenizer is made of where none is there. Raises UserError for a vision tower
+    of other sizes, or that wants other pixels.
     """
+    begun = _whole(job, origin.weights, texts)
+    return begun if origin.tower is None else _with_tower(begun, origin.tower)
+
+
+def _whole(job: FirstStageJob, origin: Origin | None, texts: Iterable[str]) -> Start:
     own = Licences(weights=job.licence, data=job.data_licence)
     if origin is None:
         with seeded(job.seed):
@@ -60,6 +76,28 @@ def start(job: FirstStageJob, origin: Origin | None, texts: Iterable[str]) -> St
         pixels_in(folder),
         licences.both(card.licences, own),
         f"from {card.name}",
+    )
+
+
+def _with_tower(begun: Start, origin: Origin) -> Start:
+    """Return the same with the vision tower of another BLIP-2."""
+    card, folder = origin
+    tower: dict[str, Tensor] = {}
+    for path in sorted(folder.glob("*.safetensors")):
+        with safe_open(path, "pt") as file:
+            names = [name for name in file.keys() if name.startswith(TOWER)]  # noqa: SIM118
+            tower |= {name.removeprefix(TOWER): file.get_tensor(name).float() for name in names}
+    own = begun.model.retrieval.vision_model
+    wanted = {name: tensor.shape for name, tensor in own.state_dict().items()}
+    if {name: tensor.shape for name, tensor in tower.items()} != wanted:
+        raise UserError(f"the vision tower of {card.name} has other sizes than the network")
+    if preprocessor_of(pixels_in(folder)) != preprocessor_of(begun.pixels):
+        raise UserError(f"the vision tower of {card.name} wants other pixels than the network")
+    own.load_state_dict(tower)
+    known = card.licences.model_copy(update={"language_model": None})  # which is left behind
+    return begun._replace(
+        licences=licences.both(known, begun.licences),
+        note=f"{begun.note}, with the vision tower of {card.name}",
     )
 
 
@@ -141,6 +179,11 @@ def transformer(size: Transformer) -> dict[str, Any]:
 def pixels_in(folder: Path) -> dict[str, bytes]:
     """Return the files of a checkpoint that say which pixels it wants."""
     return {name: (folder / name).read_bytes() for name in PIXELS if (folder / name).is_file()}
+
+
+def preprocessor_of(pixels: Mapping[str, bytes]) -> Preprocessor:
+    """Return what a picture goes through, of a checkpoint's files."""
+    return parse_preprocessor("the checkpoint", dict(pixels), "image-text")
 
 
 def _pixels(size: FirstStageSize) -> dict[str, bytes]:

@@ -61,10 +61,10 @@ class Captioned(BaseModel):
 class CaptionedRegions(Captioned):
     """The same, with what is said of parts of the picture."""
 
-    regions: tuple[Described, ...] = ()
+    regions: tuple[Described, ...] | None = None
 
 
 class AskedRegions(Asked):
     """A question, with what is said of parts of its picture."""
 
-    regions: tuple[Described, ...] = ()
+    regions: tuple[Described, ...] | None = None

@@ -78,6 +78,9 @@ class FirstStageJob(FirstStageSettings, Job):
     """Scenes, COCO captions .json, or a .json list of images with captions."""
     weights: str | None = None
     """A `Blip2ForImageTextRetrieval` to start from: model folder, catalog name or hf:…@COMMIT."""
+    tower: str | None = None
+    """A BLIP-2 of either stage whose vision tower is taken in place of the weights' own, or of one
+    that starts from nothing; of the same sizes."""
     task: Literal["retrieve"] = "retrieve"
     """What for."""
     caption_column: SceneCaptions = "captions"

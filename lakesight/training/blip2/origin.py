@@ -13,6 +13,8 @@ from lakesight.training.job import Job
 
 LANGUAGES = {"opt": "OPTForCausalLM", "t5": "T5ForConditionalGeneration"}
 """By `model_type` of config.json, the class of transformers."""
+TOWERS = ("image-text", "captioner")
+"""Families of BLIP-2, by its stages."""
 README = "README.md"
 NO_LICENCE = frozenset({UNKNOWN, "other"})
 """What a README says that states none."""
@@ -48,17 +50,31 @@ class SecondOrigin(NamedTuple):
         return self.weights.card.family == "captioner"
 
 
-def first_origin(job: FirstStageJob) -> Origin | None:
-    """Return the first stage to start from, None for nothing.
+class FirstOrigin(NamedTuple):
+    """What a first stage starts from."""
 
-    Raises UserError for anything else, for a text longer than it reads, and where what starts from
+    weights: Origin | None
+    """None for nothing."""
+    tower: Origin | None
+    """Whose vision tower is taken; None for that of the weights."""
+
+
+def first_origin(job: FirstStageJob) -> FirstOrigin:
+    """Return what a first stage starts from.
+
+    Raises UserError for what is none, for a text longer than it reads, and where what starts from
     nothing would never learn.
     """
+    tower = None if job.tower is None else _origin(job, job.tower, TOWERS, "a BLIP-2")
+    return FirstOrigin(_first_stage(job), tower)
+
+
+def _first_stage(job: FirstStageJob) -> Origin | None:
     if job.weights is None:
-        if job.freeze_vision:
+        if job.freeze_vision and job.tower is None:
             raise UserError(
                 "the vision tower starts from nothing, and would stay so: say --no-freeze-vision, "
-                "or name weights to start from with --weights"
+                "or name what to start from with --weights or --tower"
             )
         return None
     origin = _origin(job, job.weights, ("image-text",), "a first stage of BLIP-2")
@@ -81,7 +97,7 @@ def second_origin(job: SecondStageJob) -> SecondOrigin:
     """
     if job.weights is None:
         raise UserError("the second stage begins with a first one: train that by --task retrieve")
-    origin = _origin(job, job.weights, ("image-text", "captioner"), "a BLIP-2")
+    origin = _origin(job, job.weights, TOWERS, "a BLIP-2")
     if origin.card.family == "captioner":
         if job.language_model is not None:
             raise UserError(

@@ -44,7 +44,7 @@ class PairBatch(NamedTuple):
     texts: Tensor
     """`(B,)` int64: equal where texts are equal."""
     regions: Tensor
-    """`(B, N, 2 V)` bool, see `regions.patch_labels`."""
+    """`(B, N, 2 V)` int8, see `regions.patch_labels`."""
 
     def to(self, device: torch.device) -> "PairBatch":
         """Return the batch with its texts and regions on a device; its pictures stay."""

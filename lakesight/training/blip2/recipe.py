@@ -65,7 +65,7 @@ class FirstStage(nn.Module):
     def forward(self, pictures: Tensor, batch: PairBatch) -> dict[str, Tensor]:
         """Return the losses of pictures with their texts.
 
-        Pictures are pixels `(B, 3, H, W)`, or what the vision tower saw of them, `(B, N, D)`.
+        Pictures are pixels `(B, 3, H, W)`, or what the vision tower saw, `(B, 1 + N, D)`.
         """
         seen = pictures if pictures.ndim == 3 else self.model.see(pictures)
         losses: dict[str, Tensor] = {}

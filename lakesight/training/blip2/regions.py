@@ -6,7 +6,8 @@ labelling, https://arxiv.org/abs/2104.10858, with words for classes), and the wo
 middle it holds (as detectors without anchors do, https://arxiv.org/abs/1904.07850): the former tell
 what is there, the latter how many there are.
 
-Shapes: B pictures, N patches, V words; labels come twice for a word, see `patch_labels`.
+Shapes: B pictures, N patches, V words, at least one; labels come twice for a word, see
+`patch_labels`.
 """
 
 from collections import Counter
@@ -20,6 +21,7 @@ from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from lakesight.media.view import Placement
+from lakesight.training import ranks
 from lakesight.training.blip2.mirrors import Mirrors, mirrored
 from lakesight.training.blip2.texts import Region, Told
 from lakesight.training.blip2.views import Array, Inputs
@@ -28,7 +30,9 @@ MOST_WORDS = 1000
 OVERLAP = 0.5
 """A patch lies in a box if they share this much of the smaller of the two."""
 
-Labels = npt.NDArray[np.bool_]
+Labels = npt.NDArray[np.int8]
+"""1 where a word is true of a patch, 0 where it is not, `UNKNOWN` where nobody said."""
+UNKNOWN = -1
 
 
 class Grid(NamedTuple):
@@ -57,8 +61,9 @@ class RegionLabels(NamedTuple):
 
         See `patch_labels`.
         """
-        if not self.words:
-            return inputs[one], np.zeros((self.grid.rows * self.grid.columns, 0), bool)
+        num_patches, num_words = self.grid.rows * self.grid.columns, 2 * len(self.words)
+        if not self.words or one.regions is None:
+            return inputs[one], np.full((num_patches, num_words), UNKNOWN, np.int8)
         seen = inputs.views[one]
         placement = inputs.look.view.place(seen.width, seen.height)
         return seen.pixels, patch_labels(one.regions, placement, self.grid, self.words)
@@ -72,7 +77,7 @@ class RegionLabels(NamedTuple):
 def region_words(told: Iterable[Told], most: int = MOST_WORDS) -> tuple[str, ...]:
     """Return the most frequent words of regions, always in the same order."""
     counts = Counter(
-        word for one in told for region in one.regions for word in words_in(region.phrase)
+        word for one in told for region in one.regions or () for word in words_in(region.phrase)
     )
     return tuple(sorted(counts, key=lambda word: (-counts[word], word))[:most])
 
@@ -89,25 +94,25 @@ def patch_labels(
 
     First the words of the regions that it lies in, then those of the regions whose middle it holds.
     """
-    labels = np.zeros((2, grid.rows * grid.columns, len(words)), bool)
+    labels = np.zeros((2, grid.rows * grid.columns, len(words)), np.int8)
     if regions:
         number = {word: place for place, word in enumerate(words)}
         boxes = placement.to_view(np.array([region.box_xyxy for region in regions]))
         both = zip(regions, _inside(boxes, grid), _middles(boxes, grid), strict=True)
         for region, inside, middle in both:
             known = [number[word] for word in words_in(region.phrase) if word in number]
-            labels[0][np.ix_(inside.ravel(), known)] = True
-            labels[1][middle, known] = True
+            labels[0][np.ix_(inside.ravel(), known)] = 1
+            labels[1][middle, known] = 1
     return np.concatenate([labels[0], labels[1]], axis=1)
 
 
-def _inside(boxes_xyxy: npt.NDArray[np.float64], grid: Grid) -> Labels:
+def _inside(boxes_xyxy: npt.NDArray[np.float64], grid: Grid) -> npt.NDArray[np.bool_]:
     """Return which patches lie in which box, `(boxes, rows, columns)`."""
     across = _shared(boxes_xyxy[:, 0], boxes_xyxy[:, 2], grid.columns, grid.patch)
     down = _shared(boxes_xyxy[:, 1], boxes_xyxy[:, 3], grid.rows, grid.patch)
     areas = (boxes_xyxy[:, 2:] - boxes_xyxy[:, :2]).prod(axis=1)
     smaller = np.minimum(areas, grid.patch**2)[:, None, None]
-    inside: Labels = down[:, :, None] * across[:, None, :] >= OVERLAP * smaller
+    inside: npt.NDArray[np.bool_] = down[:, :, None] * across[:, None, :] >= OVERLAP * smaller
     return inside
 
 
@@ -133,12 +138,19 @@ def _shared(
 def regions_loss(logits: Tensor, labels: Tensor, present: float = 1.0) -> Tensor:
     """Return the loss of `(B, N, 2 V)` given labels: summed over words, the mean of patches.
 
-    What is true counts `present` times as much as what is not.
+    What is true counts `present` times as much as what is not; patches that nobody described do not
+    count. Of several processes each has its share of the mean over all patches.
     """
+    known = labels != UNKNOWN
     each = binary_cross_entropy_with_logits(
-        logits.float(), labels.float(), reduction="none", pos_weight=logits.new_tensor(present)
+        logits.float(),
+        labels.clamp(min=0).float(),
+        known.float(),
+        reduction="none",
+        pos_weight=logits.new_tensor(present),
     )
-    return each.sum(dim=-1).mean()
+    count = known[..., 0].sum()
+    return ranks.share_of(count) * each.sum() / count.clamp(min=1)
 
 
 class WordF1:
@@ -149,7 +161,8 @@ class WordF1:
 
     def update(self, logits: Tensor, labels: Tensor) -> None:
         """Count patches; a word is said where it is likelier than not."""
-        told, true = logits.flatten(0, 1) > 0, labels.flatten(0, 1).bool()
+        known = labels[..., 0] != UNKNOWN
+        told, true = logits[known] > 0, labels[known] == 1
         self.right += (told & true).sum(dim=0)
         self.told += told.sum(dim=0)
         self.true += true.sum(dim=0)
@@ -157,4 +170,5 @@ class WordF1:
     def value(self) -> float:
         """Return the mean, between 0 and 1."""
         f1 = 2 * self.right / (self.told + self.true).clamp(min=1)
-        return float(f1[self.true > 0].mean())
+        there = self.true > 0
+        return float(f1[there].mean()) if there.any() else 0.0

@@ -3,7 +3,7 @@
 import json
 import shutil
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Generic, Literal, NamedTuple, TypeVar
 
@@ -17,11 +17,10 @@ from lakesight.files import write_whole
 from lakesight.models import catalog, licences
 from lakesight.models.artefact import sha256_of
 from lakesight.models.base import FolderSource, Kind, ModelCard
-from lakesight.models.preprocessor import Preprocessor, parse_preprocessor
 from lakesight.models.yolo.folder import CARD, write_card
 from lakesight.training import optimizing
 from lakesight.training.binding import model_name
-from lakesight.training.blip2.beginning import Start
+from lakesight.training.blip2.beginning import Start, preprocessor_of
 from lakesight.training.blip2.job import FirstStageJob, SecondStageJob
 from lakesight.training.blip2.places import Places
 from lakesight.training.blip2.second_beginning import SecondStart
@@ -167,6 +166,14 @@ class StageTraining(ABC, Generic[StageJob, Begun]):
     def _validated_on(self) -> str:
         return " and ".join(dict.fromkeys(places.val.data for places, _ in self.sources()))
 
+    def check_described(self, train: Iterable[Told]) -> None:
+        """Raise UserError where patches are to learn regions, and nobody described any."""
+        if not any(one.regions for one in train):
+            raise UserError(
+                f"{self._trained_on()} describe no regions: leave the weight of regions at 0, or "
+                "describe some (docs/training-blip2.md)"
+            )
+
     def opened(
         self, places: Places, split: Half, wanted: Wanted, *, regions: bool = False
     ) -> list[Told]:
@@ -174,8 +181,3 @@ class StageTraining(ABC, Generic[StageJob, Begun]):
         data, images = places.train if split == "train" else places.val
         column = self.job.caption_column
         return open_texts(data, split, wanted, images, column, regions=regions)
-
-
-def preprocessor_of(pixels: Mapping[str, bytes]) -> Preprocessor:
-    """Return what a picture goes through, of a checkpoint's files."""
-    return parse_preprocessor("the checkpoint", dict(pixels), "image-text")

@@ -4,7 +4,7 @@ Checked whole when they are opened: what is wrong is said with its place, never 
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -72,7 +72,7 @@ def open_texts(
 
     With `regions=True` also what is said of parts of pictures: the objects of scenes, or, in a
     list, `"regions": [{"phrase", "x", "y", "width", "height"}]` in pixels, as Visual Genome has
-    them.
+    them. What is not described there has None.
     """
     if local and images and is_s3(images):
         raise UserError(
@@ -85,8 +85,6 @@ def open_texts(
     except (ValidationError, KeyError, TypeError) as error:
         raise UserError(f"{data} is no file of {wanted}: {_first(error)}") from error
     _check(told, wanted, data)
-    if regions and not any(one.regions for one in told):
-        raise UserError(f"{data} describes no regions of its pictures: leave their weight at 0")
     if local:
         _check_files(told, data)
     return told
@@ -113,10 +111,12 @@ def _columns(captions: SceneCaptions) -> tuple[str, ...]:
 
 
 def _of_row(row: Mapping[str, Any], wanted: Wanted, columns: Sequence[str]) -> dict[str, Any]:
-    regions = tuple(
-        Region(tuple(one["box"]), f"{one['texture']} {one['colour']} {one['label']}")
-        for one in row.get("objects", ())
-    )
+    regions = None
+    if "objects" in row:
+        regions = tuple(
+            Region(tuple(one["box"]), f"{one['texture']} {one['colour']} {one['label']}")
+            for one in row["objects"]
+        )
     seen = {"regions": regions, "kinds": kinds_of({"label": row["label"]})}
     if wanted == "captions":
         captions = tuple(text for column in columns for text in _texts(row[column]))
@@ -164,25 +164,25 @@ def _listed(asked: TextsAsked) -> list[Told]:
 
 def _listed_captions(asked: TextsAsked) -> list[Told]:
     texts: dict[str, list[str]] = {}
-    regions: dict[str, list[Region]] = {}
+    regions: dict[str, tuple[Region, ...]] = {}
     for one in _entries(CaptionedRegions if asked.regions else Captioned, asked):
         texts.setdefault(one.image, []).extend(_texts(one.caption))
-        regions.setdefault(one.image, []).extend(_regions(one))
+        _describe(regions, one)
     return [
-        Told(**_place(asked.places, name), captions=tuple(said), regions=tuple(regions[name]))
+        Told(**_place(asked.places, name), captions=tuple(said), regions=regions.get(name))
         for name, said in texts.items()
     ]
 
 
 def _listed_questions(asked: TextsAsked) -> list[Told]:
     questions: dict[str, list[Question]] = {}
-    regions: dict[str, list[Region]] = {}
+    regions: dict[str, tuple[Region, ...]] = {}
     for one in _entries(AskedRegions if asked.regions else Asked, asked):
         question = Question(one.question, _answers(one.answer), one.kind)
         questions.setdefault(one.image, []).append(question)
-        regions.setdefault(one.image, []).extend(_regions(one))
+        _describe(regions, one)
     return [
-        Told(**_place(asked.places, name), questions=tuple(said), regions=tuple(regions[name]))
+        Told(**_place(asked.places, name), questions=tuple(said), regions=regions.get(name))
         for name, said in questions.items()
     ]
 
@@ -192,11 +192,15 @@ def _entries(kind: type[Entry], asked: TextsAsked) -> list[Entry]:
     return TypeAdapter(list[kind]).validate_python(asked.content)  # type: ignore[valid-type]
 
 
-def _regions(one: Captioned | Asked) -> Iterator[Region]:
-    described: Sequence[Described] = getattr(one, "regions", ())
-    for part in described:
-        box_xyxy = part.x, part.y, part.x + part.width, part.y + part.height
-        yield Region(box_xyxy, part.phrase)
+def _describe(regions: dict[str, tuple[Region, ...]], one: Captioned | Asked) -> None:
+    """Add what an entry says of parts of its picture, where it says anything."""
+    described: Sequence[Described] | None = getattr(one, "regions", None)
+    if described is not None:
+        regions[one.image] = (*regions.get(one.image, ()), *map(_region, described))
+
+
+def _region(one: Described) -> Region:
+    return Region((one.x, one.y, one.x + one.width, one.y + one.height), one.phrase)
 
 
 def _answers(given: str | Iterable[str | Answer]) -> tuple[str, ...]:

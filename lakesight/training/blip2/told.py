@@ -40,7 +40,8 @@ class Told:
     path: Path
     captions: tuple[str, ...] = ()
     questions: tuple[Question, ...] = ()
-    regions: tuple[Region, ...] = ()
+    regions: tuple[Region, ...] | None = None
+    """What is said of its parts; None where nobody said whether there are any."""
     uri: str | None = None
     """Where the picture is, where that is a bucket; `path` is then its name alone."""
     kinds: Mapping[str, str] = field(default_factory=dict)

@@ -10,7 +10,7 @@ from lakesight.evaluation.texts import Texts
 from lakesight.models.image_text import MATCHES
 from lakesight.models.pretrained import Pixels
 from lakesight.models.writers import Blip2Writer
-from lakesight.training.blip2.beginning import Start, start
+from lakesight.training.blip2.beginning import Start, preprocessor_of, start
 from lakesight.training.blip2.job import FirstStageJob, SecondStageJob
 from lakesight.training.blip2.lora import merge_lora
 from lakesight.training.blip2.origin import first_origin, second_origin
@@ -18,7 +18,7 @@ from lakesight.training.blip2.places import Places, places_of
 from lakesight.training.blip2.recipe import FirstStageRecipe, Words
 from lakesight.training.blip2.second_beginning import SecondStart, second_start
 from lakesight.training.blip2.settings import Part
-from lakesight.training.blip2.stage import Half, StageTraining, Trial, preprocessor_of
+from lakesight.training.blip2.stage import Half, StageTraining, Trial
 from lakesight.training.blip2.views import Look
 from lakesight.training.blip2.writing import PARTS, PartName, PartTexts, SecondStageRecipe
 
@@ -47,6 +47,8 @@ class FirstStageTraining(StageTraining[FirstStageJob, Start]):
         self.train = self.opened(self.places, "train", "captions", regions=regions)
         self.val = self.opened(self.places, "val", "captions", regions=regions)
         self.num_examples = len(self.train)
+        if regions:
+            self.check_described(self.train)
         self.origin = first_origin(job)
 
     def sources(self) -> Iterator[tuple[Places, int]]:
@@ -80,7 +82,8 @@ class FirstStageTraining(StageTraining[FirstStageJob, Start]):
 
     def contract(self) -> dict[str, Any]:
         """Return that it does not match, unless it or what it began with was trained to."""
-        began = self.origin.card.contract.get(MATCHES, True) if self.origin else False
+        weights = self.origin.weights
+        began = weights.card.contract.get(MATCHES, True) if weights else False
         return {} if self.job.loss.match or began else {MATCHES: False}
 
     def trials(self) -> Iterator[Trial]:
@@ -102,6 +105,8 @@ class SecondStageTraining(StageTraining[SecondStageJob, SecondStart]):
         }
         self.train, self.val = self._texts("train"), self._texts("val")
         self.num_examples = max(map(len, self.train))
+        if job.regions.weight:
+            self.check_described(one for part in self.train for one in part)
         self.origin = second_origin(job)
 
     def _texts(self, split: Half) -> PartTexts:

@@ -138,7 +138,7 @@ class SecondStage(nn.Module):
 
         The mean over the processes, of losses and of gradients, is what one would compute of the
         whole batch. Pictures are pixels `(B, 3, H, W)`, or what the vision tower saw of them,
-        `(B, N, D)`.
+        `(B, 1 + N, D)`.
         """
         seen = self.seen(pictures)
         prefix = self.language.prefix(seen)
@@ -156,7 +156,7 @@ class SecondStage(nn.Module):
         return found
 
     def seen(self, pictures: Tensor) -> Tensor:
-        """Map pictures to what the vision tower sees of them, `(B, N, D)`."""
+        """Map pictures to what the vision tower sees of them, `(B, 1 + N, D)`."""
         return pictures if pictures.ndim == 3 else self.language.see(pictures)
 
     def label(self, seen: Tensor) -> Tensor:
@@ -304,7 +304,7 @@ class SecondStageRecipe:
         if "answers" in results:
             main.append(figures["answers/accuracy"])
         if self.labels:
-            figures["regions/f1"] = self._regions_f1()
+            figures["regions_f1"] = self._regions_f1()
         return {**figures, "fitness": sum(main) / len(main)}
 
     @torch.inference_mode()
@@ -329,8 +329,9 @@ class SecondStageRecipe:
 
     @torch.inference_mode()
     def _regions_f1(self) -> float:
-        """Return the mean F1 of the words of patches, of the same pictures."""
-        told = next(part[: self.settings.judged] for part in self.val if part)
+        """Return the mean F1 of the words of patches, of the same pictures, each once."""
+        judged = {one.path: one for part in self.val for one in part[: self.settings.judged]}
+        told = list(judged.values())
         f1 = WordF1(2 * len(self.labels))
         for start in range(0, len(told), AT_ONCE):
             part = told[start : start + AT_ONCE]

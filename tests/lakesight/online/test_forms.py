@@ -1,5 +1,8 @@
 """Forms that are cut off are refused: what is left of one is not what was meant."""
 
+import asyncio
+import time
+
 import httpx
 import pytest
 from starlette.applications import Starlette
@@ -7,8 +10,12 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from lakesight.online.access import Access, AccessSettings, Caller
 from lakesight.online.asking import IN_A_THREAD, AskOfPictures, fetching, read
+from lakesight.online.bodies import Bodies, BodyLimits
+from lakesight.online.problems import Problem
 from lakesight.online.refusing import RefusalSettings, Refusing
+from lakesight.online.request_ids import RequestIds
 from lakesight.online.service import Service
 from lakesight.online.sources import Sources, SourceSettings
 from tests.hostile import form
@@ -20,9 +27,14 @@ async def count(request: Request) -> Response:
     return JSONResponse([len(one.data) for one in sent])
 
 
-APP = Starlette(routes=[Route("/", count, methods=["POST"])])
-APP.state.fetch = fetching(Sources(SourceSettings()))
-APP.state.check_amount = Service().check_amount
+def app(sources: Sources) -> Starlette:
+    made = Starlette(routes=[Route("/", count, methods=["POST"])])
+    made.state.fetch = fetching(sources)
+    made.state.check_amount = Service().check_amount
+    return made
+
+
+APP = app(Sources(SourceSettings()))
 
 
 @pytest.mark.parametrize("cut", [0, 1, 2, 3, 6, 20, 500, 1100])
@@ -47,6 +59,34 @@ def test_a_large_form_is_read_as_a_small_one_is() -> None:
         cut = httpx.post(address, content=body[:-9], headers={"Content-Type": kind})
     assert whole.json() == [IN_A_THREAD, 5000]
     assert cut.status_code == 400
+
+
+class SlowOrRefused(Sources):
+    """One address is refused once others are under way; those would come later."""
+
+    async def read(self, uri: str, caller: Caller) -> bytes:
+        await asyncio.sleep(0.2 if uri.endswith("refused") else 0.5)
+        if uri.endswith("refused"):
+            raise Problem("uri-refused", "not here")
+        return b"x" * 60_000
+
+
+def test_what_is_fetched_is_let_go_whatever_becomes_of_the_request() -> None:
+    """Else a few requests would fill the server for good: it would refuse every body after them."""
+    bodies = Bodies(app(SlowOrRefused(SourceSettings())), BodyLimits(max_held_bytes=200_000))
+    inner = RequestIds(Access(bodies, AccessSettings(keys=None, open_paths=())))
+
+    def asked(*names: str) -> httpx.Response:
+        images = [{"uri": f"s3://bucket/{name}"} for name in names]
+        return httpx.post(address, json={"images": images})
+
+    with running(Refusing(inner, RefusalSettings())) as address:
+        assert asked("a", "b").json() == [60_000, 60_000]
+        assert asked("a", "b", "refused").status_code == 403
+        assert asked("a", "b", "c", "d").status_code == 429
+        time.sleep(1)  # what was under way would be here by now
+        assert bodies.num_held == 0
+        assert asked("a", "b", "c").status_code == 200
 
 
 @pytest.mark.parametrize("charset", ["undefined", "raw_unicode_escape", "none-such"])

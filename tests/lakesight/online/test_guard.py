@@ -17,7 +17,7 @@ from lakesight.online.bodies import BodyLimits
 from lakesight.online.guard import SafetySettings, at_the_door, guarded
 from lakesight.online.keys import Made, make
 from lakesight.online.load import LoadLimits
-from lakesight.online.origins import HostSettings
+from lakesight.online.origins import LOCAL_NAMES, HostSettings
 from lakesight.online.problems import MEDIA_TYPE
 from tests.http_server import connected, running, status
 
@@ -42,6 +42,21 @@ APP = Starlette(
     ]
 )
 BODIES = BodyLimits(max_bytes=1000)
+
+
+@pytest.mark.parametrize(
+    ("access", "names"),
+    [
+        (AccessSettings(keys=None), LOCAL_NAMES),
+        (AccessSettings(keys=None, anyone=True), ("lake.example",)),
+        (AccessSettings(keys=Path("keys.json")), ("lake.example",)),
+    ],
+)
+def test_without_keys_the_machine_answers_to_its_own_names(
+    access: AccessSettings, names: tuple[str, ...]
+) -> None:
+    hosts = HostSettings(names=("lake.example",))
+    assert SafetySettings(access=access, hosts=hosts).host_settings.names == names
 
 
 @pytest.fixture

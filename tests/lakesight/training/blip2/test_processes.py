@@ -21,7 +21,8 @@ from lakesight.models.pretrained import Pixels
 from lakesight.training.blip2 import texts
 from lakesight.training.blip2.first_stage import FirstStageWeights, Pairs, first_stage_losses
 from lakesight.training.blip2.recipe import drawn_by
-from lakesight.training.blip2.settings import QuestionPart, SecondStageSettings
+from lakesight.training.blip2.regions import UNKNOWN
+from lakesight.training.blip2.settings import QuestionPart, RegionPart, SecondStageSettings
 from lakesight.training.blip2.views import Inputs, Look
 from lakesight.training.blip2.writing import PartName, SecondStage, Written
 from tests.lakesight.models.blip2.small import NUM_WORDS, small_config
@@ -33,6 +34,9 @@ NUM_PICTURES = 131
 STEP = 7
 LENGTHS = [2, 9, 3, 4, 1, 6]
 """Tokens that are written about each picture."""
+REGIONS = (torch.rand(NUM, 16, 4, generator=torch.Generator().manual_seed(3)) > 0.5).to(torch.int8)
+"""What is true of patches, of two words; of one picture nobody said."""
+REGIONS[4] = UNKNOWN
 Gradients = dict[str, Tensor]
 
 
@@ -126,9 +130,14 @@ def written(rows: list[int]) -> Found:
         parts[cast("PartName", name)] = Written(
             torch.tensor(own), ids, torch.ones_like(ids), labels
         )
-    settings = SecondStageSettings(freeze_language=False, questions=QuestionPart(weight=2))
-    stage = SecondStage(Blip2Language(model), settings, 0)
-    losses = stage(seen, parts, torch.zeros(len(rows), 16, 0))
+    settings = SecondStageSettings(
+        freeze_vision=False,
+        freeze_language=False,
+        questions=QuestionPart(weight=2),
+        regions=RegionPart(weight=0.5),
+    )
+    stage = SecondStage(Blip2Language(model), settings, num_words=2)
+    losses = stage(seen, parts, REGIONS[rows])
     torch.stack(list(losses.values())).sum().backward()  # type: ignore[no-untyped-call]
     gradients = {name: one.grad for name, one in stage.named_parameters() if one.grad is not None}
     return Found({name: float(one.detach()) for name, one in losses.items()}, gradients)

@@ -8,6 +8,7 @@ import torch
 
 from lakesight.media.view import ImageView
 from lakesight.training.blip2.regions import (
+    UNKNOWN,
     Grid,
     WordF1,
     patch_labels,
@@ -89,7 +90,7 @@ def test_words_are_letters_and_digits() -> None:
 def test_the_loss_is_a_sum_over_words_and_a_mean_over_patches() -> None:
     rng = torch.Generator().manual_seed(0)
     logits = torch.randn(2, 5, 3, generator=rng)
-    labels = torch.rand(2, 5, 3, generator=rng) > 0.5
+    labels = (torch.rand(2, 5, 3, generator=rng) > 0.5).to(torch.int8)
     total = 0.0
     for said, true in zip(logits.flatten().tolist(), labels.flatten().tolist(), strict=True):
         chance = 1 / (1 + np.exp(-said))
@@ -102,6 +103,22 @@ def test_the_loss_is_a_sum_over_words_and_a_mean_over_patches() -> None:
     assert float(regions_loss(logits, none, present=4.0)) == pytest.approx(
         float(regions_loss(logits, none)), rel=1e-5
     )
+
+
+def test_pictures_that_nobody_described_do_not_count() -> None:
+    rng = torch.Generator().manual_seed(0)
+    logits = torch.randn(3, 5, 6, generator=rng)
+    labels = (torch.rand(3, 5, 6, generator=rng) > 0.5).to(torch.int8)
+    labels[1] = UNKNOWN
+    described = logits[[0, 2]], labels[[0, 2]]
+    assert float(regions_loss(logits, labels)) == pytest.approx(
+        float(regions_loss(*described)), rel=1e-5
+    )
+    all_of_them, alone = WordF1(6), WordF1(6)
+    all_of_them.update(logits, labels)
+    alone.update(*described)
+    assert all_of_them.value() == alone.value() > 0
+    assert float(regions_loss(logits, torch.full_like(labels, UNKNOWN))) == 0
 
 
 def test_f1_is_the_mean_over_words_that_are_there() -> None:

@@ -13,6 +13,7 @@ import lakesight
 from lakesight.errors import UserError
 from lakesight.models import catalog
 from lakesight.training.blip2.job import SecondStageJob
+from lakesight.training.blip2.regions import UNKNOWN
 from lakesight.training.blip2.second_beginning import made_tokenizer
 from lakesight.training.blip2.settings import RegionPart, SecondStageSettings
 from lakesight.training.blip2.training import SecondStageTraining
@@ -167,9 +168,9 @@ def test_a_tower_learns_what_lies_where_beside_the_texts(
     given |= {"texts_per_picture": 4, "optimizer": "muon", "judged": 2}
     training = SecondStageTraining(new(scenes, first, regions={"weight": 1.0}, **given))
     batch = training.recipe(training.begin()).dataset[Key(0, 0)]
-    assert batch.regions.any()
+    assert (batch.regions == 1).any()
     history = training.fit(tmp_path / "writer").history
-    assert {"loss/captions", "loss/questions", "loss/regions", "regions/f1"} <= set(history[0])
+    assert {"loss/captions", "loss/questions", "loss/regions", "regions_f1"} <= set(history[0])
     assert history[-1]["loss/regions"] < history[0]["loss/regions"] / 2
     card, _ = training.finish(tmp_path / "writer")
     (caption,) = lakesight.load(str(tmp_path / "writer")).predict([noise()]).column.to_pylist()
@@ -190,6 +191,26 @@ def test_mirrored_pictures_have_mirrored_regions(scenes: Path, first: Path) -> N
     before, after = (one.regions.reshape(4, 4, -1) for one in (plain, turned))
     assert (before[:, ::-1] == after).all()
     assert not (before == after).all()
+
+
+def test_texts_without_regions_go_beside_others(scenes: Path, first: Path, tmp_path: Path) -> None:
+    """Of captions alone the parts are described: of pictures with questions nothing is learned."""
+    asked = [
+        {"image": str(path), "question": "how many?", "answer": "2"}
+        for path in sorted((scenes / "images" / "train").iterdir())
+    ]
+    (tmp_path / "asked.json").write_text(json.dumps(asked))
+    part = {"data": str(tmp_path / "asked.json"), "val": str(tmp_path / "asked.json")}
+    given: dict[str, Any] = {"freeze_vision": False, "regions": {"weight": 1.0}}
+    training = SecondStageTraining(new(scenes, first, questions=part, batch_size=8, **given))
+    recipe = training.recipe(training.begin())
+    examples = [recipe.dataset[Key(0, number)] for number in range(8)]
+    assert {one.part for one in examples} == {"captions", "questions"}
+    for one in examples:
+        assert (one.regions == UNKNOWN).all() == (one.part == "questions")
+    assert recipe.losses(recipe.network, examples, 0).parts["regions"] > 0
+    with pytest.raises(UserError, match="describe no regions"):
+        SecondStageTraining(new(scenes, first, questions=part, captions={"share": 0}, **given))
 
 
 def test_regions_are_nothing_to_a_frozen_tower() -> None:

@@ -61,19 +61,23 @@ def test_regions_of_a_list_are_those_of_visual_genome(tmp_path: Path, picture: P
     data = written(tmp_path, [entry, {"image": picture.name, "caption": "a room"}])
     (found,) = open_texts(data, "train", "captions", regions=True)
     assert found.regions == (Region((1, 2, 31, 6), "a red cup"),)
-    assert open_texts(data, "train", "captions")[0].regions == ()
+    assert open_texts(data, "train", "captions")[0].regions is None
     asked = {"image": picture.name, "question": "where?", "answer": "here", "regions": [region]}
     (found,) = open_texts(written(tmp_path, [asked]), "train", "questions", regions=True)
     assert found.regions == (Region((1, 2, 31, 6), "a red cup"),)
 
 
-@pytest.mark.parametrize("regions", [[], [{"phrase": "a cup"}]])
-def test_regions_that_are_not_there_are_said(
-    tmp_path: Path, picture: Path, regions: list[Any]
-) -> None:
-    entry = {"image": picture.name, "caption": "a table", "regions": regions}
-    with pytest.raises(UserError, match=r"no regions of its pictures|is no file of captions: .*x"):
+def test_a_region_needs_its_place(tmp_path: Path, picture: Path) -> None:
+    entry = {"image": picture.name, "caption": "a table", "regions": [{"phrase": "a cup"}]}
+    with pytest.raises(UserError, match=r"is no file of captions: .*x"):
         open_texts(written(tmp_path, [entry]), "train", "captions", regions=True)
+
+
+def test_no_regions_are_not_the_same_as_none_said(tmp_path: Path, picture: Path) -> None:
+    for said, expected in (({"regions": []}, ()), ({}, None)):
+        entry = {"image": picture.name, "caption": "a table", **said}
+        (found,) = open_texts(written(tmp_path, [entry]), "train", "captions", regions=True)
+        assert found.regions == expected
 
 
 def test_cocos_captions_are_those_of_the_table(scenes: Path) -> None:

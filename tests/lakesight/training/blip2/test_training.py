@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 import lakesight
 from lakesight.errors import UserError
 from lakesight.models import catalog
+from lakesight.models.artefact import sha256_of
 from lakesight.models.blip2.pretraining import WRITER
 from lakesight.models.image_text import ImageText
 from lakesight.training.binding import bind
@@ -35,7 +36,7 @@ SIZE = {
     "shared": 8,
     "vocabulary": 120,
 }
-FILE = "model.safetensors"
+FILE, PIXELS = "model.safetensors", "preprocessor_config.json"
 SETTINGS = {"size": SIZE, "epochs": 1, "batch_size": 4, "freeze_vision": False, "max_tokens": 24}
 
 
@@ -235,6 +236,40 @@ def test_what_starts_from_nothing_must_learn(folder: Path, scenes: Path) -> None
     FirstStageTraining(job(scenes, weights=str(folder), freeze_vision=True))
     with pytest.raises(UserError, match=r"vision tower starts from nothing.* --no-freeze-vision"):
         FirstStageTraining(job(scenes, freeze_vision=True))
+
+
+def test_a_tower_is_taken_from_another_blip2(scenes: Path, folder: Path, second: Path) -> None:
+    """Of either stage; all else is the weights' own, and a language model stays behind."""
+    kept, taken = load_file(folder / FILE), load_file(second / FILE)
+    for weights in (str(folder), None):
+        given = job(scenes, weights=weights, tower=str(second), freeze_vision=True)
+        begun = FirstStageTraining(given).begin()
+        found = begun.model.retrieval.state_dict()
+        tower = {name for name in found if name.startswith("vision_model.")}
+        assert all(torch.equal(found[name].half(), taken[name]) for name in tower)
+        assert begun.licences.language_model is None
+        if weights:
+            assert all(torch.equal(found[name].half(), kept[name]) for name in found.keys() - tower)
+    assert any(not torch.equal(kept[name], taken[name]) for name in tower)
+
+
+def test_a_tower_that_does_not_fit_is_refused(
+    scenes: Path, folder: Path, second: Path, tmp_path: Path
+) -> None:
+    other = job(scenes, tower=str(second), size=SIZE | {"patch_size": 16})
+    with pytest.raises(UserError, match="other sizes"):
+        FirstStageTraining(other).begin()
+    with pytest.raises(UserError, match="of the family yolo: expected a BLIP-2"):
+        FirstStageTraining(job(scenes, tower="starter-yolo-detect"))
+    darker = tmp_path / "darker"
+    shutil.copytree(folder, darker)
+    config = json.loads((darker / PIXELS).read_text())
+    (darker / PIXELS).write_text(json.dumps(config | {"image_mean": [0.1, 0.1, 0.1]}))
+    card = json.loads((darker / "card.json").read_text())
+    card["sha256"][PIXELS] = sha256_of(darker / PIXELS)
+    (darker / "card.json").write_text(json.dumps(card))
+    with pytest.raises(UserError, match="other pixels"):
+        FirstStageTraining(job(scenes, weights=str(folder), tower=str(darker))).begin()
 
 
 def test_what_is_no_first_stage_is_said(scenes: Path) -> None:
