@@ -18,7 +18,8 @@ def test_it_prints_variables_that_ray_serve_reads(capsys: pytest.CaptureFixture[
     with tempfile.TemporaryDirectory(prefix="ls-", dir="/tmp") as folder:
         assert main(["ingress", f"{folder}/n"]) == 0
         lines = capsys.readouterr().out.splitlines()
-        said = dict(re.fullmatch(r"export (\w+)=(.*)", line).groups() for line in lines)  # type: ignore[union-attr]
+        assert all(re.fullmatch(r"export \w+=.*", line) for line in lines)
+        said = {name: value for name, _, value in (line[7:].partition("=") for line in lines)}
         known = CONSTANTS.read_text()
         assert [name for name in said if "SERVE" in name and f'"{name}"' not in known] == []
         program = Path(shlex.split(said["RAY_SERVE_HAPROXY_BINARY_PATH"])[0])

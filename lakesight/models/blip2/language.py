@@ -126,7 +126,7 @@ class Blip2Language(nn.Module):
             )
             logits: Tensor = out.logits
             return logits
-        used, places = rows.unique(return_inverse=True)
+        used, places = torch.unique(rows, return_inverse=True)
         pictures = prefix[used].to(self.model.get_input_embeddings().weight.dtype)
         cache = model(inputs_embeds=pictures, use_cache=True, logits_to_keep=1).past_key_values
         cache.batch_select_indices(places)

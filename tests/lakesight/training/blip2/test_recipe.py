@@ -292,7 +292,7 @@ def test_a_tower_learns_what_lies_where(tmp_path: Path, told: list[Told]) -> Non
     assert torch.equal(made.network.get_parameter("model.retrieval.query_tokens"), query)
     best = torch.load(tmp_path / BEST, weights_only=True)["network"]
     assert not [name for name in best if "qformer" in name]
-    fewer = [replace(one, regions=one.regions[:1]) for one in told]
+    fewer = [replace(one, regions=(one.regions or ())[:1]) for one in told]
     other = trainer(tmp_path, fewer, 100, loss=nothing)
     with pytest.raises(UserError, match="trained on the classes"):
         other.resume()
