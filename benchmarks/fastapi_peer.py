@@ -1,14 +1,16 @@
 """The peer of `benchmarks.serve`: a plain FastAPI app over ONNX Runtime, as its guides show it.
 
-    FOLDER=… KIND=detect THREADS=1 python -m uvicorn benchmarks.fastapi_peer:app --workers 2
+    FOLDER=… KIND=detect THREADS=1 REQUESTS=2 python -m uvicorn benchmarks.fastapi_peer:app
 
 One picture a request, looked at by itself: decoded and drawn by OpenCV, which lets go of the
-interpreter as ONNX Runtime does, in FastAPI's own threads. It gives what ours gives but for the
-last pixels, as OpenCV resizes in another way.
+interpreter as ONNX Runtime does, in FastAPI's own threads, of which REQUESTS work at once. It gives
+what ours gives but for the last pixels, as OpenCV resizes in another way.
 """
 
 import json
 import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,9 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime
 import pyarrow as pa
-from fastapi import Body, FastAPI
+from anyio import to_thread
+from fastapi import Body, FastAPI, Response
+from pydantic_core import to_json
 
 from lakesight.models import catalog
 from lakesight.models.yolo.model import reader_of
@@ -98,11 +102,17 @@ def _planes(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
     return planes
 
 
+@asynccontextmanager
+async def _limited(_: FastAPI) -> AsyncIterator[None]:
+    to_thread.current_default_thread_limiter().total_tokens = int(os.environ["REQUESTS"])
+    yield
+
+
 look = Detector() if KIND == "detect" else Embedder()
-app = FastAPI()
+app = FastAPI(lifespan=_limited)
 
 
 @app.post("/look")
-def answer(data: bytes = Body(media_type="image/jpeg")) -> dict[str, Any]:
+def answer(data: bytes = Body(media_type="image/jpeg")) -> Response:
     """Return what is in a picture; FastAPI calls this in one of its threads."""
-    return look(data)
+    return Response(to_json(look(data)), media_type="application/json")

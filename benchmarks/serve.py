@@ -12,7 +12,9 @@ process, the peer's with ours. Contenders take turns, and each runs alone; figur
 the rounds.
 
 detect is starter-yolo-detect, embed a BLIP-2 of random weights (a ViT of 12 x 384 at 224 px); both
-are exported to ONNX.
+are exported to ONNX. The pictures are generated scenes, which the detector knows. Goals: with the
+most clients at least 0.85 of the ceiling and 1.5 times FastAPI, with the fewest at most 5 ms over
+the bare model.
 """
 
 import argparse
@@ -30,7 +32,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
-from itertools import cycle, islice
+from itertools import cycle
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -50,14 +52,13 @@ from lakesight.online.offers import Serving
 from lakesight.runtimes.base import usable_cpus
 from lakesight.training.blip2.job import FirstStageJob
 from lakesight.training.blip2.training import FirstStageTraining
-from workflows.demo import photos
 from workflows.scenes import Scenes
 
 BATCH = int(Serving.model_fields["max_batch"].default)
 """Pictures of one call, as the server has them."""
 NUM_PICTURES = 32
 SIDE = 640
-"""The longer side of a picture, in pixels."""
+"""Of a picture, in pixels."""
 EMBEDDER: dict[str, Any] = {
     "image_size": 224,
     "patch_size": 32,
@@ -131,11 +132,11 @@ def measured(
         "ours": ours(made[kind], kind),
         "ours_onnxruntime": ours(made[kind], kind, "onnxruntime"),
     }
-    with mine["ours"]() as url, peer(made[kind], kind, 1, 1)() as theirs:
+    with mine["ours"]() as url, peer(made[kind], kind, ways()[0])() as theirs:
         agreement = compared(kind, model, files, url, theirs)
-    tried: dict[tuple[int, int], dict[int, Asked]] = {}
+    tried: dict[Way, dict[int, Asked]] = {}
     for way in ways():
-        with peer(made[kind], kind, *way)() as url:
+        with peer(made[kind], kind, way)() as url:
             tried[way] = {
                 count: asked(url, script, count, options.seconds) for count in options.clients
             }
@@ -149,7 +150,7 @@ def measured(
         turns = [(name, start, options.clients) for name, start in mine.items()]
         for way in dict.fromkeys(best.values()):
             counts = [count for count in options.clients if best[count] == way]
-            turns.append(("fastapi", peer(made[kind], kind, *way), counts))
+            turns.append(("fastapi", peer(made[kind], kind, way), counts))
         for name, start, counts in turns:
             with start() as url:
                 for count in counts:
@@ -160,20 +161,26 @@ def measured(
         name: {count: middle(all_) for count, all_ in by.items()} for name, by in found.items()
     }
     top = {name: by[most].requests_s for name, by in medians.items()}
+    over_bare_ms = medians["ours"][min(options.clients)].p50_ms - 1e3 * alone
     return {
+        "reached": {
+            "0.85 of the ceiling": top["ours"] >= 0.85 * bare,
+            "1.5 times FastAPI": top["ours"] >= 1.5 * top["fastapi"],
+            "1.5 times FastAPI by its engine": top["ours_onnxruntime"] >= 1.5 * top["fastapi"],
+            "5 ms over the bare model": over_bare_ms <= 5,
+        },
         "bare_images_s": round(bare, 1),
         "loop_images_s": round(loop, 1),
         "bare_alone_ms": round(1e3 * alone, 2),
         "runs_on": model.runs_on,
         "fastapi_tried": {
-            f"{workers} workers x {threads}": {n: one.requests_s for n, one in by.items()}
-            for (workers, threads), by in tried.items()
+            str(way): {n: one.requests_s for n, one in by.items()} for way, by in tried.items()
         },
         "of_bare": round(top["ours"] / bare, 3),
         "of_loop": round(top["ours"] / loop, 3),
         "times_fastapi": round(top["ours"] / top["fastapi"], 3),
         "times_fastapi_by_its_engine": round(top["ours_onnxruntime"] / top["fastapi"], 3),
-        "over_bare_ms": round(medians["ours"][min(options.clients)].p50_ms - 1e3 * alone, 2),
+        "over_bare_ms": round(over_bare_ms, 2),
         "peer_agrees": agreement,
         **{name: {n: one._asdict() for n, one in by.items()} for name, by in medians.items()},
     }
@@ -184,20 +191,30 @@ def middle(every: Sequence[Asked]) -> Asked:
     return Asked(*(round(statistics.median(values), 2) for values in zip(*every, strict=True)))
 
 
-def ways() -> list[tuple[int, int]]:
-    """Return what the peer is tried with: workers, and threads of each."""
+class Way(NamedTuple):
+    """How the peer is run."""
+
+    workers: int
+    threads: int
+    """Of a session of ONNX Runtime."""
+    requests: int
+    """That a worker works on at once: FastAPI's own limit is 40."""
+
+
+def ways() -> list[Way]:
+    """Return what the peer is tried with."""
     cpus = usable_cpus()
-    return sorted({(cpus, 1), (1, cpus), (max(1, cpus // 2), 2)})
+    sizes = sorted({(cpus, 1), (1, cpus), (1, 1), (max(1, cpus // 2), 2)})
+    return [Way(*size, requests) for size in sizes for requests in (cpus, 40)]
 
 
 def drawn(folder: Path) -> Path:
     """Write the pictures, and the script that has wrk send them; return the script."""
-    pictures = folder / "pictures"
+    pictures, scenes = folder / "pictures", folder / "asked"
+    Scenes(output=str(scenes), num_images=0, num_val=NUM_PICTURES, size=str(SIDE), seed=1).run()
     pictures.mkdir()
-    for number, (_, open_) in enumerate(islice(photos(), NUM_PICTURES)):
-        photo = open_()
-        photo.thumbnail((SIDE, SIDE))
-        photo.save(pictures / f"{number:03}.jpg", quality=90)
+    for number, path in enumerate(sorted((scenes / "images" / "val").iterdir())):
+        path.rename(pictures / f"{number:03}.jpg")
     script = folder / "ask.lua"
     script.write_text(SCRIPT.format(count=NUM_PICTURES, folder=pictures))
     return script
@@ -308,7 +325,7 @@ def ours(folder: Path, kind: str, runtime: str = "auto") -> Start:
     return start
 
 
-def peer(folder: Path, kind: str, workers: int, threads: int) -> Start:
+def peer(folder: Path, kind: str, way: Way) -> Start:
     """Return what runs the peer."""
 
     @contextmanager
@@ -316,8 +333,9 @@ def peer(folder: Path, kind: str, workers: int, threads: int) -> Start:
         port = free_port()
         app = "benchmarks.fastapi_peer:app"
         words = [sys.executable, "-m", "uvicorn", app, "--port", str(port)]
-        words += ["--workers", str(workers), "--no-access-log", "--log-level", "error"]
-        own = {"FOLDER": str(folder), "KIND": kind, "THREADS": str(threads)}
+        words += ["--workers", str(way.workers), "--no-access-log", "--log-level", "error"]
+        own = {"FOLDER": str(folder), "KIND": kind}
+        own |= {"THREADS": str(way.threads), "REQUESTS": str(way.requests)}
         url = f"http://127.0.0.1:{port}"
         with running(words, f"{url}/docs", own):
             yield f"{url}/look"
@@ -362,9 +380,10 @@ def free_port() -> int:
 def compared(kind: str, model: Model, files: Sequence[Path], mine: str, theirs: str) -> float:
     """Return the share of pictures of which the peer says about the same.
 
-    Raises AssertionError where ours is not what the model says in this process.
+    Raises AssertionError where ours is not what the model says in this process, where the peer's
+    is another on more than one picture in ten, and where a detector found nothing.
     """
-    same = 0
+    same = num_values = 0
     for path in files:
         data = path.read_bytes()
         drawn = decode(data, [model.view], Limits())
@@ -375,18 +394,38 @@ def compared(kind: str, model: Model, files: Sequence[Path], mine: str, theirs: 
         other = httpx.post(theirs, timeout=60, **sent).json()[COLUMNS[kind]]
         assert alike(kind, result[COLUMNS[kind]], value, 1e-3), path.name
         same += alike(kind, other, value, 0.1)
+        num_values += len(value)
+    assert num_values >= len(files), "there is nothing to compare"
+    assert same >= 0.9 * len(files), f"the peer agrees on {same} of {len(files)} pictures"
     return round(same / len(files), 3)
 
 
 def alike(kind: str, one: Sequence[Any], other: Sequence[Any], tolerance: float) -> bool:
-    """Return whether two models say the same, but for so much of a score or of a cosine."""
+    """Return whether two models say the same, but for so much of a score, an IoU or a cosine.
+
+    Of objects those with a score above 0.5 in either.
+    """
     if kind == "embed":
         cosines = (np.array(one) * np.array(other)).sum(axis=1)
         return bool(cosines.min() > 1 - tolerance)
-    sure = [[found for found in every if found["score"] > 0.5] for every in (one, other)]
-    labels = [sorted(found["label"] for found in every) for every in sure]
-    scores = [sorted(found["score"] for found in every) for every in sure]
-    return labels[0] == labels[1] and np.allclose(scores[0], scores[1], atol=tolerance)
+    return all(
+        any(
+            found["label"] == partner["label"]
+            and abs(found["score"] - partner["score"]) <= tolerance
+            and iou(found["box"], partner["box"]) >= 1 - 2 * tolerance
+            for partner in others
+        )
+        for every, others in ((one, other), (other, one))
+        for found in every
+        if found["score"] > 0.5
+    )
+
+
+def iou(one: Sequence[float], other: Sequence[float]) -> float:
+    """Return the intersection over union of two boxes (x_min, y_min, x_max, y_max)."""
+    a, b = np.array(one), np.array(other)
+    shared = (np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2])).clip(0).prod()
+    return float(shared / ((a[2:] - a[:2]).prod() + (b[2:] - b[:2]).prod() - shared))
 
 
 if __name__ == "__main__":

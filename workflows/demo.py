@@ -32,6 +32,7 @@ PHOTOS = {
 
 VARIANTS = ("whole", "left", "right", "mirrored")
 BUCKET = "lakesight-demo"
+SERVED = ["serve", "--model", demo_scenes.WRITER, "--model", demo_scenes.DETECTOR]
 
 
 class Demo(Frozen):
@@ -42,12 +43,15 @@ class Demo(Frozen):
     is held against the truth. Every command is printed, so that you can try it on your own.
     A second run finds everything done.
 
-    Example:
+    Examples:
       lakesight demo
+      lakesight demo --serve
     """
 
     folder: Path = Path(".demo")
     """Where the S3 server keeps its objects, and where scenes and reports go."""
+    serve: bool = False
+    """Then serve the models and both indexes, with a page to search them by, until Ctrl-C."""
 
     def run(self) -> int:
         """Return 0 if every step kept its promise."""
@@ -69,7 +73,12 @@ class Demo(Frozen):
             ]:
                 if code := _run(words):
                     return code
-        print(f"\nOpen {reports[0]} and {reports[1]} in a browser.")
+            print(f"\nOpen {reports[0]} and {reports[1]} in a browser.", flush=True)
+            if self.serve:
+                return _run([*SERVED, f"--index=scenes={demo_scenes.index(BUCKET)}",
+                             f"--index=photos=s3://{BUCKET}/index"])  # fmt: skip
+        print("To search what was found on a page, by HTTP and by OpenAI's clients:\n")
+        print("  lakesight demo --serve")
         return 0
 
 

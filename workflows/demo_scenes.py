@@ -52,9 +52,14 @@ def asked(bucket: str, folder: Path) -> bytes:
     return out.getvalue()
 
 
+def index(bucket: str) -> str:
+    """Return where the index of the scenes is published."""
+    return f"s3://{bucket}/found"
+
+
 def commands(bucket: str, folder: Path, report: Path) -> list[list[str]]:
     """Return the act's commands, as one would type them; `folder` holds what is known."""
-    scenes, told, index = (f"s3://{bucket}/{name}" for name in (LIST, "told", "found"))
+    scenes, told = (f"s3://{bucket}/{name}" for name in (LIST, "told"))
     described = ["--captions", "description"]
     judged = [
         ["evaluate", told, str(folder), "--column", column, *more]
@@ -68,8 +73,8 @@ def commands(bucket: str, folder: Path, report: Path) -> list[list[str]]:
     return [
         ["annotate", scenes, told, "--detect", DETECTOR, "--caption", WRITER, "--answer", WRITER,
          "--embed", FINDER, "--set", "embed.queries=all"],
-        ["index", told, index, "--column", "embeddings"],
-        ["search", index, "a red star and a blue circle on a white background", "-k", "4"],
+        ["index", told, index(bucket), "--column", "embeddings"],
+        ["search", index(bucket), "a red star and a blue circle on a white background", "-k", "4"],
         *judged,
         ["report", told, str(report), "--truth", str(folder), *described],
     ]  # fmt: skip

@@ -154,7 +154,7 @@ def fetching(sources: Sources) -> Fetch:
     async def fetch(request: Request, uri: str) -> Sent:
         try:
             data = await sources.read(uri, caller_of(request))
-            hold(request.scope, len(data))
+            hold(len(data))
             return Sent(data)
         except SourceError as error:
             return Sent(error=Fault("fetch", error.reason, str(error)))

@@ -3,6 +3,7 @@
 import asyncio
 import re
 from collections.abc import Callable
+from contextvars import ContextVar
 
 from pydantic import Field
 from starlette.datastructures import Headers
@@ -15,6 +16,8 @@ from lakesight.online.problems import Problem
 
 JSON = re.compile(r"application/(json|[a-z0-9.+-]+\+json)\s*(;|$)", re.IGNORECASE)
 MIB = 1 << 20
+HOLD: ContextVar[Callable[[int], None]] = ContextVar("hold", default=lambda *_: None)
+"""Counts what the request at hand holds."""
 
 
 class BodyLimits(Frozen):
@@ -54,7 +57,8 @@ class Bodies:
             body = await reading.whole(Headers(scope=scope))
             if body is not None:
                 self._check(Headers(scope=scope), body)
-                scope.setdefault("state", {})["hold"] = reading.hold
+                # not in the scope, which Ray Serve's proxy sends to another process
+                HOLD.set(reading.hold)
                 await self.app(scope, _replay(body, receive), send)
         finally:
             reading.drop()
@@ -140,14 +144,12 @@ class _Reading:
         )
 
 
-def hold(scope: Scope, num_bytes: int) -> None:
-    """Count what was fetched for a request beside its body; Problem where all hold too much.
+def hold(num_bytes: int) -> None:
+    """Count what was fetched for this request beside its body; Problem where all hold too much.
 
     Where no `Bodies` are around the app, nothing is counted.
     """
-    count: Callable[[int], None] | None = scope.get("state", {}).get("hold")
-    if count is not None:
-        count(num_bytes)
+    HOLD.get()(num_bytes)
 
 
 def _replay(body: bytes, receive: Receive) -> Receive:

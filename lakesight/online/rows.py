@@ -38,7 +38,8 @@ class Row(BaseModel, extra="allow"):
     """One row, with all its columns but vectors."""
 
     id: str
-    uri: str = Field(examples=["s3://lake/photos/1.jpg"])
+    uri: str | None = Field(default=None, examples=["s3://lake/photos/1.jpg"])
+    """Of a picture; an index of texts has none."""
 
 
 class RowsAnswer(BaseModel):
@@ -96,7 +97,7 @@ async def picture(
         if etag in request.headers.get("if-none-match", ""):
             return Response(status_code=304, headers={**CACHED, "ETag": etag})
         data = await _object(request, await _row(request, finder, id))
-        hold(request.scope, len(data))
+        hold(len(data))
         view = SIZES[size]
         (looked,) = await here.shop.look([Sent(data)], [], [view])
         if looked.error:

@@ -71,7 +71,8 @@ class Hit(BaseModel, extra="allow"):
     match: float | None = None
     """The probability that picture and text belong together, with `rerank`."""
     id: str
-    uri: str = Field(examples=["s3://lake/photos/1.jpg"])
+    uri: str | None = Field(default=None, examples=["s3://lake/photos/1.jpg"])
+    """Of a picture; an index of texts has none."""
 
 
 class SearchAnswer(BaseModel):

@@ -29,6 +29,7 @@ NAMES = ["astronaut.jpg", "chelsea.png", "shapes.jpg", "nothing.png", "broken.jp
 STARTERS = ["detect", "segment", "pose", "obb", "classify"]
 WRITES = {"max_new_tokens": 5, "num_beams": 2}
 ASKED = ["is it raining?", "what colour is it?"]
+CANDIDATES = ["red", "green as grass", "no"]
 
 
 @pytest.fixture(scope="module")
@@ -79,8 +80,10 @@ def rows(
     words += ["--set", "itc.queries=all", "--set", "clip.vector_dtype=float32"]
     words += ["--caption", models["blip2-t5"], "--caption", f"blip={models['blip']}"]
     words += ["--answer", models["blip2-t5"], "--caption-crops", models["blip2-t5"]]
-    words += ["--set", f"answer.questions={ASKED}"]
-    for kind in ("caption", "answer", "caption_crops", "blip"):
+    words += ["--answer", f"chosen={models['blip2-t5']}", "--caption", f"best={models['blip2-t5']}"]
+    words += ["--set", f"answer.questions={ASKED}", "--set", f"chosen.questions={ASKED}"]
+    words += ["--set", f"chosen.candidates={CANDIDATES}", "--set", "best.num_captions=2"]
+    for kind in ("caption", "answer", "caption_crops", "blip", "chosen", "best"):
         words += [f"--set={kind}.{name}={value}" for name, value in WRITES.items()]
     said = run(*words)
     warnings = [line for line in said.splitlines() if line.startswith("warning: ")]
@@ -128,6 +131,12 @@ CASES: dict[str, tuple[str, str, dict[str, Any]]] = {
     "caption": ("caption", "caption", {"model": "blip2-t5"}),
     "blip": ("caption", "caption", {"model": "blip"}),
     "answers": ("vqa", "answers", {"model": "blip2-t5", "questions": ASKED}),
+    "chosen": (
+        "vqa",
+        "answers",
+        {"model": "blip2-t5", "questions": ASKED, "candidates": CANDIDATES},
+    ),
+    "best": ("caption", "captions", {"model": "blip2-t5", "num_captions": 2}),
     "crop_captions": (
         "detect",
         "crop_captions",
@@ -165,6 +174,7 @@ def test_a_value_is_the_value_of_the_row(
     values = pa.array([one[field] for one in results], kind)
     _assert_same(values.to_pylist(), rows[column].to_pylist())
     assert np.sum([one is not None for one in values.to_pylist()]) == len(NAMES) - 1
+    assert any(values.to_pylist()), "what is compared is more than nothing"
 
 
 def _assert_same(found: Any, expected: Any) -> None:

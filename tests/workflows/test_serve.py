@@ -8,6 +8,7 @@ import json
 import re
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -26,6 +27,7 @@ from prometheus_client.parser import text_string_to_metric_families as parsed
 from lakesight.errors import UserError
 from lakesight.online import key_file
 from tests.annotating import command
+from tests.certificates import make_certificate
 from tests.clusters import free_ports
 from tests.lakesight.online.conftest import encoded
 from workflows.__main__ import main
@@ -293,6 +295,25 @@ def test_a_replica_that_is_killed_costs_what_it_had_in_hand(
     print(f"{len(load.failures)} of {load.answers.total() + len(load.failures)} failed")
 
 
+def test_batches_fill_with_the_load(server: Started, headers: dict[str, str]) -> None:
+    """Ray Serve lets so many in that they can: of 32 who ask, up to 16 are looked at together."""
+
+    def looked_at() -> tuple[float, float]:
+        answer = httpx.get(f"{server.url}/metrics", headers=headers, timeout=60)
+        samples = [one for family in parsed(answer.text) for one in family.samples]
+        values = {one.name: one.value for one in samples if one.labels.get("model") == "m"}
+        names = "lakesight_batch_size_sum", "lakesight_batch_size_count"
+        return values.get(names[0], 0), values.get(names[1], 0)  # nobody has asked yet
+
+    before = looked_at()
+    with Load(server.url, headers, num_clients=32) as load:
+        load.until_more(400)
+    assert load.failures == []
+    pictures, batches = (after - then for after, then in zip(looked_at(), before, strict=True))
+    assert pictures >= 400
+    assert pictures / batches > 3
+
+
 def test_the_end_answers_what_was_asked(server: Started, headers: dict[str, str]) -> None:
     """The last of this server: it is told to end while it works."""
     answers: list[int] = []
@@ -328,6 +349,30 @@ def deployment(model: str, **changed: Any) -> dict[str, Any]:
     own["autoscaling_config"] |= {"upscale_delay_s": 1, **changed.get("scaling", {})}
     del said["http_options"]
     return said
+
+
+@pytest.mark.parametrize("ingress", ["haproxy", "proxy"])
+def test_tls(tmp_path: Path, ingress: str) -> None:
+    """Under it alone: who speaks http to it is not answered."""
+    made = make_certificate(tmp_path, "localhost")
+    (port,) = free_ports(1)
+    words = ["--model", "m=starter-yolo-detect", "--keys", str(tmp_path / "keys.json")]
+    words += ["--tls-cert", str(made.certificate), "--tls-key", str(made.key)]
+    started = Started(command("serve", *words, "--ingress", ingress, "--port", str(port)), port)
+    try:
+        started.said("Serving at https://")
+        token = started.said("shown this once").rpartition(" ")[2]
+        trusted = ssl.create_default_context(cafile=str(made.certificate))
+        sent = {"headers": {**RAW, "authorization": f"Bearer {token}"}, "content": JPEG}
+        answer = httpx.post(
+            f"https://localhost:{port}/v1/detect", verify=trusted, timeout=60, **sent
+        )
+        assert answer.status_code == 200, answer.text
+        assert "max-age=" in answer.headers["strict-transport-security"]
+        with pytest.raises(httpx.HTTPError):
+            httpx.post(f"http://localhost:{port}/v1/detect", timeout=10, **sent).raise_for_status()
+    finally:
+        started.end()
 
 
 @pytest.fixture

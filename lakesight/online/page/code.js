@@ -24,7 +24,7 @@ export function asPython(ask, base, hasKey) {
     "    timeout=60,",
     ")",
     'for row in answer.raise_for_status().json()["results"]:',
-    '    print(row["id"], row["uri"])',
+    '    print(row["id"], row.get("uri"))',
   ].join("\n");
 }
 

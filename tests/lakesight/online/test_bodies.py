@@ -31,8 +31,8 @@ class Echo:
         body = await request.body()
         self.lengths.append(len(body))
         if scope["path"] == "/fetch":
-            hold(scope, 100_000)
-            hold(scope, 100_000)
+            hold(100_000)
+            hold(100_000)
         if scope["path"] == "/wait":
             assert (await receive())["type"] == "http.disconnect"
             self.num_gone += 1
