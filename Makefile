@@ -57,6 +57,7 @@ bench: install ## Measure; takes long, and wants the machine to itself
 	$(BIN)/python -m benchmarks.train
 	$(BIN)/python -m benchmarks.metrics
 	$(BIN)/python -m benchmarks.caption
+	$(BIN)/python -m benchmarks.caption --model starter-blip2-write --batch 16 --tokens 64 --dtype float32
 	$(BIN)/python -m benchmarks.retrieval
 	$(BIN)/python -m benchmarks.serve
 	$(BIN)/python -m benchmarks.following

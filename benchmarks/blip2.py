@@ -9,6 +9,8 @@ import torch
 from torch import nn
 
 from lakesight.errors import UserError
+from lakesight.models import catalog
+from lakesight.models.artefact import stage
 from lakesight.models.pretrained import TorchOptions, load_tokenizer, load_weights
 
 OPT: dict[str, Any] = {
@@ -73,13 +75,16 @@ class Checkpoint(NamedTuple):
     """With its preprocessor_config.json."""
 
 
-def opened(scratch: Path, shape: str, folder: str | None, dtype: str) -> Checkpoint:
-    """Return the model of a folder, or one of random weights that never stops by itself."""
+def opened(scratch: Path, shape: str, name: str | None, dtype: str) -> Checkpoint:
+    """Return the model of a folder or of the catalog, or one that never stops by itself.
+
+    The weights of that one are random.
+    """
     from transformers import Blip2ForConditionalGeneration
 
     options = TorchOptions.model_validate({"dtype": dtype})
-    if folder is not None:
-        path = Path(folder)
+    if name is not None:
+        path = Path(name) if Path(name).is_dir() else stage(catalog.resolve(name))
         model = load_weights(Blip2ForConditionalGeneration, path, options)
         return _asked(model, load_tokenizer(path), path)
     tokenizer = _tokenizer(SHAPES[shape]["text_config"]["vocab_size"])

@@ -1,6 +1,6 @@
 """Captions/s of BLIP-2, beside transformers' `generate` as its documentation shows it.
 
-    python -m benchmarks.caption [--shape full|shallow|small] [--model FOLDER] [--batch 4]
+    python -m benchmarks.caption [--shape full|shallow|small] [--model NAME] [--batch 4]
         [--tokens 30] [--prompts 1] [--dtype bfloat16] [--rounds 3] [--threads N]
 
 Both write, greedily, about the same pictures with the same weights, which are in memory once:
@@ -103,7 +103,9 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--shape", choices=SHAPES, default="full")
-    parser.add_argument("--model", help="a folder with a BLIP-2, in place of random weights")
+    parser.add_argument(
+        "--model", help="a BLIP-2 by its name or folder, in place of random weights"
+    )
     parser.add_argument("--batch", type=int, default=4, help="pictures")
     parser.add_argument("--tokens", type=int, default=30, help="of each caption")
     parser.add_argument("--prompts", type=int, choices=range(1, len(PROMPTS) + 1), default=1)

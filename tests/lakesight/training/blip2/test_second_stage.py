@@ -193,6 +193,14 @@ def test_mirrored_pictures_have_mirrored_regions(scenes: Path, first: Path) -> N
     assert not (before == after).all()
 
 
+def test_kinds_of_text_come_by_their_shares(scenes: Path, first: Path) -> None:
+    parts = {"captions": {"share": 0.3}, "questions": {"share": 0.7}}
+    training = SecondStageTraining(new(scenes, first, keep="views", **parts))
+    dataset = training.recipe(training.begin()).dataset
+    drawn = [dataset[Key(epoch, number)].part for epoch in range(250) for number in range(8)]
+    assert drawn.count("captions") / len(drawn) == pytest.approx(0.3, abs=0.05)
+
+
 def test_texts_without_regions_go_beside_others(scenes: Path, first: Path, tmp_path: Path) -> None:
     """Of captions alone the parts are described: of pictures with questions nothing is learned."""
     asked = [
