@@ -23,8 +23,12 @@ from lakesight.online.inference_schema import (
     IMAGE,
     InferenceRequest,
     InferenceResponse,
+    Live,
     ModelMetadata,
+    ModelReady,
+    Ready,
     RequestTensor,
+    ServerMetadata,
 )
 from lakesight.online.inference_tensors import described, files, pixels, tensors
 from lakesight.online.problems import RESPONSES, Problem
@@ -37,7 +41,7 @@ router = APIRouter(prefix="/v2", tags=["inference protocol"], responses=RESPONSE
 HEADER_LENGTH = "inference-header-content-length"
 
 
-@router.get("", summary="The server")
+@router.get("", summary="The server", responses={200: {"model": ServerMetadata}})
 async def server() -> Response:
     """Return the server's name and version."""
     return as_json(
@@ -45,7 +49,7 @@ async def server() -> Response:
     )
 
 
-@router.get("/health/live", summary="Whether it lives")
+@router.get("/health/live", summary="Whether it lives", responses={200: {"model": Live}})
 async def live(request: Request) -> Response:
     """Return whether the process works."""
     if not service_of(request).is_alive:
@@ -53,7 +57,7 @@ async def live(request: Request) -> Response:
     return as_json({"live": True})
 
 
-@router.get("/health/ready", summary="Whether it answers")
+@router.get("/health/ready", summary="Whether it answers", responses={200: {"model": Ready}})
 async def ready(request: Request) -> Response:
     """Return whether models are loaded."""
     await readyz(request)
@@ -79,7 +83,11 @@ async def metadata(request: Request, name: str) -> Response:
     )
 
 
-@router.get("/models/{name}/ready", summary="Whether a detector answers")
+@router.get(
+    "/models/{name}/ready",
+    summary="Whether a detector answers",
+    responses={200: {"model": ModelReady}},
+)
 async def model_ready(request: Request, name: str) -> Response:
     """Return whether a detector can be asked; one that is not in memory is loaded when it is."""
     async with visit(request) as here:

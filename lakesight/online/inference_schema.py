@@ -71,6 +71,32 @@ class TensorMetadata(BaseModel):
     shape: list[int]
 
 
+class ServerMetadata(BaseModel):
+    """What the server is."""
+
+    name: str
+    version: str
+    extensions: list[str]
+
+
+class Live(BaseModel):
+    """Whether the process works."""
+
+    live: bool
+
+
+class Ready(BaseModel):
+    """Whether it can be asked."""
+
+    ready: bool
+
+
+class ModelReady(Ready):
+    """Whether a model can be asked."""
+
+    name: str
+
+
 class ModelMetadata(BaseModel):
     """What a model takes and gives."""
 

@@ -9,6 +9,7 @@ import pytest
 import lakesight
 from lakesight.models.image_text import ImageText
 from lakesight.models.look import draw_view
+from tests import openapi
 from tests.serving import Running
 
 RAW = {"content-type": "image/jpeg"}
@@ -219,5 +220,6 @@ def test_the_examples_of_openapi_are_answered(served: Running) -> None:
                 value["model"] = "clip"
             answer = served.client.post(path.format(name="starter-yolo-detect"), json=value)
             assert answer.status_code == 200, (path, name, answer.text)
+            openapi.check(said, path, answer)
             asked += 1
     assert asked >= 12
