@@ -2,6 +2,7 @@
 
 import base64
 import json
+import math
 import os
 import re
 import subprocess
@@ -10,22 +11,29 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
+import lakesight
+from lakesight.lake.local import etag_of
+from lakesight.lake.uris import file_uri
 from lakesight.online import key_file, signin
 from lakesight.online.keys import Made, make
-from lakesight.schemas import row_id
+from lakesight.schemas import ANSWERS, row_id
 from tests import photos
 from tests.browser import chromium
+from tests.indexing import rows_of, unit
 from tests.lakesight.online.conftest import CAPTION
 from tests.serving import Running, running
 from workflows.finder import open_index
+from workflows.scenes import Scenes
 
 PATIENCE_MS = 120_000
 MANY = 500
+TASKS = ("segment", "obb", "pose", "classify")
 expect.set_options(timeout=PATIENCE_MS)
 
 
@@ -51,7 +59,9 @@ def site(place: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site
     made = make("page")
     key_file.add(keys, made.key)
     many(place)
-    indexes = {name: str(place / name) for name in ("texts", "many")}
+    kinds(place)
+    words(place)
+    indexes = {name: str(place / name) for name in ("texts", "many", "kinds", "words")}
     with running(open_index, indexes=indexes, keys=keys, num_threads=1) as server:
         yield Site(server, made)
 
@@ -68,6 +78,33 @@ def many(place: Path) -> None:
     ids = [row_id("many", str(number)) for number in range(MANY)]
     rows = rows.set_column(rows.schema.get_field_index("id"), "id", pa.array(ids))
     photos.publish(rows, place / "many", None)
+
+
+def kinds(place: Path) -> None:
+    """Publish an index of scenes with what every kind of model sees on them."""
+    folder = place / "scenes"
+    Scenes(output=str(folder), num_images=0, num_val=4, size="224", seed=5).run()
+    paths = sorted((folder / "images" / "val").iterdir())
+    seen = {task: lakesight.load(f"starter-yolo-{task}").predict(paths) for task in TASKS}
+    answer = {"question": "is there a star?", "answer": "yes", "score": 0.9}
+    rows = rows_of(unit(len(paths), 4)).drop_columns(["group"])
+    for name, values in {
+        "uri": pa.array([file_uri(path) for path in paths]),
+        "etag": pa.array([etag_of(path.stat()) for path in paths]),
+        "width": pa.array([224] * len(paths), pa.int32()),
+        "height": pa.array([224] * len(paths), pa.int32()),
+        **{task: found.column for task, found in seen.items()},
+        "answers": pa.array([[answer]] * len(paths), ANSWERS),
+    }.items():
+        rows = rows.append_column(name, values)
+    photos.publish(rows, place / "kinds", None)
+
+
+def words(place: Path) -> None:
+    """Publish an index of texts, as `lakesight index --texts` does."""
+    rows = rows_of(unit(2, 4)).drop_columns(["group"])
+    rows = rows.append_column("caption", pa.array(["a red star", "a blue ring"]))
+    photos.publish(rows, place / "words", None)
 
 
 @pytest.fixture(scope="module")
@@ -129,6 +166,18 @@ def page(context: BrowserContext, site: Site) -> Page:
     found.goto(site.server.url)
     expect(cards(found).first).to_be_visible()
     return found
+
+
+@pytest.fixture
+def unwatched(browser: Browser, signed_in: Any, site: Site) -> Iterator[Page]:
+    """The page, of which Chromium may write down what fails."""
+    context = browser.new_context(storage_state=signed_in)
+    context.set_default_timeout(PATIENCE_MS)
+    found = context.new_page()
+    found.goto(site.server.url)
+    expect(cards(found).first).to_be_visible()
+    yield found
+    context.close()
 
 
 def cards(page: Page) -> Any:
@@ -272,6 +321,39 @@ def test_an_error_is_one_sentence(page: Page) -> None:
     expect(alert).to_be_hidden()
 
 
+GONE = "The server does not answer. Is it still running?"
+LATE = "The answer took too long: no answer within 30 s."
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (None, GONE),
+        (
+            {
+                "status": 504,
+                "content_type": "application/problem+json",
+                "body": '{"title": "The answer took too long", "detail": "no answer within 30 s"}',
+            },
+            LATE,
+        ),
+        ({"status": 502, "body": "<html>"}, "The server answered with 502 Bad Gateway."),
+    ],
+)
+def test_a_server_that_fails_is_one_sentence_too(
+    unwatched: Page, given: dict[str, Any] | None, said: str
+) -> None:
+    page = unwatched
+    page.route("**/v1/search", lambda route: route.fulfill(**given) if given else route.abort())
+    page.get_by_role("searchbox").fill("a cat")
+    page.keyboard.press("Enter")
+    alert = page.get_by_role("alert")
+    expect(alert).to_have_text(said)
+    page.unroute("**/v1/search")
+    searched(page, "a dog")
+    expect(alert).to_be_hidden()
+
+
 def test_another_index(page: Page, site: Site) -> None:
     page.get_by_label("Index").select_option("many")
     expect(cards(page)).to_have_count(60)
@@ -306,6 +388,54 @@ def test_detail_has_every_column(page: Page, site: Site) -> None:
     expect(dialog).to_be_hidden()
     expect(page).not_to_have_url(re.compile("row="))
     expect(cards(page).nth(2).locator(".open")).to_be_focused()
+
+
+def test_every_kind_of_thing_is_drawn_where_it_is(page: Page, site: Site) -> None:
+    page.get_by_label("Index").select_option("kinds")
+    expect(cards(page)).to_have_count(4)
+    row = site.server.client.get("/v1/rows?index=kinds&k=4", headers=site.headers).json()
+    row = row["results"][0]
+    cards(page).first.locator(".open").click()
+    dialog = page.get_by_role("dialog")
+    layer = dialog.locator("svg.overlay")
+    sure = {task: [one for one in row[task] if one["score"] >= 0.25] for task in TASKS[:3]}
+    assert all(sure.values())
+    expect(layer.locator("path.mask")).to_have_count(len(sure["segment"]))
+    found = layer.locator("path.mask").evaluate_all(
+        "all => all.map(one => one.getBBox()).map(b => [b.x, b.y, b.x + b.width, b.y + b.height])"
+    )
+    for one in sure["segment"]:
+        assert min(np.abs(np.subtract(one["box"], box)).max() for box in found) < 6
+    drawn = layer.locator("polygon.box").evaluate_all("all => all.map(one => one.points[0].x)")
+    corners = []
+    for one in sure["obb"]:
+        x, _, width, height, angle = one["obb"]
+        corners.append(x - width / 2 * math.cos(angle) + height / 2 * math.sin(angle))
+    assert sorted(drawn) == pytest.approx(sorted(corners), abs=0.1)
+    points = [point for one in sure["pose"] for point in one["keypoints"] if point[2] >= 0.3]
+    joints = layer.locator("circle.joint").evaluate_all(
+        "all => all.map(one => one.cx.baseVal.value)"
+    )
+    assert sorted(joints) == pytest.approx(sorted(x for x, _, _ in points), abs=0.1)
+    expect(dialog.locator("dl.answers dt")).to_have_text("is there a star?")
+    expect(dialog.locator("dl.answers dd")).to_have_text("yes")
+    expect(dialog).to_contain_text(row["classify"][0]["label"])
+
+
+def test_texts_are_rows_too(page: Page, site: Site, tmp_path: Path) -> None:
+    page.get_by_label("Index").select_option("words")
+    expect(cards(page)).to_have_count(2)
+    expect(cards(page).first).to_contain_text("a red star")
+    cards(page).first.locator(".open").click()
+    expect(page.get_by_role("dialog")).to_contain_text("a red star")
+    page.keyboard.press("Escape")
+    page.get_by_role("button", name="Code").click()
+    python = page.locator("#python").inner_text()
+    environment = {**os.environ, "KEY": site.made.token, "HOME": str(tmp_path)}
+    ran = subprocess.run(
+        [sys.executable, "-c", python], check=True, text=True, capture_output=True, env=environment
+    )
+    assert [line.split()[0] for line in ran.stdout.splitlines()] == ids(page)
 
 
 def test_a_link_to_a_row_opens_it(page: Page, site: Site) -> None:
