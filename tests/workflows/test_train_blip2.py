@@ -33,7 +33,7 @@ SETTINGS = {
 
 @pytest.mark.usefixtures("shared_ray")
 @pytest.mark.timeout(900)
-def test_two_workers_train_what_finds_and_one_what_writes(
+def test_two_workers_train_what_finds_and_what_writes(
     tmp_path: Path,
 ) -> None:
     scenes, config, model = tmp_path / "scenes", tmp_path / "finder.yaml", tmp_path / "finder"
@@ -55,10 +55,13 @@ def test_two_workers_train_what_finds_and_one_what_writes(
 
     writer = tmp_path / "writer"
     words = ["train", str(scenes), str(writer), "--task", "write", "--weights", str(model)]
-    words += ["--epochs", "1", "--batch-size", "8", "--no-freeze-language"]
+    words += ["--epochs", "1", "--no-freeze-language", "--num-workers", "2"]
+    words += ["--batch-size", "4", "--nominal-batch", "16", "--precision", "bf16"]
     words += ["--size.transformer.width", "16", "--size.transformer.heads", "2"]
+    words += ["--track", "tensorboard"]
     said = run(*words).splitlines()
     assert [line.partition(":")[0] for line in said if line.startswith("epoch ")] == ["epoch 1/1"]
+    assert list(writer.rglob("events.out.tfevents.*"))
     paths = sorted(map(str, (scenes / "images" / "val").iterdir()))
     captions = lakesight.load(str(writer)).predict(paths).column
     assert [type(text) for text in captions.to_pylist()] == [str] * 4
