@@ -25,6 +25,7 @@ from lakesight.training.blip2.regions import UNKNOWN
 from lakesight.training.blip2.settings import QuestionPart, RegionPart, SecondStageSettings
 from lakesight.training.blip2.views import Inputs, Look
 from lakesight.training.blip2.writing import PartName, SecondStage, Written
+from lakesight.training.muon import all_orthogonal, orthogonal
 from tests.lakesight.models.blip2.small import NUM_WORDS, small_config
 
 NUM = 6
@@ -37,6 +38,8 @@ LENGTHS = [2, 9, 3, 4, 1, 6]
 REGIONS = (torch.rand(NUM, 16, 4, generator=torch.Generator().manual_seed(3)) > 0.5).to(torch.int8)
 """What is true of patches, of two words; of one picture nobody said."""
 REGIONS[4] = UNKNOWN
+SHAPES = [(6, 6), (6, 24), (24, 6), (3, 4), (12, 6)]
+MATRICES = [torch.randn(shape, generator=torch.Generator().manual_seed(4)) for shape in SHAPES]
 Gradients = dict[str, Tensor]
 
 
@@ -57,6 +60,8 @@ class Told(NamedTuple):
     seen: "Kept"
 
     written: Found
+    orthogonal: list[Tensor]
+    """Of `MATRICES`."""
 
 
 class Kept(NamedTuple):
@@ -156,7 +161,8 @@ def process(number: int, tmp: Path) -> Told:
         own = list(range(NUM))[number * 3 : number * 3 + 3]
         apart, matched = found(own, APART), found(own[:1], MATCH)
         with drawn_by(0, STEP, torch.device("cpu")):
-            return Told(apart, matched, torch.rand(4), kept(tmp), written(own))
+            drawn = torch.rand(4)
+        return Told(apart, matched, drawn, kept(tmp), written(own), all_orthogonal(MATRICES))
     finally:
         torch.distributed.destroy_process_group()
 
@@ -164,7 +170,7 @@ def process(number: int, tmp: Path) -> Told:
 def second(tmp: Path) -> None:
     told = process(1, tmp)
     found = [*told.apart_and_written, *told.matched, *told.written]
-    parts = [*found, told.drawn, *told.seen]
+    parts = [*found, told.drawn, *told.seen, told.orthogonal]
     torch.save(parts, tmp / "second.pt")
 
 
@@ -180,9 +186,10 @@ def all_told(tmp_path_factory: pytest.TempPathFactory) -> tuple[Told, Told, Kept
     other.start()
     first = process(0, tmp)
     other.join()
-    *found, drawn, features, num_shown = torch.load(tmp / "second.pt")
+    *found, drawn, features, num_shown, made = torch.load(tmp / "second.pt")
     apart, matched, told = (Found(*found[place : place + 2]) for place in (0, 2, 4))
-    return first, Told(apart, matched, drawn, Kept(features, num_shown), told), kept(tmp)
+    last = Told(apart, matched, drawn, Kept(features, num_shown), told, made)
+    return first, last, kept(tmp)
 
 
 @pytest.fixture(scope="module")
@@ -217,6 +224,12 @@ def test_matching_is_that_of_the_whole_batch(both: tuple[Told, Told]) -> None:
 def test_what_is_written_counts_by_its_tokens(both: tuple[Told, Told]) -> None:
     """Whoever has few long texts does not count as much as who has many."""
     check_mean([one.written for one in both], written(list(range(NUM))))
+
+
+def test_matrices_are_made_orthogonal_by_shares(both: tuple[Told, Told]) -> None:
+    for told in both:
+        for one, matrix in zip(told.orthogonal, MATRICES, strict=True):
+            assert torch.equal(one, orthogonal(matrix))
 
 
 def test_each_process_draws_numbers_of_its_own(both: tuple[Told, Told]) -> None:
