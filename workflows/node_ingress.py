@@ -1,11 +1,13 @@
 """`lakesight ingress FOLDER`: what a machine of a cluster needs before Ray starts there."""
 
+import os
 import shlex
 from pathlib import Path
 
 from pydantic import Field
 from pydantic_settings import CliPositionalArg
 
+from lakesight.errors import UserError
 from lakesight.models.base import Frozen
 from workflows.ingress import InnerPorts, Tls, check_folder, choose, haproxy
 
@@ -17,7 +19,7 @@ class NodeIngress(Frozen):
     and every worker. Without them Ray Serve's own configuration holds: docs/threat-model.md.
 
     Examples:
-      eval "$(lakesight ingress /etc/lakesight/haproxy)" && ray start --head
+      set_up="$(lakesight ingress /etc/lakesight/haproxy)" && eval "$set_up" && ray start --head
     """
 
     folder: CliPositionalArg[Path]
@@ -35,7 +37,21 @@ class NodeIngress(Frozen):
         folder = self.folder.absolute()
         check_folder(folder)
         tls = Tls.of(self.tls_cert, self.tls_key)
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _make(folder)
         for name, value in haproxy(folder, self.port, tls, InnerPorts()).items():
             print(f"export {name}={shlex.quote(value)}")
         return 0
+
+
+def _make(folder: Path) -> None:
+    """Make the folder; UserError for one that others may write, as Ray runs what lies in it."""
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        state = folder.stat()
+    except OSError as error:
+        raise UserError(f"cannot make {folder}: {error.strerror}") from error
+    if state.st_uid != os.geteuid() or state.st_mode & 0o077:
+        raise UserError(
+            f"{folder} is there, and not for you alone (mode 700, owned by who runs this): name "
+            "another folder, or make it so"
+        )

@@ -2,6 +2,7 @@
 
 import io
 import logging
+import math
 import os
 import re
 import signal
@@ -209,17 +210,15 @@ class Serve(Frozen):
 
     def application(self, settings: Mapping[str, Any], nodes: Sequence[Node]) -> Any:
         """Return what Ray Serve runs."""
-        all_cpus, all_gpus = (
-            sum(getattr(node, what) for node in nodes) for what in ("cpus", "gpus")
-        )
+        all_cpus = sum(node.cpus for node in nodes)
         cpus = self.cpus_per_replica or max(1, int(all_cpus // self.most_replicas))
         gpus = self.gpus_per_replica
         if gpus is None:
-            gpus = all_gpus / self.most_replicas
+            gpus = gpu_share([node.gpus for node in nodes], self.most_replicas)
         around = Around(safety=self.safety(), sources=self.sources())
         settings = {"defaults": {"num_threads": cpus}, **settings}
         # half of it: a replica that takes another's place starts beside it
-        resources = {"num_cpus": cpus / 2, "num_gpus": gpus / 2}
+        resources = {"num_cpus": cpus / 2, "num_gpus": gpus}
         return deployment(around, settings, {**self._scaling(), "ray_actor_options": resources})
 
     def safety(self) -> SafetySettings:
@@ -330,6 +329,17 @@ def _named(given: str) -> tuple[str | None, str]:
     """Return the name, if there is one, and the rest of `NAME=REST` or `REST`."""
     name, _, rest = given.partition("=")
     return (name, rest) if rest and re.fullmatch(NAME, name) else (None, given)
+
+
+def gpu_share(gpus: Sequence[float], num_replicas: int) -> float:
+    """Return the GPUs of one of so many replicas, given those of each machine.
+
+    Whole ones, of one machine, where there are enough, else an equal part of one.
+    """
+    total = int(sum(gpus))
+    if total >= num_replicas:
+        return min(total // num_replicas, int(max(gpus)))
+    return math.floor(1e4 * total / num_replicas) / 1e4
 
 
 def _last(uri: str) -> str:

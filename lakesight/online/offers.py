@@ -63,8 +63,8 @@ class Serving(Frozen):
     max_pairs: int = Field(default=1024, ge=1)
     """Pictures times texts that one request may match."""
     max_in_flight: int = Field(default=128, ge=1)
-    """Pictures that are decoded or seen at once for one network, and four times as many for all of
-    them; others wait as the bytes that they are."""
+    """Pictures that are decoded or seen at once of requests for the same networks, and four times
+    as many in all; others wait as the bytes that they are."""
     limits: Limits = Limits()
     """Of one picture."""
     refresh_s: float = Field(default=10.0, ge=0)

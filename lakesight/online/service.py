@@ -176,8 +176,7 @@ class Service:
                 opened[name] = one
             else:
                 opened[name] = await self.find(partial(self._open_index, uri))
-                if opened[name].can_rerank:  # else the first rerank would wait, and keep others out
-                    await asyncio.to_thread(opened[name].open_features)
+                await asyncio.to_thread(_ready_to_rerank, opened[name])
         return opened
 
     async def _retire(
@@ -204,6 +203,19 @@ def service_of(request: Request) -> Service:
     """Return what answers a request."""
     service: Service = request.app.state.service
     return service
+
+
+def _ready_to_rerank(finder: Finder) -> None:
+    """Fetch and check what matching starts from: else the first rerank would, and hold the model.
+
+    Where that fails, the index is searched all the same, and a rerank says why it is none.
+    """
+    if not finder.can_rerank:
+        return
+    try:
+        finder.open_features()
+    except (UserError, StoreError) as error:
+        log.error("%s cannot be reranked: %s", finder.uri, error)
 
 
 def _looked_up(source: Source) -> tuple[Serving, dict[str, Served]]:

@@ -110,7 +110,7 @@ class Shop:
         self._rooms: defaultdict[tuple[str, ...], asyncio.Semaphore] = defaultdict(
             lambda: asyncio.Semaphore(serving.max_in_flight)
         )
-        """By the networks that a picture passes: a slow one keeps nobody else's pictures out."""
+        """By the networks that a picture passes: a slow one fills its own room first."""
 
     def check_amount(self, num_pictures: int) -> None:
         """Raise Problem for more pictures than a request may have."""

@@ -5,7 +5,7 @@ arXiv:2502.16982. It is `torch.optim.Muon`, but for the arithmetic on a CPU: tor
 which took 25 ms for a matrix of 192 x 768 on a core without bf16, where float32 takes 5 ms.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -41,7 +41,7 @@ class Muon(torch.optim.Optimizer):
             for weight in group["params"]
             if weight.grad is not None
         ]
-        directions = all_orthogonal([self._ahead(*one) for one in moving])
+        directions = all_orthogonal(self._ahead(*one) for one in moving)
         for (group, weight), direction in zip(moving, directions, strict=True):
             weight.mul_(1 - group["lr"] * group["weight_decay"])
             rate = group["lr"] * RMS * max(weight.shape) ** 0.5
@@ -57,14 +57,18 @@ class Muon(torch.optim.Optimizer):
         return weight.grad.lerp(mean, group["momentum"])
 
 
-def all_orthogonal(matrices: Sequence[Tensor]) -> list[Tensor]:
-    """Return what `orthogonal` makes of each; of several processes each does its share.
+def all_orthogonal(given: Iterable[Tensor]) -> Iterator[Tensor]:
+    """Yield what `orthogonal` makes of each; of several processes each does its share.
 
-    All of them have the same matrices.
+    All of them have the same matrices, and then hold them together, twice: one process holds one.
     """
     rank, num_ranks = ranks.place()
     if num_ranks == 1:
-        return [orthogonal(one) for one in matrices]
+        yield from map(orthogonal, given)
+        return
+    matrices = list(given)
+    if not matrices:
+        return
     owners = _shared_out([min(one.shape) ** 2 * max(one.shape) for one in matrices], num_ranks)
     counts = [0] * num_ranks
     for one, owner in zip(matrices, owners, strict=True):
@@ -79,11 +83,9 @@ def all_orthogonal(matrices: Sequence[Tensor]) -> list[Tensor]:
         own[: counts[rank]] = torch.cat(done)
     every = ranks.all_rows(own).view(num_ranks, -1)
     rests = [part[:count] for part, count in zip(every, counts, strict=True)]
-    found = []
     for one, owner in zip(matrices, owners, strict=True):
         flat, rests[owner] = rests[owner].tensor_split([one.numel()])
-        found.append(flat.view_as(one))
-    return found
+        yield flat.view_as(one)
 
 
 def _shared_out(costs: Sequence[int], num_ranks: int) -> list[int]:

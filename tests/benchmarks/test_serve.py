@@ -23,6 +23,7 @@ def found(label: str = "star", score: float = 0.9, box: list[float] = BOX) -> di
         ([], False),
         ([found(), found(box=[60.0, 10.0, 80.0, 50.0])], False),
         ([found(), found(score=0.4, box=[60.0, 10.0, 80.0, 50.0])], True),
+        ([found(), found()], False),
     ],
 )
 def test_objects_are_alike_by_label_score_and_box(other: list[object], same: bool) -> None:

@@ -38,3 +38,13 @@ def test_a_long_folder_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert main(["ingress", str(tmp_path / ("x" * 40))]) == 2
     assert "36 characters at most" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_that_others_may_write_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    """Ray runs the program in it."""
+    with tempfile.TemporaryDirectory(prefix="ls-", dir="/tmp") as folder:
+        Path(folder).chmod(0o755)
+        assert main(["ingress", folder]) == 2
+        assert "not for you alone" in capsys.readouterr().err
+        assert main(["ingress", "/proc/none"]) == 2
+        assert "cannot make /proc/none" in capsys.readouterr().err

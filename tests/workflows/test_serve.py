@@ -31,7 +31,7 @@ from tests.certificates import make_certificate
 from tests.clusters import free_ports
 from tests.lakesight.online.conftest import encoded
 from workflows.__main__ import main
-from workflows.serve import Serve
+from workflows.serve import Serve, gpu_share
 from workflows.serving import application
 
 STARTS_S = 200
@@ -479,6 +479,25 @@ def test_tls_may_end_in_front(behind: bool) -> None:
     safety = Serve(model=("starter-yolo-detect",), behind_tls=behind).safety()
     assert safety.access.is_tls == behind
     assert (safety.headers.hsts_s > 0) == behind
+
+
+@pytest.mark.parametrize(
+    ("gpus", "num_replicas", "share"),
+    [
+        ([0], 1, 0),
+        ([1], 1, 1),
+        ([3], 1, 3),
+        ([2], 2, 1),
+        ([3], 2, 1),
+        ([1, 1, 1, 1], 1, 1),
+        ([8, 8], 4, 4),
+        ([1], 2, 0.5),
+        ([1], 3, 0.3333),
+    ],
+)
+def test_gpus_are_shared_out(gpus: list[float], num_replicas: int, share: float) -> None:
+    """Whole ones where there are enough: Ray packs parts of one GPU onto the same."""
+    assert gpu_share(gpus, num_replicas) == share
 
 
 def test_wishes_that_cannot_be_served_are_one_line(

@@ -24,7 +24,7 @@ from lakesight.models.preprocessor import (
 )
 from lakesight.models.pretrained import load_tokenizer
 from lakesight.training.blip2.job import FirstStageJob, FirstStageSize, Transformer
-from lakesight.training.blip2.origin import FirstOrigin, Origin
+from lakesight.training.blip2.origin import FirstOrigin, Origin, blip2_config
 
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "[DEC]", "<image>")
 PIXELS = (OWN_FILE, NESTED_FILE)
@@ -89,8 +89,9 @@ def _with_tower(begun: Start, origin: Origin) -> Start:
             tower |= {name.removeprefix(TOWER): file.get_tensor(name).float() for name in names}
     own = begun.model.retrieval.vision_model
     wanted = {name: tensor.shape for name, tensor in own.state_dict().items()}
-    if {name: tensor.shape for name, tensor in tower.items()} != wanted:
-        raise UserError(f"the vision tower of {card.name} has other sizes than the network")
+    same = {name: tensor.shape for name, tensor in tower.items()} == wanted
+    if not same or _built(blip2_config(folder).vision_config) != _built(own.config):
+        raise UserError(f"the vision tower of {card.name} is built otherwise than the network's")
     if preprocessor_of(pixels_in(folder)) != preprocessor_of(begun.pixels):
         raise UserError(f"the vision tower of {card.name} wants other pixels than the network")
     own.load_state_dict(tower)
@@ -99,6 +100,12 @@ def _with_tower(begun: Start, origin: Origin) -> Start:
         licences=licences.both(known, begun.licences),
         note=f"{begun.note}, with the vision tower of {card.name}",
     )
+
+
+def _built(vision_config: Any) -> dict[str, Any]:
+    """Return what of a tower's configuration decides what it computes."""
+    names = ("num_attention_heads", "hidden_act", "layer_norm_eps", "image_size", "patch_size")
+    return {name: getattr(vision_config, name) for name in names}
 
 
 @contextmanager

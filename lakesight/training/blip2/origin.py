@@ -78,7 +78,7 @@ def _first_stage(job: FirstStageJob) -> Origin | None:
             )
         return None
     origin = _origin(job, job.weights, ("image-text",), "a first stage of BLIP-2")
-    qformer = _blip2_config(origin.folder).qformer_config
+    qformer = blip2_config(origin.folder).qformer_config
     if not qformer.use_qformer_text_input:
         raise UserError(f"the Q-Former of {job.weights} reads no text: expected a first stage")
     if job.max_tokens > (most := qformer.max_position_embeddings):
@@ -125,7 +125,8 @@ def _origin(job: Job, weights: str, families: tuple[str, ...], wanted: str) -> O
     return Origin(card, folder)
 
 
-def _blip2_config(folder: Path) -> Any:
+def blip2_config(folder: Path) -> Any:
+    """Return the `Blip2Config` of a checkpoint."""
     import transformers
 
     kind: Any = transformers.Blip2Config

@@ -3,7 +3,7 @@
 import json
 import shutil
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Generic, Literal, NamedTuple, TypeVar
 
@@ -166,13 +166,14 @@ class StageTraining(ABC, Generic[StageJob, Begun]):
     def _validated_on(self) -> str:
         return " and ".join(dict.fromkeys(places.val.data for places, _ in self.sources()))
 
-    def check_described(self, train: Iterable[Told]) -> None:
+    def check_described(self, train: Sequence[Told], val: Sequence[Told]) -> None:
         """Raise UserError where patches are to learn regions, and nobody described any."""
-        if not any(one.regions for one in train):
-            raise UserError(
-                f"{self._trained_on()} describe no regions: leave the weight of regions at 0, or "
-                "describe some (docs/training-blip2.md)"
-            )
+        for told, which in ((train, self._trained_on()), (val, self._validated_on())):
+            if not any(one.regions for one in told):
+                raise UserError(
+                    f"{which}: no regions are described: leave their weight at 0, or describe some "
+                    "(docs/training-blip2.md)"
+                )
 
     def opened(
         self, places: Places, split: Half, wanted: Wanted, *, regions: bool = False

@@ -48,7 +48,7 @@ class FirstStageTraining(StageTraining[FirstStageJob, Start]):
         self.val = self.opened(self.places, "val", "captions", regions=regions)
         self.num_examples = len(self.train)
         if regions:
-            self.check_described(self.train)
+            self.check_described(self.train, self.val)
         self.origin = first_origin(job)
 
     def sources(self) -> Iterator[tuple[Places, int]]:
@@ -61,6 +61,7 @@ class FirstStageTraining(StageTraining[FirstStageJob, Start]):
         return (
             f"retrieve: {len(self.train):,} pictures with {count:,} captions to train on, "
             f"{len(self.val):,} to validate; from {self.job.weights or 'nothing'}"
+            + (f", with the vision tower of {self.job.tower}" if self.job.tower else "")
         )
 
     def begin(self) -> Start:
@@ -106,7 +107,9 @@ class SecondStageTraining(StageTraining[SecondStageJob, SecondStart]):
         self.train, self.val = self._texts("train"), self._texts("val")
         self.num_examples = max(map(len, self.train))
         if job.regions.weight:
-            self.check_described(one for part in self.train for one in part)
+            self.check_described(
+                *([*each.captions, *each.questions] for each in (self.train, self.val))
+            )
         self.origin = second_origin(job)
 
     def _texts(self, split: Half) -> PartTexts:

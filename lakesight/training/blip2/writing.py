@@ -330,8 +330,8 @@ class SecondStageRecipe:
     @torch.inference_mode()
     def _regions_f1(self) -> float:
         """Return the mean F1 of the words of patches, of the same pictures, each once."""
-        judged = {one.path: one for part in self.val for one in part[: self.settings.judged]}
-        told = list(judged.values())
+        judged = [one for part in self.val for one in part[: self.settings.judged]]
+        told = list({one.path: one for one in judged if one.regions is not None}.values())
         f1 = WordF1(2 * len(self.labels))
         for start in range(0, len(told), AT_ONCE):
             part = told[start : start + AT_ONCE]

@@ -61,11 +61,18 @@ def test_a_large_form_is_read_as_a_small_one_is() -> None:
     assert cut.status_code == 400
 
 
+CANCELLED: list[str] = []
+
+
 class SlowOrRefused(Sources):
     """One address is refused once others are under way; those would come later."""
 
     async def read(self, uri: str, caller: Caller) -> bytes:
-        await asyncio.sleep(0.2 if uri.endswith("refused") else 0.5)
+        try:
+            await asyncio.sleep(0.2 if uri.endswith("refused") else 0.5)
+        except asyncio.CancelledError:
+            CANCELLED.append(uri)
+            raise
         if uri.endswith("refused"):
             raise Problem("uri-refused", "not here")
         return b"x" * 60_000
@@ -83,6 +90,7 @@ def test_what_is_fetched_is_let_go_whatever_becomes_of_the_request() -> None:
     with running(Refusing(inner, RefusalSettings())) as address:
         assert asked("a", "b").json() == [60_000, 60_000]
         assert asked("a", "b", "refused").status_code == 403
+        assert CANCELLED == ["s3://bucket/a", "s3://bucket/b"]
         assert asked("a", "b", "c", "d").status_code == 429
         time.sleep(1)  # what was under way would be here by now
         assert bodies.num_held == 0

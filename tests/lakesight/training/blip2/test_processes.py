@@ -162,7 +162,7 @@ def process(number: int, tmp: Path) -> Told:
         apart, matched = found(own, APART), found(own[:1], MATCH)
         with drawn_by(0, STEP, torch.device("cpu")):
             drawn = torch.rand(4)
-        return Told(apart, matched, drawn, kept(tmp), written(own), all_orthogonal(MATRICES))
+        return Told(apart, matched, drawn, kept(tmp), written(own), [*all_orthogonal(MATRICES)])
     finally:
         torch.distributed.destroy_process_group()
 

@@ -257,7 +257,7 @@ def test_a_tower_that_does_not_fit_is_refused(
     scenes: Path, folder: Path, second: Path, tmp_path: Path
 ) -> None:
     other = job(scenes, tower=str(second), size=SIZE | {"patch_size": 16})
-    with pytest.raises(UserError, match="other sizes"):
+    with pytest.raises(UserError, match="built otherwise"):
         FirstStageTraining(other).begin()
     with pytest.raises(UserError, match="of the family yolo: expected a BLIP-2"):
         FirstStageTraining(job(scenes, tower="starter-yolo-detect"))
