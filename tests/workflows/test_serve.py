@@ -363,7 +363,10 @@ def test_tls(tmp_path: Path, ingress: str) -> None:
         started.said("Serving at https://")
         token = started.said("shown this once").rpartition(" ")[2]
         trusted = ssl.create_default_context(cafile=str(made.certificate))
-        sent = {"headers": {**RAW, "authorization": f"Bearer {token}"}, "content": JPEG}
+        sent: dict[str, Any] = {
+            "headers": {**RAW, "authorization": f"Bearer {token}"},
+            "content": JPEG,
+        }
         answer = httpx.post(
             f"https://localhost:{port}/v1/detect", verify=trusted, timeout=60, **sent
         )
