@@ -76,7 +76,12 @@ def server(
         models.append({"model": str(folder), "options": {"caption": {"max_new_tokens": 3}}})
     models[-2]["options"] = {}
     indexes = {"texts": str(place / "texts")}
-    settings: dict[str, Any] = {"models": models, "indexes": indexes, "max_loaded": 20, "num_threads": 1}
+    settings: dict[str, Any] = {
+        "models": models,
+        "indexes": indexes,
+        "max_loaded": 20,
+        "num_threads": 1,
+    }
     sources = SourceSettings(s3=(f"s3://{bucket}/",))
     limits = {"max_pixels": 1_000_000}
     with running(open_index, sources, keys, limits=limits, **settings) as server:
