@@ -78,8 +78,10 @@ starter: install ## Train the starter weights again, into .starter; takes hours
 		../$(BIN)/lakesight train small tower --num-workers 2 --config $$from/blip2-retrieve/tower.yaml && \
 		../$(BIN)/lakesight train small starter-blip2-retrieve --num-workers 2 \
 			--config $$from/blip2-retrieve/settings.yaml && \
-		../$(BIN)/lakesight train small starter-blip2-write --num-workers 2 \
-			--config $$from/blip2-write/settings.yaml
+		../$(BIN)/lakesight train small writer --num-workers 2 --config $$from/blip2-write/first.yaml
+	cd .starter && ../$(BIN)/lakesight scenes big --num-images 100000 --num-val 1000 --size 224 --seed 7
+	cd .starter && ../$(BIN)/lakesight train big starter-blip2-write --num-workers 2 \
+		--config ../lakesight/starter/blip2-write/settings.yaml
 	cd .starter && ../$(BIN)/lakesight scenes small-heldout --num-images 0 --num-val 1000 --size 224 --seed 1007
 	cd .starter && for judged in \
 		"./starter-blip2-retrieve small-heldout --captions description" \

@@ -171,12 +171,15 @@ def load_tokenizer(folder: Path) -> Any:
             "config.json; copy it there"
         )
     try:
-        return AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True)
     except (OSError, ValueError) as error:
         raise UserError(
             f"transformers cannot open the tokenizer of {folder.name}: expected the files that its "
             f"save_pretrained wrote. {str(error).partition(chr(10))[0]}"
         ) from error
+    for how_it_was_loaded in ("is_local", "local_files_only"):
+        tokenizer.init_kwargs.pop(how_it_was_loaded, None)  # which `save_pretrained` would write
+    return tokenizer
 
 
 @contextlib.contextmanager

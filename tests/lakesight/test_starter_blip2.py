@@ -40,14 +40,17 @@ def test_they_are_free_and_judged_by_scenes_of_another_seed(name: str) -> None:
 
 
 def test_they_say_how_they_were_trained() -> None:
-    """From nothing: the tower, then the finder, then the writer; every setting is beside them."""
+    """From nothing: the tower, then the finder, then the writer twice; all settings are there."""
     rest, tower = (
         FirstStageJob.model_validate(yaml.safe_load((FOLDER / "blip2-retrieve" / name).read_text()))
         for name in ("settings.yaml", "tower.yaml")
     )
     assert (rest.weights, tower.weights) == ("./tower", None)
-    told = yaml.safe_load((FOLDER / "blip2-write" / "settings.yaml").read_text())
-    assert SecondStageJob.model_validate(told).weights == f"./{FINDER}"
+    first, last = (
+        SecondStageJob.model_validate(yaml.safe_load((FOLDER / "blip2-write" / name).read_text()))
+        for name in ("first.yaml", "settings.yaml")
+    )
+    assert (first.weights, last.weights) == (f"./{FINDER}", "./writer")
 
 
 @pytest.mark.parametrize("name", [FINDER, WRITER])

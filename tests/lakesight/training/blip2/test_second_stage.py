@@ -243,6 +243,8 @@ def test_it_goes_on_from_a_second_stage(second: Path, scenes: Path, tmp_path: Pa
         lakesight.load(str(one)).predict([noise()]).column.to_pylist() for one in (second, tmp_path)
     )
     assert before == after
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        assert (tmp_path / name).read_text() == (second / name).read_text()
 
 
 @pytest.mark.parametrize("write", [tiny.write_opt, tiny.write_t5])
