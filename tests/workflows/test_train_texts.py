@@ -20,7 +20,7 @@ ASKED = [{"image": "a.png", "question": "why?", "answer": []}]
     [
         (CAPTIONED, ["--task", "retrieve"], "1 of 2 pictures of texts.json are missing, such as"),
         (CAPTIONED, ["--task", "write", "--questions.share", "0"], "1 of 2 pictures of texts.json"),
-        (GOOD, ["--task", "retrieve"], "say --no-freeze-vision, or name weights to start from"),
+        (GOOD, ["--task", "retrieve"], "say --no-freeze-vision, or name what to start from"),
         (GOOD, ["--task", "write"], "texts.json is no file of questions: 0.question: Field req"),
         (
             GOOD,
