@@ -132,15 +132,6 @@ class InnerPorts(NamedTuple):
     fallback: int = 8500
 
 
-def check_folder(folder: Path) -> None:
-    """Raise UserError for a folder whose path leaves no room for that of a socket."""
-    if len(str(folder)) > MAX_FOLDER:
-        raise UserError(
-            f"{folder} is too long for the sockets in it: expected a path of {MAX_FOLDER} "
-            "characters at most, such as /etc/lakesight/haproxy"
-        )
-
-
 COMMON = {
     # Ray has its workers give way to everybody else, which is for batch jobs.
     "RAY_worker_niceness": "0",

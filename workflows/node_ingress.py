@@ -9,7 +9,7 @@ from pydantic_settings import CliPositionalArg
 
 from lakesight.errors import UserError
 from lakesight.models.base import Frozen
-from workflows.ingress import InnerPorts, Tls, check_folder, choose, haproxy
+from workflows.ingress import MAX_FOLDER, InnerPorts, Tls, choose, haproxy
 
 
 class NodeIngress(Frozen):
@@ -35,7 +35,6 @@ class NodeIngress(Frozen):
         """Write the folder and print `export NAME=VALUE` lines; return 0."""
         choose("haproxy")
         folder = self.folder.absolute()
-        check_folder(folder)
         tls = Tls.of(self.tls_cert, self.tls_key)
         _make(folder)
         for name, value in haproxy(folder, self.port, tls, InnerPorts()).items():
@@ -44,7 +43,15 @@ class NodeIngress(Frozen):
 
 
 def _make(folder: Path) -> None:
-    """Make the folder; UserError for one that others may write, as Ray runs what lies in it."""
+    """Make the folder; UserError for one that others may write, as Ray runs what lies in it.
+
+    And for one whose path leaves no room for that of a socket.
+    """
+    if len(str(folder)) > MAX_FOLDER:
+        raise UserError(
+            f"{folder} is too long for the sockets in it: expected a path of {MAX_FOLDER} "
+            "characters at most, such as /etc/lakesight/haproxy"
+        )
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         state = folder.stat()

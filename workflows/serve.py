@@ -217,7 +217,7 @@ class Serve(Frozen):
             gpus = gpu_share([node.gpus for node in nodes], self.most_replicas)
         around = Around(safety=self.safety(), sources=self.sources())
         settings = {"defaults": {"num_threads": cpus}, **settings}
-        # half of it: a replica that takes another's place starts beside it
+        # half of the cores: a replica that takes another's place starts beside it
         resources = {"num_cpus": cpus / 2, "num_gpus": gpus}
         return deployment(around, settings, {**self._scaling(), "ray_actor_options": resources})
 

@@ -140,20 +140,7 @@ def build(spec: ModelSpec, num_threads: int | None = None, common: Common | None
     `num_threads` bounds the CPU threads of a family that runs on them; it never changes a value.
     `common` is what is open already; what is opened is added.
     """
-    return _build(spec, num_threads, common or Common())
-
-
-def build_all(specs: Sequence[ModelSpec], num_threads: int | None = None) -> list[Model]:
-    """Return the models of one process, in order; those that look at one network share it.
-
-    So a picture that is classified and embedded, or captioned and asked about, by the same weights
-    goes through them once, if both are given the same arrays (`runtimes.shared`).
-    """
-    common = Common()
-    return [_build(spec, num_threads, common) for spec in specs]
-
-
-def _build(spec: ModelSpec, num_threads: int | None, common: Common) -> Model:
+    common = common or Common()
     card = spec.card
     licences.check(card, spec.licences_accepted)
     family = family_of(card)
@@ -177,6 +164,16 @@ def _build(spec: ModelSpec, num_threads: int | None, common: Common) -> Model:
         raise UserError(f"the card of {card.name} has a wrong contract: {error}") from error
     model.output = model.output.with_name(column_of(spec))
     return model
+
+
+def build_all(specs: Sequence[ModelSpec], num_threads: int | None = None) -> list[Model]:
+    """Return the models of one process, in order; those that look at one network share it.
+
+    So a picture that is classified and embedded, or captioned and asked about, by the same weights
+    goes through them once, if both are given the same arrays (`runtimes.shared`).
+    """
+    common = Common()
+    return [build(spec, num_threads, common) for spec in specs]
 
 
 def network(spec: ModelSpec) -> str | None:

@@ -6,6 +6,7 @@ from typing import Any
 from fastapi import Response
 from pydantic import BaseModel, ConfigDict, Field
 
+from lakesight.online.opened import gravest
 from lakesight.online.problems import Problem
 from lakesight.online.shop import Looked
 from lakesight.online.values import encode
@@ -60,11 +61,10 @@ def results(looked: Sequence[Looked], columns: Sequence[str]) -> list[dict[str, 
     errors = [one.error for one in looked if one.error is not None]
     if looked and len(errors) == len(looked):
         unread = all(error.stage in UNREAD for error in errors)
-        ours = [error for error in errors if error.ours]
-        first = (ours or errors)[0]
+        worst = gravest(errors)
         raise Problem(
-            "unreadable-picture" if unread else "internal" if ours else "invalid",
-            f"{first.type}: {first.message}",
+            "unreadable-picture" if unread else "internal" if worst.ours else "invalid",
+            f"{worst.type}: {worst.message}",
             members={"results": found},
         )
     return found

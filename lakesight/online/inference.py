@@ -31,6 +31,7 @@ from lakesight.online.inference_schema import (
     ServerMetadata,
 )
 from lakesight.online.inference_tensors import described, files, pixels, tensors
+from lakesight.online.opened import gravest
 from lakesight.online.problems import RESPONSES, Problem
 from lakesight.online.service import service_of
 from lakesight.online.shop import Sent, Step
@@ -168,9 +169,9 @@ async def _of_files(
     looked = await here.shop.look(sent, [Step(spec)])
     found = results(looked, [COLUMN])
     if errors := [one.error for one in looked if one.error]:
-        ours = [error for error in errors if error.ours]
-        kind = "internal" if ours else "unreadable-picture"
-        raise Problem(kind, (ours or errors)[0].message, members={"results": found})
+        worst = gravest(errors)
+        kind = "internal" if worst.ours else "unreadable-picture"
+        raise Problem(kind, worst.message, members={"results": found})
     return [one[COLUMN] for one in found]
 
 
@@ -191,6 +192,6 @@ async def _of_pixels(
     views = await asyncio.to_thread(lambda: [drawn(one) for one in given])
     seen = await asyncio.gather(*(here.shop.see(spec, one, width, height) for one in views))
     if errors := [one.error for one in seen if one.error]:
-        ours = [error for error in errors if error.ours]
-        raise Problem("internal" if ours else "invalid", (ours or errors)[0].message)
+        worst = gravest(errors)
+        raise Problem("internal" if worst.ours else "invalid", worst.message)
     return [one.value for one in seen]

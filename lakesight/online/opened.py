@@ -57,6 +57,11 @@ class Fault(NamedTuple):
         return {"stage": self.stage, "type": self.type, "message": self.message}
 
 
+def gravest(faults: Sequence[Fault]) -> Fault:
+    """Return the one that a request is told of: the server's own, if there is any."""
+    return next((fault for fault in faults if fault.ours), faults[0])
+
+
 class Seen(NamedTuple):
     """What a model made of one picture."""
 

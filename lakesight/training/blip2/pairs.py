@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
-from lakesight.training.blip2.mirrors import Mirrors, mirrored
+from lakesight.training.blip2.mirrors import Mirrors
 from lakesight.training.blip2.regions import Labels, RegionLabels
 from lakesight.training.blip2.texts import Told
 from lakesight.training.blip2.views import Array, Inputs
@@ -70,11 +70,7 @@ class PairDataset(TorchDataset[Pair]):
         one = self.told[key.number]
         rng = np.random.default_rng([self.seed, key.epoch, key.number])
         text = one.captions[int(rng.integers(len(one.captions)))]
-        picture, regions = self.labels.beside(one, self.inputs)
-        if self.mirrors.any:
-            draws = rng.random(3)
-            picture = mirrored(picture, self.mirrors, draws)
-            regions = self.labels.mirrored(regions, self.mirrors, draws)
+        picture, regions = self.labels.drawn(one, self.inputs, self.mirrors, rng)
         ids = self.tokenise(text)
         return Pair(picture, ids, number_of(ids), regions)
 

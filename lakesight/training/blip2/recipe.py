@@ -24,6 +24,7 @@ from lakesight.training.blip2.pairs import (
 )
 from lakesight.training.blip2.regions import (
     Grid,
+    Labeller,
     RegionLabels,
     WordF1,
     region_words,
@@ -59,8 +60,8 @@ class FirstStage(nn.Module):
         """Take the number of words that patches learn."""
         super().__init__()
         self.model, self.start_id, self.weights = model, start_id, weights
-        width = model.retrieval.config.vision_config.hidden_size
-        self.labeller = nn.Linear(width, 2 * num_words) if num_words else None
+        config = model.retrieval.config.vision_config
+        self.labeller = Labeller(config, num_words) if num_words else None
 
     def forward(self, pictures: Tensor, batch: PairBatch) -> dict[str, Tensor]:
         """Return the losses of pictures with their texts.
@@ -73,15 +74,9 @@ class FirstStage(nn.Module):
             pairs = Pairs(seen, batch.ids, batch.mask, batch.texts, self.start_id)
             losses = first_stage_losses(self.model, pairs, self.weights)
         if self.labeller is not None:
-            loss = regions_loss(self.label(seen), batch.regions, self.weights.present)
+            loss = regions_loss(self.labeller(seen), batch.regions, self.weights.present)
             losses["regions"] = self.weights.regions * loss
         return losses
-
-    def label(self, seen: Tensor) -> Tensor:
-        """Map what the tower gives, `(B, 1 + N, D)`, to logits of patches `(B, N, 2 V)`."""
-        assert self.labeller is not None
-        logits: Tensor = self.labeller(seen[:, 1:])
-        return logits
 
 
 class FirstStageRecipe:
@@ -188,11 +183,10 @@ class FirstStageRecipe:
         return found.result(), f1.value() if self.labels else None
 
     def _images(self, told: Sequence[Told], f1: WordF1) -> Tensor:
-        inputs, labels = zip(*(self.regions.beside(one, self.inputs) for one in told), strict=True)
-        pictures = self.inputs.batch(inputs)
+        pictures, labels = self.regions.batch(told, self.inputs)
         seen = pictures if pictures.ndim == 3 else self.model.see(pictures)
-        if self.labels:
-            f1.update(self.stage.label(seen).cpu(), torch.from_numpy(np.stack(labels)))
+        if self.stage.labeller is not None:
+            f1.update(self.stage.labeller(seen).cpu(), labels)
         return self.model.image_vectors(self.model.query(seen))
 
     def _texts(self, texts: Sequence[str]) -> Tensor:

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from lakesight.media.view import Placement
@@ -68,10 +68,36 @@ class RegionLabels(NamedTuple):
         placement = inputs.look.view.place(seen.width, seen.height)
         return seen.pixels, patch_labels(one.regions, placement, self.grid, self.words)
 
-    def mirrored(self, labels: Labels, mirrors: Mirrors, draws: npt.NDArray[np.float64]) -> Labels:
-        """Return the labels of a picture that the same draws mirror."""
+    def drawn(
+        self, one: Told, inputs: Inputs, mirrors: Mirrors, rng: np.random.Generator
+    ) -> tuple[Array, Labels]:
+        """Return the same of a picture that is mirrored as it is drawn."""
+        picture, labels = self.beside(one, inputs)
+        if not mirrors.any:
+            return picture, labels
+        draws = rng.random(3)
         by_place = labels.reshape(self.grid.rows, self.grid.columns, -1)
-        return mirrored(by_place, mirrors, draws).reshape(labels.shape)
+        turned = mirrored(by_place, mirrors, draws).reshape(labels.shape)
+        return mirrored(picture, mirrors, draws), turned
+
+    def batch(self, told: Sequence[Told], inputs: Inputs) -> tuple[Tensor, Tensor]:
+        """Return pictures as `Inputs.batch` does, and their labels `(B, N, 2 V)`."""
+        pictures, labels = zip(*(self.beside(one, inputs) for one in told), strict=True)
+        return inputs.batch(pictures), torch.from_numpy(np.stack(labels))
+
+
+class Labeller(nn.Linear):
+    """Asks every patch for its words."""
+
+    def __init__(self, vision_config: Any, num_words: int) -> None:
+        super().__init__(vision_config.hidden_size, 2 * num_words)
+
+    def forward(self, seen: Tensor) -> Tensor:
+        """Map what a tower gives, `(B, 1 + N, D)`, to logits `(B, N, 2 V)`.
+
+        The first is the class token's, which is no patch.
+        """
+        return super().forward(seen[:, 1:])
 
 
 def region_words(told: Iterable[Told], most: int = MOST_WORDS) -> tuple[str, ...]:

@@ -18,10 +18,11 @@ from lakesight.models.prompts import question_prompt
 from lakesight.models.writers import Blip2Writer, Prompt, searched
 from lakesight.training import ranks
 from lakesight.training.blip2.lora import add_lora
-from lakesight.training.blip2.mirrors import check_square, mirrored
+from lakesight.training.blip2.mirrors import check_square
 from lakesight.training.blip2.recipe import drawn_by, layer_scales, precision_of
 from lakesight.training.blip2.regions import (
     Grid,
+    Labeller,
     Labels,
     RegionLabels,
     WordF1,
@@ -103,11 +104,7 @@ class ExampleDataset(TorchDataset[Example]):
         said = one.captions if part == "captions" else one.questions
         order = rng.permutation(len(said))[: self.settings.texts_per_picture]
         texts = [self._text(said[int(number)], rng) for number in order]
-        picture, regions = self.labels.beside(one, self.inputs)
-        if self.settings.mirrors.any:
-            draws = rng.random(3)
-            picture = mirrored(picture, self.settings.mirrors, draws)
-            regions = self.labels.mirrored(regions, self.settings.mirrors, draws)
+        picture, regions = self.labels.drawn(one, self.inputs, self.settings.mirrors, rng)
         return Example(picture, part, texts, regions)
 
     def _text(self, said: str | Question, rng: np.random.Generator) -> Text:
@@ -126,8 +123,8 @@ class SecondStage(nn.Module):
         """Take the number of words that patches learn."""
         super().__init__()
         self.language, self.settings = language, settings
-        width = language.model.config.vision_config.hidden_size
-        self.labeller = nn.Linear(width, 2 * num_words) if num_words else None
+        config = language.model.config.vision_config
+        self.labeller = Labeller(config, num_words) if num_words else None
 
     def forward(
         self, pictures: Tensor, written: Mapping[PartName, Written], regions: Tensor
@@ -152,18 +149,13 @@ class SecondStage(nn.Module):
             found[name] = getattr(self.settings, name).weight * share * losses.sum() / count
         if self.labeller is not None:
             asked = self.settings.regions
-            found["regions"] = asked.weight * regions_loss(self.label(seen), regions, asked.present)
+            loss = regions_loss(self.labeller(seen), regions, asked.present)
+            found["regions"] = asked.weight * loss
         return found
 
     def seen(self, pictures: Tensor) -> Tensor:
         """Map pictures to what the vision tower sees of them, `(B, 1 + N, D)`."""
         return pictures if pictures.ndim == 3 else self.language.see(pictures)
-
-    def label(self, seen: Tensor) -> Tensor:
-        """Map what the tower gives, `(B, 1 + N, D)`, to logits of patches `(B, N, 2 V)`."""
-        assert self.labeller is not None
-        logits: Tensor = self.labeller(seen[:, 1:])
-        return logits
 
 
 class SecondStageRecipe:
@@ -333,13 +325,10 @@ class SecondStageRecipe:
         judged = [one for part in self.val for one in part[: self.settings.judged]]
         told = list({one.path: one for one in judged if one.regions is not None}.values())
         f1 = WordF1(2 * len(self.labels))
+        assert self.stage.labeller is not None
         for start in range(0, len(told), AT_ONCE):
-            part = told[start : start + AT_ONCE]
-            inputs, labels = zip(
-                *(self.regions.beside(one, self.inputs) for one in part), strict=True
-            )
-            seen = self.stage.seen(self.inputs.batch(inputs))
-            f1.update(self.stage.label(seen).cpu(), torch.from_numpy(np.stack(labels)))
+            pictures, labels = self.regions.batch(told[start : start + AT_ONCE], self.inputs)
+            f1.update(self.stage.labeller(self.stage.seen(pictures)).cpu(), labels)
         return f1.value()
 
     def _written(
