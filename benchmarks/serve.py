@@ -134,12 +134,11 @@ def measured(
     }
     with mine["ours"]() as url, peer(made[kind], kind, ways()[0])() as theirs:
         agreement = compared(kind, model, files, url, theirs)
-    tried: dict[Way, dict[int, Asked]] = {}
-    for way in ways():
-        with peer(made[kind], kind, way)() as url:
-            tried[way] = {
-                count: asked(url, script, count, options.seconds) for count in options.clients
-            }
+    seconds = options.seconds
+    tried = {
+        way: by_clients(peer(made[kind], kind, way), script, options.clients, seconds)
+        for way in ways()
+    }
     best = {
         count: max(tried, key=lambda way: tried[way][count].requests_s) for count in options.clients
     }
@@ -152,11 +151,9 @@ def measured(
             counts = [count for count in options.clients if best[count] == way]
             turns.append(("fastapi", peer(made[kind], kind, way), counts))
         for name, start, counts in turns:
-            with start() as url:
-                for count in counts:
-                    answer = asked(url, script, count, options.seconds)
-                    found[name][count].append(answer)
-                    print(f"{kind} {name} {count} clients: {answer}", flush=True)
+            for count, answer in by_clients(start, script, counts, seconds).items():
+                found[name][count].append(answer)
+                print(f"{kind} {name} {count} clients: {answer}", flush=True)
     medians = {
         name: {count: middle(all_) for count, all_ in by.items()} for name, by in found.items()
     }
@@ -189,6 +186,12 @@ def measured(
 def middle(every: Sequence[Asked]) -> Asked:
     """Return the medians of some rounds."""
     return Asked(*(round(statistics.median(values), 2) for values in zip(*every, strict=True)))
+
+
+def by_clients(start: Start, script: Path, counts: Sequence[int], seconds: int) -> dict[int, Asked]:
+    """Return what each number of clients saw of a server, which is started for them."""
+    with start() as url:
+        return {count: asked(url, script, count, seconds) for count in counts}
 
 
 class Way(NamedTuple):
