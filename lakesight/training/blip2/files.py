@@ -51,6 +51,13 @@ class Described(BaseModel):
     height: FiniteFloat = Field(gt=0)
 
 
+class DescribedParts(BaseModel):
+    """What is said of parts of a picture, whatever else is."""
+
+    image: str
+    regions: tuple[Described, ...] | None = None
+
+
 class Captioned(BaseModel):
     """A picture's caption, or captions: of LAVIS."""
 

@@ -70,9 +70,9 @@ class PairDataset(TorchDataset[Pair]):
         one = self.told[key.number]
         rng = np.random.default_rng([self.seed, key.epoch, key.number])
         text = one.captions[int(rng.integers(len(one.captions)))]
-        picture, regions = self.labels.drawn(one, self.inputs, self.mirrors, rng)
+        seen, regions = self.labels.drawn(one, self.inputs, self.mirrors, rng)
         ids = self.tokenise(text)
-        return Pair(picture, ids, number_of(ids), regions)
+        return Pair(seen.pixels, ids, number_of(ids), regions)
 
 
 def number_of(ids: Sequence[int]) -> int:

@@ -24,7 +24,7 @@ from lakesight.media.view import Placement
 from lakesight.training import ranks
 from lakesight.training.blip2.mirrors import Mirrors, mirrored
 from lakesight.training.blip2.texts import Region, Told
-from lakesight.training.blip2.views import Array, Inputs
+from lakesight.training.blip2.views import Inputs, Seen
 
 MOST_WORDS = 1000
 OVERLAP = 0.5
@@ -56,34 +56,41 @@ class RegionLabels(NamedTuple):
     grid: Grid
     words: tuple[str, ...]
 
-    def beside(self, one: Told, inputs: Inputs) -> tuple[Array, Labels]:
-        """Return what the network takes of a picture, and what is true of its patches, `(N, 2 V)`.
+    def beside(self, one: Told, inputs: Inputs, *, sized: bool = False) -> tuple[Seen, Labels]:
+        """Return a picture, see `Inputs.seen`, and what is true of its patches, `(N, 2 V)`.
 
         See `patch_labels`.
         """
         num_patches, num_words = self.grid.rows * self.grid.columns, 2 * len(self.words)
         if not self.words or one.regions is None:
-            return inputs[one], np.full((num_patches, num_words), UNKNOWN, np.int8)
-        seen = inputs.views[one]
+            unknown = np.full((num_patches, num_words), UNKNOWN, np.int8)
+            return inputs.seen(one, sized=sized), unknown
+        seen = inputs.seen(one, sized=True)
         placement = inputs.look.view.place(seen.width, seen.height)
-        return seen.pixels, patch_labels(one.regions, placement, self.grid, self.words)
+        return seen, patch_labels(one.regions, placement, self.grid, self.words)
 
     def drawn(
-        self, one: Told, inputs: Inputs, mirrors: Mirrors, rng: np.random.Generator
-    ) -> tuple[Array, Labels]:
+        self,
+        one: Told,
+        inputs: Inputs,
+        mirrors: Mirrors,
+        rng: np.random.Generator,
+        *,
+        sized: bool = False,
+    ) -> tuple[Seen, Labels]:
         """Return the same of a picture that is mirrored as it is drawn."""
-        picture, labels = self.beside(one, inputs)
+        seen, labels = self.beside(one, inputs, sized=sized)
         if not mirrors.any:
-            return picture, labels
+            return seen, labels
         draws = rng.random(3)
         by_place = labels.reshape(self.grid.rows, self.grid.columns, -1)
         turned = mirrored(by_place, mirrors, draws).reshape(labels.shape)
-        return mirrored(picture, mirrors, draws), turned
+        return seen._replace(pixels=mirrored(seen.pixels, mirrors, draws)), turned
 
     def batch(self, told: Sequence[Told], inputs: Inputs) -> tuple[Tensor, Tensor]:
         """Return pictures as `Inputs.batch` does, and their labels `(B, N, 2 V)`."""
-        pictures, labels = zip(*(self.beside(one, inputs) for one in told), strict=True)
-        return inputs.batch(pictures), torch.from_numpy(np.stack(labels))
+        seen, labels = zip(*(self.beside(one, inputs) for one in told), strict=True)
+        return inputs.batch([one.pixels for one in seen]), torch.from_numpy(np.stack(labels))
 
 
 class Labeller(nn.Linear):

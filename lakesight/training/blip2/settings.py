@@ -62,7 +62,7 @@ class Part(Frozen):
     """One kind of text in a training of the second stage."""
 
     share: float = Field(default=1.0, ge=0)
-    """How often a picture is taken with such a text, beside the other kind's; 0 leaves it out."""
+    """How often a text is of this kind, beside the others'; 0 leaves it out."""
     weight: float = Field(default=1.0, gt=0)
     """What its loss counts."""
     data: str | None = None
@@ -83,6 +83,24 @@ class CaptionPart(Part):
     """What is said before them, such as "a photo of"; nothing unless given."""
 
 
+class DescriptionPart(CaptionPart):
+    """Longer captions, which are asked for by words of their own."""
+
+    share: float = Field(default=0.0, ge=0)
+    """How often a text is of this kind, beside the others'; 0 leaves it out."""
+    prompt: Words | None = "describe in detail:"
+    """What is said before them; null for nothing."""
+
+
+class LayoutPart(CaptionPart):
+    """What lies where, of pictures whose regions are described."""
+
+    share: float = Field(default=0.0, ge=0)
+    """How often a text is of this kind, beside the others'; 0 leaves it out."""
+    prompt: Words | None = "what is where:"
+    """What is said before them; null for nothing."""
+
+
 class QuestionPart(Part):
     """Questions and their answers."""
 
@@ -99,6 +117,10 @@ class RegionPart(Frozen):
     """What a word that is true of a patch counts there, beside one that is not: few are."""
 
 
+PartName = Literal["captions", "descriptions", "layouts", "questions"]
+PARTS: tuple[PartName, ...] = ("captions", "descriptions", "layouts", "questions")
+
+
 class SecondStageSettings(Blip2Settings):
     """The second stage: a language model learns to say what the Q-Former sees."""
 
@@ -109,6 +131,10 @@ class SecondStageSettings(Blip2Settings):
     """Rank of the matrices that learn beside those of a language model that is kept; 0: none."""
     captions: CaptionPart = CaptionPart()
     """Captions, their share and weight."""
+    descriptions: DescriptionPart = DescriptionPart()
+    """Longer captions, their share and weight."""
+    layouts: LayoutPart = LayoutPart()
+    """What lies where, as a text; its share and weight."""
     questions: QuestionPart = QuestionPart()
     """Questions and answers, their share and weight."""
     regions: RegionPart = RegionPart()
@@ -124,10 +150,30 @@ class SecondStageSettings(Blip2Settings):
 
     @model_validator(mode="after")
     def _something_to_learn(self) -> Self:
-        if not self.captions.share and not self.questions.share:
-            raise ValueError("captions.share and questions.share are both 0: nothing is learned")
+        if not self.parts:
+            raise ValueError("the share of every kind of text is 0: nothing is learned")
+        prompts = [part.prompt for part in self.parts.values() if isinstance(part, CaptionPart)]
+        if len(prompts) > len(set(prompts)):
+            raise ValueError(
+                "captions, descriptions and layouts need prompts of their own, or nobody could say "
+                f"which of them is wanted: got {', '.join(map(repr, prompts))}"
+            )
+        if self.layouts.share and self.mirrors.any:
+            raise ValueError("layouts say what is left and right: leave mirrors at 0")
         if self.regions.weight and self.freeze_vision:
             raise ValueError("regions.weight teaches the vision tower: say --no-freeze-vision")
         if self.lora and not self.freeze_language:
             raise ValueError("lora is for a language model that is kept: leave freeze_language on")
         return self
+
+    @property
+    def parts(self) -> dict[PartName, Part]:
+        """The kinds of text that are learned."""
+        return {name: part for name in PARTS if (part := getattr(self, name)).share}
+
+    @property
+    def unasked(self) -> PartName | None:
+        """What is written where nobody says a prompt: what has none, else captions."""
+        written = {name: one for name, one in self.parts.items() if isinstance(one, CaptionPart)}
+        without = [name for name, one in written.items() if one.prompt is None]
+        return next(iter([*without, *written]), None)

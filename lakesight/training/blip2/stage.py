@@ -24,7 +24,7 @@ from lakesight.training.blip2.beginning import Start, preprocessor_of
 from lakesight.training.blip2.job import FirstStageJob, SecondStageJob
 from lakesight.training.blip2.places import Places
 from lakesight.training.blip2.second_beginning import SecondStart
-from lakesight.training.blip2.texts import Told, Wanted, open_texts
+from lakesight.training.blip2.texts import SceneCaptions, Told, Wanted, open_texts
 from lakesight.training.callbacks import CsvLog, Curves
 from lakesight.training.loop import BEST, SETTINGS, STATE, Callback, Progress, Recipe, Trainer
 
@@ -176,9 +176,14 @@ class StageTraining(ABC, Generic[StageJob, Begun]):
                 )
 
     def opened(
-        self, places: Places, split: Half, wanted: Wanted, *, regions: bool = False
+        self,
+        places: Places,
+        split: Half,
+        wanted: Wanted,
+        column: SceneCaptions,
+        *,
+        regions: bool = False,
     ) -> list[Told]:
         """Open the texts to train on, or to validate on."""
         data, images = places.train if split == "train" else places.val
-        column = self.job.caption_column
         return open_texts(data, split, wanted, images, column, regions=regions)

@@ -23,6 +23,7 @@ from lakesight.training.blip2.files import (
     CaptionedRegions,
     Captions,
     Described,
+    DescribedParts,
 )
 from lakesight.training.blip2.told import (
     Question,
@@ -63,7 +64,7 @@ def open_texts(
     regions: bool = False,
     local: bool = True,
 ) -> list[Told]:
-    """Open pictures with captions or questions; which of the `FORMS` is told by what is there.
+    """Open pictures with what is wanted; which of the `FORMS` is told by what is there.
 
     `column` says which captions of generated scenes. File names in a .json are relative to
     `images`, else to it. Raises UserError where a picture is missing, a text is empty, or a picture
@@ -72,18 +73,21 @@ def open_texts(
 
     With `regions=True` also what is said of parts of pictures: the objects of scenes, or, in a
     list, `"regions": [{"phrase", "x", "y", "width", "height"}]` in pixels, as Visual Genome has
-    them. What is not described there has None.
+    them. What is not described there has None; where regions are what is wanted, it is left out,
+    and so is what has none.
     """
     if local and images and is_s3(images):
         raise UserError(
             f"pictures are looked at in a folder, and --images is {images}: name a folder; or "
             "annotate the pictures where they are, and evaluate the output"
         )
-    asked = TextsAsked(data, split, wanted, images, column, regions)
+    asked = TextsAsked(data, split, wanted, images, column, regions or wanted == "regions")
     try:
         told = forms.opened(FORMS, asked, wanted, data, f"{wanted} of pictures")
     except (ValidationError, KeyError, TypeError) as error:
         raise UserError(f"{data} is no file of {wanted}: {_first(error)}") from error
+    if wanted == "regions":
+        told = [one for one in told if one.regions]
     _check(told, wanted, data)
     if local:
         _check_files(told, data)
@@ -92,7 +96,7 @@ def open_texts(
 
 def _scenes(asked: TextsAsked) -> list[Told]:
     folder, split, wanted = asked.path, asked.split, asked.wanted
-    columns = _columns(asked.column) if wanted == "captions" else ("questions",)
+    columns = _columns(wanted, asked.column)
     table = folder / "tables" / f"{split}.parquet"
     if not table.is_file():
         raise UserError(f"{folder} has no split {split}: draw scenes with one")
@@ -106,8 +110,10 @@ def _scenes(asked: TextsAsked) -> list[Told]:
     ]
 
 
-def _columns(captions: SceneCaptions) -> tuple[str, ...]:
-    return ("captions", "description") if captions == "both" else (captions,)
+def _columns(wanted: Wanted, captions: SceneCaptions) -> tuple[str, ...]:
+    if wanted == "captions":
+        return ("captions", "description") if captions == "both" else (captions,)
+    return ("questions",) if wanted == "questions" else ()
 
 
 def _of_row(row: Mapping[str, Any], wanted: Wanted, columns: Sequence[str]) -> dict[str, Any]:
@@ -121,6 +127,8 @@ def _of_row(row: Mapping[str, Any], wanted: Wanted, columns: Sequence[str]) -> d
     if wanted == "captions":
         captions = tuple(text for column in columns for text in _texts(row[column]))
         return {"captions": captions, **seen}
+    if wanted == "regions":
+        return seen
     asked = (Question(one["question"], (one["answer"],), one["kind"]) for one in row["questions"])
     return {"questions": tuple(asked), **seen}
 
@@ -159,7 +167,9 @@ def _place(images: str, name: str) -> dict[str, Any]:
 
 def _listed(asked: TextsAsked) -> list[Told]:
     """Join the entries of one picture, in the order of the first."""
-    return _listed_captions(asked) if asked.wanted == "captions" else _listed_questions(asked)
+    if asked.wanted == "captions":
+        return _listed_captions(asked)
+    return _listed_questions(asked) if asked.wanted == "questions" else _listed_regions(asked)
 
 
 def _listed_captions(asked: TextsAsked) -> list[Told]:
@@ -187,12 +197,21 @@ def _listed_questions(asked: TextsAsked) -> list[Told]:
     ]
 
 
+def _listed_regions(asked: TextsAsked) -> list[Told]:
+    regions: dict[str, tuple[Region, ...]] = {}
+    for one in _entries(DescribedParts, asked):
+        _describe(regions, one)
+    return [Told(**_place(asked.places, name), regions=said) for name, said in regions.items()]
+
+
 def _entries(kind: type[Entry], asked: TextsAsked) -> list[Entry]:
     """Return what a list holds; an error of validation says which entry is wrong."""
     return TypeAdapter(list[kind]).validate_python(asked.content)  # type: ignore[valid-type]
 
 
-def _describe(regions: dict[str, tuple[Region, ...]], one: Captioned | Asked) -> None:
+def _describe(
+    regions: dict[str, tuple[Region, ...]], one: Captioned | Asked | DescribedParts
+) -> None:
     """Add what an entry says of parts of its picture, where it says anything."""
     described: Sequence[Described] | None = getattr(one, "regions", None)
     if described is not None:
@@ -216,7 +235,8 @@ def _texts(given: str | Iterable[str]) -> tuple[str, ...]:
 def _check(told: Sequence[Told], wanted: Wanted, data: str) -> None:
     """Raise UserError where a picture is there twice or has nothing said of it."""
     if not told:
-        raise UserError(f"{data} has no pictures")
+        of = " with regions (docs/training-blip2.md)" if wanted == "regions" else ""
+        raise UserError(f"{data} has no pictures{of}")
     path, times = Counter(one.path for one in told).most_common(1)[0]
     if times > 1:
         raise UserError(f"{data} has {path.name} {times} times: say all of a picture at once")
@@ -226,6 +246,7 @@ def _check(told: Sequence[Told], wanted: Wanted, data: str) -> None:
             texts += [question.text, *question.answers]
             if not question.answers:
                 raise UserError(f"{data}: {question.text!r} about {one.path.name} has no answer")
+        texts += [region.phrase for region in one.regions or () if wanted == "regions"]
         if not texts:
             raise UserError(
                 f"{data}: {one.path.name} has no {wanted}: give it some, or leave the picture out"
@@ -252,7 +273,7 @@ def _first(error: Exception) -> str:
 FORMS: dict[str, Form[TextsAsked, list[Told]]] = {
     "scenes": Form(
         "a folder of `lakesight scenes`",
-        frozenset({"captions", "questions"}),
+        frozenset({"captions", "questions", "regions"}),
         lambda asked: holds_scenes(asked.path),
         _scenes,
     ),
@@ -263,8 +284,8 @@ FORMS: dict[str, Form[TextsAsked, list[Told]]] = {
         _coco,
     ),
     "lavis-list": Form(
-        "a .json list of images with a caption, or question and answer",
-        frozenset({"captions", "questions"}),
+        "a .json list of images with a caption, question and answer, or regions",
+        frozenset({"captions", "questions", "regions"}),
         lambda asked: isinstance(asked.content, list),
         _listed,
     ),

@@ -10,7 +10,8 @@ from typing import Any, Literal, NamedTuple
 from lakesight.errors import UserError
 from lakesight.training.yolo.datasets import Split
 
-Wanted = Literal["captions", "questions"]
+Wanted = Literal["captions", "questions", "regions"]
+"""What is to be said of every picture; regions: of its parts."""
 SceneCaptions = Literal["captions", "description", "both"]
 """Of generated scenes: short captions, one that tells all that is to be seen, or all of them."""
 

@@ -1,26 +1,48 @@
 """BLIP-2's stages as trainings: see `lakesight.training.families.Training`."""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from lakesight.errors import UserError
 from lakesight.evaluation.texts import Texts
 from lakesight.models.image_text import MATCHES
 from lakesight.models.pretrained import Pixels
 from lakesight.models.writers import Blip2Writer
+from lakesight.scenes.known import holds_scenes
 from lakesight.training.blip2.beginning import Start, preprocessor_of, start
 from lakesight.training.blip2.job import FirstStageJob, SecondStageJob
 from lakesight.training.blip2.lora import merge_lora
 from lakesight.training.blip2.origin import first_origin, second_origin
+from lakesight.training.blip2.parts import (
+    STEPS,
+    Group,
+    all_told,
+    grouped,
+    pictures_of,
+    questions_of,
+)
 from lakesight.training.blip2.places import Places, places_of
 from lakesight.training.blip2.recipe import FirstStageRecipe, Words
 from lakesight.training.blip2.second_beginning import SecondStart, second_start
-from lakesight.training.blip2.settings import Part
+from lakesight.training.blip2.settings import CaptionPart, PartName
 from lakesight.training.blip2.stage import Half, StageTraining, Trial
+from lakesight.training.blip2.texts import Question, Told, Wanted
 from lakesight.training.blip2.views import Look
-from lakesight.training.blip2.writing import PARTS, PartName, PartTexts, SecondStageRecipe
+from lakesight.training.blip2.writing import SecondStageRecipe
+
+NUMBERS = " ".join(map(str, range(STEPS)))
+"""What a layout says places by."""
+WANTED: Mapping[PartName, Wanted] = {
+    "captions": "captions",
+    "descriptions": "captions",
+    "layouts": "regions",
+    "questions": "questions",
+}
+"""What is opened for each kind of text."""
 
 
 class Tokens:
@@ -44,8 +66,9 @@ class FirstStageTraining(StageTraining[FirstStageJob, Start]):
     def __init__(self, job: FirstStageJob) -> None:
         super().__init__(job)
         self.places, regions = places_of(job), bool(job.loss.regions)
-        self.train = self.opened(self.places, "train", "captions", regions=regions)
-        self.val = self.opened(self.places, "val", "captions", regions=regions)
+        column = job.caption_column
+        self.train = self.opened(self.places, "train", "captions", column, regions=regions)
+        self.val = self.opened(self.places, "val", "captions", column, regions=regions)
         self.num_examples = len(self.train)
         if regions:
             self.check_described(self.train, self.val)
@@ -100,37 +123,49 @@ class SecondStageTraining(StageTraining[SecondStageJob, SecondStart]):
 
     def __init__(self, job: SecondStageJob) -> None:
         super().__init__(job)
-        parts: dict[PartName, Part] = {"captions": job.captions, "questions": job.questions}
-        self.places = {
-            name: places_of(job, part, name) for name, part in parts.items() if part.share
-        }
+        self.places = {name: places_of(job, part, name) for name, part in job.parts.items()}
+        self._check_descriptions()
         self.train, self.val = self._texts("train"), self._texts("val")
         self.num_examples = max(map(len, self.train))
         if job.regions.weight:
-            self.check_described(
-                *([*each.captions, *each.questions] for each in (self.train, self.val))
-            )
+            self.check_described(*map(all_told, (self.train, self.val)))
         self.origin = second_origin(job)
 
-    def _texts(self, split: Half) -> PartTexts:
+    def _check_descriptions(self) -> None:
+        """Raise UserError where captions and descriptions are the same texts."""
+        places, column = self.places.get("descriptions"), self.job.caption_column
+        if places is None or self.places.get("captions") != places:
+            return
+        data = places.train.data
+        if not holds_scenes(Path(data)):
+            raise UserError(
+                f"{data} has captions of one kind: name others with --descriptions.data, or leave "
+                "--descriptions.share at 0"
+            )
+        if column != "captions":
+            raise UserError(
+                "scenes' descriptions are learned as captions and as descriptions: leave "
+                "--caption-column or --descriptions.share as it is"
+            )
+
+    def _texts(self, split: Half) -> list[Group]:
         regions = bool(self.job.regions.weight)
-        opened = {
-            name: self.opened(one, split, name, regions=regions)
-            for name, one in self.places.items()
-        }
-        return PartTexts(*(opened.get(name, []) for name in PARTS))
+
+        def opened(name: PartName, places: Places) -> list[Told]:
+            column = "description" if name == "descriptions" else self.job.caption_column
+            return self.opened(places, split, WANTED[name], column, regions=regions)
+
+        return grouped(self.places, opened)
 
     def sources(self) -> Iterator[tuple[Places, int]]:
-        """Yield where the captions are, and where the questions."""
+        """Yield where each kind of text is."""
         for name, places in self.places.items():
-            yield places, len(getattr(self.train, name))
+            yield places, len(pictures_of(self.train, name))
 
     def told(self) -> str:
         """Return on what is trained, and from where, in one line."""
         counts = ", ".join(
-            f"{len(told):,} pictures with {name}"
-            for name, told in zip(PARTS, self.train, strict=True)
-            if told
+            f"{len(pictures_of(self.train, name)):,} pictures with {name}" for name in self.places
         )
         return (
             f"write: {counts} to train on, {max(map(len, self.val)):,} to validate; from "
@@ -139,12 +174,22 @@ class SecondStageTraining(StageTraining[SecondStageJob, SecondStart]):
 
     def begin(self) -> SecondStart:
         """Return the network, with a tokenizer of the texts where its language model is new."""
-        captioned, questioned = self.train
+        return second_start(self.job, self.origin, self._words())
+
+    def _words(self) -> Iterator[str]:
+        """Yield what is to be read or written, as words for a tokenizer."""
         questions = self.job.questions.template.replace("{}", " ")
-        texts = [text for one in captioned for text in one.captions]
-        for question in (question for one in questioned for question in one.questions):
-            texts += [question.text, *question.answers, questions]
-        return second_start(self.job, self.origin, [*texts, self.job.captions.prompt or ""])
+        for said in (said for group in self.train for one in group for said in one.said.values()):
+            for text in said:
+                if isinstance(text, str):
+                    yield text
+                elif isinstance(text, Question):
+                    yield from (text.text, *text.answers, questions)
+                else:
+                    yield from (f"{region.phrase} {NUMBERS}" for region in text)
+        for part in self.job.parts.values():
+            if isinstance(part, CaptionPart):
+                yield part.prompt or ""
 
     def recipe(self, begun: SecondStart, device: torch.device | None = None) -> SecondStageRecipe:
         """Return the losses of what is written, and how it compares."""
@@ -161,21 +206,30 @@ class SecondStageTraining(StageTraining[SecondStageJob, SecondStart]):
         (begun.model.half() if self.job.half else begun.model).save_pretrained(folder)
 
     def trials(self) -> Iterator[Trial]:
-        """Yield captions and answers."""
-        captioned, questioned = self.val
-        if captioned:
+        """Yield what is written unasked, and answers."""
+        unasked = self.job.unasked
+        if unasked and unasked != "layouts":
+            captioned = [
+                replace(one.told, captions=tuple(map(str, one.said[unasked])))
+                for one in pictures_of(self.val, unasked)
+            ]
             yield Trial("caption", Texts(captioned, "caption"))
-        if questioned:
+        if "questions" in self.job.parts:
+            questioned = [
+                replace(one.told, questions=questions_of(one))
+                for one in pictures_of(self.val, "questions")
+            ]
             yield Trial("answer", Texts(questioned, "answer"))
 
     def contract(self) -> dict[str, Any]:
         """Return the prompts that were learned as options; of what was not, the weights' own."""
-        job, (captioned, questioned) = self.job, self.val
+        job, parts = self.job, self.job.parts
         known = self.origin.weights.card.contract.get("options", {})
-        if captioned:
-            writing = {"prompt": job.captions.prompt, "max_new_tokens": job.max_tokens}
+        if job.unasked:
+            prompt = getattr(job, job.unasked).prompt
+            writing = {"prompt": prompt, "max_new_tokens": job.max_tokens}
             known = known | {"caption": writing, "caption_crops": writing}
-        if questioned:
+        if "questions" in parts:
             answering = {"template": job.questions.template, "max_new_tokens": job.max_tokens}
             known = known | {"answer": answering}
         return {"options": dict(known)}

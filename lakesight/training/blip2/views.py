@@ -42,7 +42,8 @@ class Look(NamedTuple):
 class Seen(NamedTuple):
     """A picture as a model sees it."""
 
-    pixels: Image
+    pixels: Array
+    """`(H, W, 3)`; of `Inputs`, what its network takes in their place."""
     width: int
     """Of the picture itself, in pixels, upright; so is `height`."""
     height: int
@@ -106,6 +107,16 @@ class Inputs:
         features: Array = self._features[self._numbers[one.path]]
         return features
 
+    def seen(self, one: Told, *, sized: bool) -> Seen:
+        """Return the same with the picture's size, for which it is read even if it is kept.
+
+        Without `sized` that is 0 x 0 where it takes reading.
+        """
+        if self._features is None:
+            return self.views[one]
+        size_wh = self.views[one][1:] if sized else (0, 0)
+        return Seen(self[one], *size_wh)
+
     def batch(self, inputs: Sequence[Array]) -> Tensor:
         """Return pixels `(B, 3, H, W)`, or features `(B, N, D)`, on the device."""
         if self._features is None:
@@ -148,7 +159,8 @@ class _Pictures(TorchDataset[Image]):
         self.views, self.told = views, told
 
     def __getitem__(self, number: int) -> Image:
-        return self.views[self.told[number]].pixels
+        view: Image = self.views[self.told[number]].pixels
+        return view
 
 
 def looked_at(one: Told, view: ImageView) -> Decoded:

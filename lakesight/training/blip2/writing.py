@@ -2,9 +2,10 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
@@ -19,6 +20,15 @@ from lakesight.models.writers import Blip2Writer, Prompt, searched
 from lakesight.training import ranks
 from lakesight.training.blip2.lora import add_lora
 from lakesight.training.blip2.mirrors import check_square
+from lakesight.training.blip2.parts import (
+    Group,
+    Picture,
+    Said,
+    all_told,
+    layout,
+    pictures_of,
+    questions_of,
+)
 from lakesight.training.blip2.recipe import drawn_by, layer_scales, precision_of
 from lakesight.training.blip2.regions import (
     Grid,
@@ -29,22 +39,21 @@ from lakesight.training.blip2.regions import (
     region_words,
     regions_loss,
 )
-from lakesight.training.blip2.settings import SecondStageSettings
+from lakesight.training.blip2.settings import CaptionPart, PartName, SecondStageSettings
 from lakesight.training.blip2.texts import Question, Told
 from lakesight.training.blip2.tower import quicken
-from lakesight.training.blip2.views import Array, Inputs, Look
+from lakesight.training.blip2.views import Array, Inputs, Look, Seen
 from lakesight.training.loop import Batches, Losses
 from lakesight.training.sampling import Key, Shuffled
 
-PartName = Literal["captions", "questions"]
-PARTS: tuple[PartName, ...] = ("captions", "questions")
 AT_ONCE = 32
-"""PartTexts that are written together in validation."""
+"""Texts that are written together in validation."""
 
 
 class Text(NamedTuple):
     """What is to be written, and after what."""
 
+    part: PartName
     prompt: str | None
     answer: str
 
@@ -54,7 +63,6 @@ class Example(NamedTuple):
 
     picture: Array
     """What the network takes of it: see `views.Inputs`."""
-    part: PartName
     texts: Sequence[Text]
     regions: Labels
     """`(N, 2 V)`, see `regions.patch_labels`; V is 0 where nobody learns them."""
@@ -72,46 +80,58 @@ class Written(NamedTuple):
     """`(T, A)`, padded with `IGNORED`."""
 
 
-class PartTexts(NamedTuple):
-    """Pictures with captions, and pictures with questions; either may be none."""
-
-    captions: Sequence[Told]
-    questions: Sequence[Told]
-
-
 class ExampleDataset(TorchDataset[Example]):
     """Each picture with some of its texts, others in every epoch; kinds by their shares."""
 
     def __init__(
         self,
-        texts: PartTexts,
+        groups: Sequence[Group],
         inputs: Inputs,
         labels: RegionLabels,
         settings: SecondStageSettings,
     ) -> None:
-        self.texts, self.inputs, self.labels, self.settings = texts, inputs, labels, settings
-        shares = np.array([getattr(settings, name).share for name in PARTS])
-        self.chances = shares / shares.sum()
+        self.groups, self.inputs, self.labels, self.settings = groups, inputs, labels, settings
+        self.shares = {name: part.share for name, part in settings.parts.items()}
+        known = [{name for one in group for name in one.said} for group in groups]
+        self.chances = normalised([sum(self.shares[name] for name in names) for names in known])
 
     def __len__(self) -> int:
-        return max(map(len, self.texts))
+        return max(map(len, self.groups))
 
     def __getitem__(self, key: Key) -> Example:
         rng = np.random.default_rng([self.settings.seed, key.epoch, key.number])
-        part = PARTS[int(rng.choice(len(PARTS), p=self.chances))]
-        told: Sequence[Told] = getattr(self.texts, part)
-        one = told[key.number % len(told)]
-        said = one.captions if part == "captions" else one.questions
-        order = rng.permutation(len(said))[: self.settings.texts_per_picture]
-        texts = [self._text(said[int(number)], rng) for number in order]
-        picture, regions = self.labels.drawn(one, self.inputs, self.settings.mirrors, rng)
-        return Example(picture, part, texts, regions)
+        group = self.groups[int(rng.choice(len(self.groups), p=self.chances))]
+        told, said = group[key.number % len(group)]
+        names = list(said)
+        counts = rng.multinomial(
+            self.settings.texts_per_picture, normalised([self.shares[name] for name in names])
+        )
+        sized = bool(counts[names.index("layouts")]) if "layouts" in said else False
+        mirrors = self.settings.mirrors
+        seen, regions = self.labels.drawn(told, self.inputs, mirrors, rng, sized=sized)
+        texts = [
+            written(self.settings, name, said[name][int(number)], seen, rng)
+            for name, count in zip(names, counts, strict=True)
+            for number in rng.permutation(len(said[name]))[:count]
+        ]
+        return Example(seen.pixels, texts, regions)
 
-    def _text(self, said: str | Question, rng: np.random.Generator) -> Text:
-        if isinstance(said, str):
-            return Text(self.settings.captions.prompt, said)
+
+def normalised(shares: Sequence[float]) -> npt.NDArray[np.float64]:
+    """Return shares as chances, whose sum is 1."""
+    found: npt.NDArray[np.float64] = np.array(shares) / sum(shares)
+    return found
+
+
+def written(
+    settings: SecondStageSettings, name: PartName, said: Said, seen: Seen, rng: np.random.Generator
+) -> Text:
+    """Return what is to be written of a picture, one of a question's answers, and after what."""
+    if isinstance(said, Question):
         answer = said.answers[int(rng.integers(len(said.answers)))]
-        return Text(question_prompt(self.settings.questions.template, said.text), answer)
+        return Text(name, question_prompt(settings.questions.template, said.text), answer)
+    text = said if isinstance(said, str) else layout(said, (seen.width, seen.height))
+    return Text(name, getattr(settings, name).prompt, text)
 
 
 class SecondStage(nn.Module):
@@ -141,12 +161,11 @@ class SecondStage(nn.Module):
         prefix = self.language.prefix(seen)
         count = torch.stack([(part.answers != IGNORED).sum() for part in written.values()]).sum()
         share = ranks.share_of(count)
-        found: dict[str, Tensor] = {
-            name: prefix.new_zeros(()) for name in PARTS if getattr(self.settings, name).share
-        }
+        found: dict[str, Tensor] = {name: prefix.new_zeros(()) for name in self.settings.parts}
         for name, texts in written.items():
             losses = self.language.token_losses(prefix, *texts)
-            found[name] = getattr(self.settings, name).weight * share * losses.sum() / count
+            weight = self.settings.parts[name].weight
+            found[name] = weight * share * losses.sum() / count
         if self.labeller is not None:
             asked = self.settings.regions
             loss = regions_loss(self.labeller(seen), regions, asked.present)
@@ -165,7 +184,7 @@ class SecondStageRecipe:
         self,
         writer: Blip2Writer,
         look: Look,
-        data: tuple[PartTexts, PartTexts],
+        data: tuple[Sequence[Group], Sequence[Group]],
         settings: SecondStageSettings,
         device: torch.device | None = None,
     ) -> None:
@@ -193,28 +212,29 @@ class SecondStageRecipe:
             for part in (model.qformer, model.language_model):
                 set_dropout(part, settings.dropout)
         train, self.val = data
-        told = [one for part in train for one in part]
+        told = all_told(train)
         self.labels = region_words(told) if settings.regions.weight else ()
         self.regions = RegionLabels(Grid.of(model.config.vision_config), self.labels)
         self.stage = SecondStage(writer.language, settings, len(self.labels)).to(self.device)
         self.network: nn.Module = self.stage
         self._check_prompts(data)
-        told += [one for part in self.val for one in part]
+        told += all_told(self.val)
         self.inputs = Inputs(told, look, settings.keep, self._see)
         check_square(look.view, settings.mirrors)
         self.dataset = ExampleDataset(train, self.inputs, self.regions, settings)
         self.num_examples = len(self.dataset)
 
-    def _check_prompts(self, data: Sequence[PartTexts]) -> None:
+    def _check_prompts(self, data: Sequence[Sequence[Group]]) -> None:
         """Raise UserError for a prompt that does not fit, before anything is learned."""
         questions = {
-            question_prompt(self.settings.questions.template, question.text)
-            for part in data
-            for one in part.questions
-            for question in one.questions
+            question_prompt(self.settings.questions.template, said.text)
+            for groups in data
+            for one in pictures_of(groups, "questions")
+            for said in questions_of(one)
         }
-        captioned = any(part.captions for part in data)
-        for text in [*sorted(questions), *([self.settings.captions.prompt] if captioned else [])]:
+        parts = self.settings.parts.values()
+        prompts = [part.prompt for part in parts if isinstance(part, CaptionPart)]
+        for text in [*sorted(questions), *prompts]:
             self._prompt(text)
 
     def batches(self, rank: int, num_ranks: int) -> tuple[Batches, Shuffled]:
@@ -246,20 +266,20 @@ class SecondStageRecipe:
     def losses(self, model: nn.Module, batch: Sequence[Example], step: int) -> Losses:
         """Return the loss of each kind of text."""
         pictures = self.inputs.batch([one.picture for one in batch])
+        texts = [(row, text) for row, one in enumerate(batch) for text in one.texts]
         written = {
             name: self._written_of(own)
-            for name in PARTS
-            if (own := [(row, one) for row, one in enumerate(batch) if one.part == name])
+            for name in self.settings.parts
+            if (own := [(row, text) for row, text in texts if text.part == name])
         }
         regions = torch.from_numpy(np.stack([one.regions for one in batch])).to(self.device)
         with drawn_by(self.settings.seed, step, self.device), self._precision():
             found = model(pictures, written, regions)
         return Losses(found, len(batch))
 
-    def _written_of(self, examples: Sequence[tuple[int, Example]]) -> Written:
-        """Return what is written of pictures, which come with their rows."""
-        rows = [row for row, one in examples for _ in one.texts]
-        texts = [text for _, one in examples for text in one.texts]
+    def _written_of(self, own: Sequence[tuple[int, Text]]) -> Written:
+        """Return texts of one kind, which come with their pictures' rows."""
+        rows, texts = zip(*own, strict=True)
         ids, mask = self.writer.padded([self._prompt(text.prompt) for text in texts])
         answers = [
             torch.tensor(self.writer.answer(text.answer)[: self.settings.max_tokens])
@@ -283,18 +303,20 @@ class SecondStageRecipe:
             raise UserError(f"{error} (which is max_tokens in a training)") from error
 
     def evaluate(self) -> Mapping[str, float]:
-        """Judge the network as it is; its fitness is the mean of CIDEr-D / 10 and VQA accuracy."""
+        """Judge the network as it is; its fitness is the mean over the kinds of text.
+
+        Of VQA accuracy, and of CIDEr-D / 10.
+        """
         results = self.judged()
         figures = {
             f"{name}/{figure}": value
             for name, result in results.items()
             for figure, value in result.figures().items()
         }
-        main = []
-        if "captions" in results:
-            main.append(figures["captions/cider_d"] / 10)
-        if "answers" in results:
-            main.append(figures["answers/accuracy"])
+        main = [
+            figures["answers/accuracy"] if name == "answers" else figures[f"{name}/cider_d"] / 10
+            for name in results
+        ]
         if self.labels:
             figures["regions_f1"] = self._regions_f1()
         return {**figures, "fitness": sum(main) / len(main)}
@@ -303,26 +325,37 @@ class SecondStageRecipe:
     def judged(self) -> dict[str, LanguageResult]:
         """Return the figures of what is written, greedily, about the pictures to validate on."""
         found: dict[str, LanguageResult] = {}
-        if captioned := self.val.captions[: self.settings.judged]:
-            captions = CaptionEvaluator()
-            prompts = [(row, self.settings.captions.prompt) for row in range(len(captioned))]
-            texts = list(self._written(captioned, prompts))
-            captions.update(range(len(texts)), texts, [one.captions for one in captioned])
-            found["captions"] = captions.result()
-        if questioned := self.val.questions[: self.settings.judged]:
-            answers = AnswerEvaluator()
-            each = [(row, two) for row, one in enumerate(questioned) for two in one.questions]
-            template = self.settings.questions.template
-            prompts = [(row, question_prompt(template, two.text)) for row, two in each]
-            texts = list(self._written(questioned, prompts))
-            answers.update(range(len(texts)), texts, [two.answers for _, two in each])
-            found["answers"] = answers.result()
+        for name, part in self.settings.parts.items():
+            judged = pictures_of(self.val, name)[: self.settings.judged]
+            if isinstance(part, CaptionPart):
+                captions = CaptionEvaluator()
+                prompts = [(row, part.prompt) for row in range(len(judged))]
+                texts = list(self._written([one.told for one in judged], prompts))
+                expected = [self._captions(name, one) for one in judged]
+                captions.update(range(len(texts)), texts, expected)
+                found[name] = captions.result()
+            else:
+                found["answers"] = self._answers(judged)
         return found
+
+    def _captions(self, name: PartName, one: Picture) -> list[str]:
+        """Return what is right to say of a picture in a kind of caption."""
+        seen = self.inputs.seen(one.told, sized=name == "layouts")
+        nobody = np.random.default_rng(0)  # of a caption nothing is drawn
+        return [written(self.settings, name, said, seen, nobody).answer for said in one.said[name]]
+
+    def _answers(self, judged: Sequence[Picture]) -> LanguageResult:
+        answers, template = AnswerEvaluator(), self.settings.questions.template
+        each = [(row, said) for row, one in enumerate(judged) for said in questions_of(one)]
+        prompts = [(row, question_prompt(template, said.text)) for row, said in each]
+        texts = list(self._written([one.told for one in judged], prompts))
+        answers.update(range(len(texts)), texts, [said.answers for _, said in each])
+        return answers.result()
 
     @torch.inference_mode()
     def _regions_f1(self) -> float:
         """Return the mean F1 of the words of patches, of the same pictures, each once."""
-        judged = [one for part in self.val for one in part[: self.settings.judged]]
+        judged = [one.told for group in self.val for one in group[: self.settings.judged]]
         told = list({one.path: one for one in judged if one.regions is not None}.values())
         f1 = WordF1(2 * len(self.labels))
         assert self.stage.labeller is not None

@@ -90,7 +90,7 @@ def test_what_is_fetched_is_let_go_whatever_becomes_of_the_request() -> None:
     with running(Refusing(inner, RefusalSettings())) as address:
         assert asked("a", "b").json() == [60_000, 60_000]
         assert asked("a", "b", "refused").status_code == 403
-        assert CANCELLED == ["s3://bucket/a", "s3://bucket/b"]
+        assert sorted(CANCELLED) == ["s3://bucket/a", "s3://bucket/b"]
         assert asked("a", "b", "c", "d").status_code == 429
         time.sleep(1)  # what was under way would be here by now
         assert bodies.num_held == 0

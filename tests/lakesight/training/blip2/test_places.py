@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from lakesight.errors import UserError
+from lakesight.training.blip2.parts import pictures_of
 from lakesight.training.blip2.training import SecondStageTraining
 from tests.lakesight.training.blip2.second import new
 
@@ -35,9 +36,10 @@ def test_each_part_may_have_data_of_its_own(scenes: Path, first: Path, tmp_path:
     own = part | {"images": str(tmp_path / "train"), "val_images": str(tmp_path / "val")}
     training = SecondStageTraining(new(scenes, first, **given, questions=own))
     assert [len(told) for told in (*training.train, *training.val)] == [8, 3, 4, 3]
-    assert training.train.captions[0].path.parent == scenes / "images" / "train"
-    assert training.train.questions[0].path.parent == tmp_path / "train"
-    assert training.val.questions[0].path.parent == tmp_path / "val"
+    captioned, questioned = training.train
+    assert captioned[0].told.path.parent == scenes / "images" / "train"
+    assert questioned[0].told.path.parent == tmp_path / "train"
+    assert training.val[1][0].told.path.parent == tmp_path / "val"
     training.fit(tmp_path / "out")
     card, result = training.finish(tmp_path / "out")
     assert set(result.results) == {"captions", "answers"}
@@ -60,5 +62,9 @@ def test_a_part_of_scenes_is_validated_on_them(scenes: Path, first: Path) -> Non
     }
     training = SecondStageTraining(new(scenes, first, **given))
     whole = SecondStageTraining(new(scenes, first))
-    assert training.train.questions == whole.train.questions
-    assert training.val.questions == whole.val.questions
+    for own, all_of_it in ((training.train, whole.train), (training.val, whole.val)):
+        found, expected = (
+            [(one.told.path, one.said["questions"]) for one in pictures_of(groups, "questions")]
+            for groups in (own, all_of_it)
+        )
+        assert found == expected

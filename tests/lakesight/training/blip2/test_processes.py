@@ -22,9 +22,14 @@ from lakesight.training.blip2 import texts
 from lakesight.training.blip2.first_stage import FirstStageWeights, Pairs, first_stage_losses
 from lakesight.training.blip2.recipe import drawn_by
 from lakesight.training.blip2.regions import UNKNOWN
-from lakesight.training.blip2.settings import QuestionPart, RegionPart, SecondStageSettings
+from lakesight.training.blip2.settings import (
+    PartName,
+    QuestionPart,
+    RegionPart,
+    SecondStageSettings,
+)
 from lakesight.training.blip2.views import Inputs, Look
-from lakesight.training.blip2.writing import PartName, SecondStage, Written
+from lakesight.training.blip2.writing import SecondStage, Written
 from lakesight.training.muon import all_orthogonal, orthogonal
 from tests.lakesight.models.blip2.small import NUM_WORDS, small_config
 

@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -14,8 +15,9 @@ from lakesight.errors import UserError
 from lakesight.models import catalog
 from lakesight.training.blip2.job import SecondStageJob
 from lakesight.training.blip2.regions import UNKNOWN
+from lakesight.training.blip2.second_beginning import UNKNOWN as UNKNOWN_WORD
 from lakesight.training.blip2.second_beginning import made_tokenizer
-from lakesight.training.blip2.settings import RegionPart, SecondStageSettings
+from lakesight.training.blip2.settings import PARTS, RegionPart, SecondStageSettings
 from lakesight.training.blip2.training import SecondStageTraining
 from lakesight.training.families import job_type
 from lakesight.training.loop import BEST, CHECKPOINT, STATE, Callback, Progress
@@ -102,10 +104,10 @@ def test_losses_are_those_of_one_text_at_a_time(
     recipe.network.eval()
     batches, _ = recipe.batches(0, 1)
     batch = next(iter(batches))
-    assert {one.part for one in batch} == set(parts)
+    texts = [(one, text) for one in batch for text in one.texts]
+    assert {text.part for _, text in texts} == set(parts)
     found = recipe.losses(recipe.network, batch, 0).parts
     expected, count = dict.fromkeys(parts, 0.0), 0
-    texts = [(one, text) for one in batch for text in one.texts]
     assert len(texts) == 8 if num_texts == 1 else len(texts) > 24
     assert all(len(set(one.texts)) == len(one.texts) for one in batch)
     for one, text in texts:
@@ -116,7 +118,7 @@ def test_losses_are_those_of_one_text_at_a_time(
         losses = recipe.writer.language.token_losses(
             prefix, torch.zeros(1, dtype=torch.long), ids, mask, answer
         )
-        expected[one.part] += parts[one.part] * losses.sum().item()
+        expected[text.part] += parts[text.part] * losses.sum().item()
         count += answer.numel()
     for name, value in expected.items():
         assert found[name].item() == pytest.approx(value / count, rel=1e-4)
@@ -193,12 +195,137 @@ def test_mirrored_pictures_have_mirrored_regions(scenes: Path, first: Path) -> N
     assert not (before == after).all()
 
 
-def test_kinds_of_text_come_by_their_shares(scenes: Path, first: Path) -> None:
+@pytest.mark.parametrize("num_texts", [1, 3])
+def test_kinds_of_text_come_by_their_shares(scenes: Path, first: Path, num_texts: int) -> None:
     parts = {"captions": {"share": 0.3}, "questions": {"share": 0.7}}
-    training = SecondStageTraining(new(scenes, first, keep="views", **parts))
+    given: dict[str, Any] = {"keep": "views", "texts_per_picture": num_texts}
+    training = SecondStageTraining(new(scenes, first, **given, **parts))
     dataset = training.recipe(training.begin()).dataset
-    drawn = [dataset[Key(epoch, number)].part for epoch in range(250) for number in range(8)]
+    looks = [dataset[Key(epoch, number)] for epoch in range(250) for number in range(8)]
+    drawn = [text.part for look in looks for text in look.texts]
+    assert len(drawn) > 0.9 * num_texts * len(looks)  # a picture has no more than it has
     assert drawn.count("captions") / len(drawn) == pytest.approx(0.3, abs=0.05)
+    both = sum(len({text.part for text in look.texts}) == 2 for look in looks)
+    assert (both > len(looks) / 3) == (num_texts > 1)
+
+
+FOUR: dict[str, Any] = {
+    "captions": {"prompt": "in short:"},
+    "descriptions": {"share": 1.0, "prompt": None},
+    "layouts": {"share": 1.0},
+    "texts_per_picture": 40,
+}
+"""Every kind of text, of which descriptions are what is written unasked."""
+
+
+def test_every_kind_of_text_is_learned_of_a_picture(scenes: Path, first: Path) -> None:
+    training = SecondStageTraining(new(scenes, first, **FOUR))
+    begun = training.begin()
+    recipe = training.recipe(begun)
+    rows = pq.read_table(scenes / "tables" / "train.parquet").to_pylist()
+    for number, row in enumerate(rows):
+        texts = recipe.dataset[Key(0, number)].texts
+        said = {name: [one for one in texts if one.part == name] for name in PARTS}
+        assert all(said.values())
+        assert {one.prompt for one in said["captions"]} == {"in short:"}
+        assert {one.answer for one in said["captions"]} <= set(row["captions"])
+        assert {(one.prompt, one.answer) for one in said["descriptions"]} == {
+            (None, row["description"])
+        }
+        (written,) = said["layouts"]
+        assert written.prompt == "what is where:"
+        places = sorted(
+            (
+                int((top + bottom) / 2 / row["height"] * 10),
+                int((left + right) / 2 / row["width"] * 10),
+            )
+            for left, top, right, bottom in (one["box"] for one in row["objects"])
+        )
+        said_places = [one.split()[-2:] for one in written.answer.split(", ")]
+        assert [(int(down), int(across)) for across, down in said_places] == places
+        phrases = {f"{one['texture']} {one['colour']} {one['label']}" for one in row["objects"]}
+        assert {one.rsplit(" ", 2)[0] for one in written.answer.split(", ")} == phrases
+        assert UNKNOWN_WORD not in begun.tokenizer.tokenize(written.answer)
+    found = recipe.losses(recipe.network, next(iter(recipe.batches(0, 1)[0])), 0).parts
+    assert set(found) == set(PARTS)
+    assert all(loss > 0 for loss in found.values())
+    judged = recipe.evaluate()
+    assert {f"{name}/cider_d" for name in PARTS if name != "questions"} <= judged.keys()
+
+
+def test_what_has_no_prompt_is_written_unasked(scenes: Path, first: Path, tmp_path: Path) -> None:
+    """And judged by its own texts, as `lakesight evaluate` does."""
+    training = SecondStageTraining(new(scenes, first, epochs=1, **FOUR))
+    training.fit(tmp_path)
+    card, result = training.finish(tmp_path)
+    assert card.contract["options"]["caption"]["prompt"] is None
+    assert set(result.results) == {"captions", "answers"}
+    (trial, _) = training.trials()
+    rows = pq.read_table(scenes / "tables" / "val.parquet").to_pylist()
+    assert [one.captions for one in trial.texts.pictures] == [(row["description"],) for row in rows]
+
+
+def test_layouts_of_kept_features_are_of_the_pictures_own_size(scenes: Path, first: Path) -> None:
+    found = []
+    for keep in ("views", "features"):
+        given = FOUR | {"keep": keep, "captions": {"share": 0}, "questions": {"share": 0}}
+        recipe = (training := SecondStageTraining(new(scenes, first, **given))).recipe(
+            training.begin()
+        )
+        recipe.batches(0, 1)
+        found.append([recipe.dataset[Key(0, number)].texts for number in range(8)])
+    assert found[0] == found[1]
+
+
+def test_pictures_without_regions_have_no_layout(scenes: Path, first: Path, tmp_path: Path) -> None:
+    paths = sorted((scenes / "images" / "train").iterdir())[:3]
+    region = {"phrase": "a big dog", "x": 0, "y": 32, "width": 64, "height": 32}
+    entries = [
+        {"image": str(paths[0]), "caption": "a dog", "regions": [region]},
+        {"image": str(paths[1]), "caption": "nothing", "regions": []},
+        {"image": str(paths[2]), "caption": "whatever"},
+    ]
+    (tmp_path / "list.json").write_text(json.dumps(entries))
+    file = str(tmp_path / "list.json")
+    given: dict[str, Any] = {"val": file, "layouts": {"share": 1}, "questions": {"share": 0}}
+    recipe = (training := SecondStageTraining(new(Path(file), first, **given))).recipe(
+        training.begin()
+    )
+    assert "1 pictures with layouts" in training.told()
+    said = [
+        {text.answer for epoch in range(20) for text in recipe.dataset[Key(epoch, number)].texts}
+        for number in range(3)
+    ]
+    assert said == [{"a dog", "a big dog 5 7"}, {"nothing"}, {"whatever"}]
+    (tmp_path / "list.json").write_text(json.dumps(entries[1:]))
+    with pytest.raises(UserError, match="no pictures with regions"):
+        SecondStageTraining(new(Path(file), first, **given))
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"descriptions": {"share": 1, "prompt": None}}, "prompts of their own"),
+        ({"layouts": {"share": 1}, "mirrors": {"vertical": 0.5}}, "left and right"),
+        ({"captions": {"share": 0}, "questions": {"share": 0}}, "nothing is learned"),
+    ],
+)
+def test_kinds_of_text_that_cannot_be_learned_are_refused(
+    given: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        SecondStageSettings.model_validate(given)
+
+
+def test_captions_are_no_descriptions_too(scenes: Path, first: Path, tmp_path: Path) -> None:
+    described: dict[str, Any] = {"descriptions": {"share": 1}, "questions": {"share": 0}}
+    with pytest.raises(UserError, match="--caption-column"):
+        SecondStageTraining(new(scenes, first, caption_column="both", **described))
+    picture = str(scenes / "images" / "val" / "000000.jpg")
+    file = tmp_path / "list.json"
+    file.write_text(json.dumps([{"image": picture, "caption": "a dog"}]))
+    with pytest.raises(UserError, match=r"--descriptions\.data"):
+        SecondStageTraining(new(file, first, val=str(file), **described))
 
 
 def test_texts_without_regions_go_beside_others(scenes: Path, first: Path, tmp_path: Path) -> None:
@@ -213,9 +340,10 @@ def test_texts_without_regions_go_beside_others(scenes: Path, first: Path, tmp_p
     training = SecondStageTraining(new(scenes, first, questions=part, batch_size=8, **given))
     recipe = training.recipe(training.begin())
     examples = [recipe.dataset[Key(0, number)] for number in range(8)]
-    assert {one.part for one in examples} == {"captions", "questions"}
-    for one in examples:
-        assert (one.regions == UNKNOWN).all() == (one.part == "questions")
+    parts = [{text.part for text in one.texts} for one in examples]
+    assert sorted(map(sorted, parts))[:: len(parts) - 1] == [["captions"], ["questions"]]
+    for one, names in zip(examples, parts, strict=True):
+        assert (one.regions == UNKNOWN).all() == (names == {"questions"})
     assert recipe.losses(recipe.network, examples, 0).parts["regions"] > 0
     for labels in recipe.stage.parameters():  # whatever is said of all patches is right of some
         labels.data.zero_()
