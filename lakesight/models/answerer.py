@@ -14,6 +14,7 @@ from torch import Tensor
 
 from lakesight import schemas
 from lakesight.errors import UserError
+from lakesight.metrics.language.answers import vqa_answer
 from lakesight.models.author import Author, open_author
 from lakesight.models.base import Image, ModelCard, RuntimeName
 from lakesight.models.pretrained import WriterOptions
@@ -53,6 +54,9 @@ class AnswererOptions(WriterOptions):
     length_penalty: float = 0.0
     """Written answers compete by the sum of their tokens' log-probabilities over their number to
     this power; below 0 favours short ones."""
+    normalise: bool = False
+    """Put written answers into the form in which VQA's evaluation compares them, so that equal ones
+    group: small letters, numbers to ten as digits, no articles. Candidates stay as they are."""
 
     @model_validator(mode="after")
     def _words(self) -> Self:
@@ -195,6 +199,8 @@ class Answerer:
             output_scores=True,
         )
         texts = self._writer.decode(out.sequences)
+        if options.normalise:
+            texts = [vqa_answer(text) for text in texts]
         answers = [self._written(tokens) for tokens in out.sequences]
         scores = self._writer.language.likelihood(seen, ids, mask, [[one] for one in answers])
         return [

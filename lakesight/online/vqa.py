@@ -32,6 +32,8 @@ class VqaAsk(AskOfPictures):
     max_new_tokens: int | None = Field(default=None, ge=1, le=MAX_TOKENS)
     num_beams: int | None = Field(default=None, ge=1, le=8)
     length_penalty: float | None = Field(default=None, ge=-4, le=4)
+    normalise: bool | None = None
+    """As VQA's evaluation compares answers: small letters, numbers as digits, no articles."""
 
     def options(self) -> dict[str, Any]:
         """Return what of the model's options is to be otherwise."""

@@ -11,6 +11,7 @@ import transformers
 from pydantic import ValidationError
 
 from lakesight.errors import UserError
+from lakesight.metrics.language.answers import vqa_answer
 from lakesight.models.answerer import Answerer, AnswererOptions
 from lakesight.models.base import Image
 from lakesight.models.blip2 import language
@@ -109,6 +110,19 @@ def test_written_answers_are_those_of_transformers(
     assert [one["answer"] for one in answers] == wanted
     assert [one["question"] for one in answers] == [question for _, question in pairs(views)]
     assert all(0 < one["score"] <= 1 for one in answers)
+
+
+def test_answers_are_normalised_where_one_asks_for_it(
+    checkpoint: Checkpoint, views: list[Image], rows: pa.Table
+) -> None:
+    def answers(**options: Any) -> list[str]:
+        model = answerer(checkpoint("blip2-opt"), max_new_tokens=8, **options)
+        return [one["answer"] for row in model.predict(views, rows).to_pylist() for one in row]
+
+    plain = answers()
+    assert answers(normalise=True) == [vqa_answer(one) for one in plain] != plain
+    candidates = ("The two.", "A dog")
+    assert set(answers(normalise=True, candidates=candidates)) <= set(candidates)
 
 
 @every
