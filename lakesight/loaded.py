@@ -28,7 +28,7 @@ from lakesight.models.base import (
 from lakesight.models.base import Image as View
 from lakesight.models.families import FAMILIES, family_of
 from lakesight.models.features import FeatureExtractor, Features, Level, Mode
-from lakesight.models.look import BATCH, Picture, look_ahead
+from lakesight.models.look import BATCH, Picture, distinct, look_ahead
 from lakesight.processors import ImageProcessor, TextProcessor, several, several_texts
 from lakesight.results import Results
 
@@ -126,9 +126,13 @@ class LoadedModel:
     ) -> npt.NDArray[np.float32]:
         """Return the probability `(N,)` that each of N pictures and its text belong together (ITM).
 
+        A picture that is given several times is drawn and seen once: `match([picture] * 3, texts)`.
         Raises UserError for a model that never looks at both together, and for uneven pairs.
         """
-        return self._extractor().match(self._views(images), several_texts(texts))
+        model = self._extractor()
+        pictures, rows = distinct(several(images))
+        views = self._views(pictures)
+        return model.match([views[row] for row in rows], several_texts(texts))
 
     def answer(
         self,

@@ -16,6 +16,7 @@ from lakesight.errors import UserError
 from lakesight.models.base import Image, ModelCard, RuntimeName
 from lakesight.models.columns import own_column
 from lakesight.models.features import Features, Level, Mode, joined
+from lakesight.models.look import distinct
 from lakesight.models.pretrained import TorchOptions, require_finite
 from lakesight.models.seer import Seer, open_seer
 from lakesight.models.towers import FusingTowers
@@ -177,14 +178,15 @@ class ImageText:
     def match(self, images: Sequence[Image], texts: Sequence[str]) -> npt.NDArray[np.float32]:
         """Return the probability `(B,)` that each picture and its text belong together (ITM).
 
-        Raises UserError for a model without a matching head, and for uneven pairs.
+        A picture that is given several times is seen once. Raises UserError for a model without a
+        matching head, and for uneven pairs.
         """
         _even(images, texts)
         towers = self._matching()
-        parts = [
-            _floats(towers.match(self._seer.see(images[part]).seen, texts[part]))
-            for part in _pictures(images)
-        ]
+        parts = []
+        for part in _pictures(images):
+            views, rows = distinct(images[part])
+            parts.append(_floats(towers.match(self._seer.see(views).seen[rows], texts[part])))
         return _chances(parts)
 
     def match_features(

@@ -4,7 +4,7 @@ from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, TypeVar
 from weakref import WeakValueDictionary
 
 import numpy as np
@@ -27,6 +27,8 @@ from lakesight.runtimes.base import usable_cpus
 Picture = str | Path | bytes | Image.Image | npt.NDArray[np.uint8]
 """A file or its uri, an encoded file's bytes, a Pillow image, or `(height, width, 3)` uint8 RGB of
 any size."""
+
+Given = TypeVar("Given", bound=Picture)
 
 BATCH = 16
 AHEAD = 2
@@ -129,6 +131,23 @@ def draw_view(picture: Picture, view: ImageView) -> Drawn:
     drawn = np.empty((view.height, view.width, 3), np.uint8)
     draw(pixels, (width, height), view, drawn)
     return Drawn(drawn, width, height)
+
+
+def distinct(pictures: Sequence[Given]) -> tuple[list[Given], list[int]]:
+    """Return every picture once, and of each given one its place there.
+
+    The same file, bytes or object is the same picture; two arrays of equal pixels are two.
+    """
+    places: dict[object, int] = {}
+    found: list[Given] = []
+    numbers = []
+    for one in pictures:
+        key = one if isinstance(one, str | Path | bytes) else id(one)
+        if key not in places:
+            places[key] = len(found)
+            found.append(one)
+        numbers.append(places[key])
+    return found, numbers
 
 
 def name_of(picture: Picture) -> str | None:

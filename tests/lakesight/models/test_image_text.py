@@ -448,6 +448,23 @@ def test_what_was_seen_matches_as_the_picture_does(
     assert model.match_features(kept[:0], []).shape == (0,)
 
 
+@pytest.mark.parametrize("name", PAIRS)
+def test_a_picture_with_many_texts_is_seen_once(
+    name: str, checkpoint: Checkpoint, load: Load, views: list[Image]
+) -> None:
+    model = load(checkpoint(name))
+    seen = [(view, text) for view in views for text in TEXTS]
+    expected = np.concatenate([model.match([view], [text]) for view, text in seen])
+    passes: list[int] = []
+    towers: Any = model._towers
+    network = towers._model if name.startswith("blip-") else towers.model.retrieval
+    tower = network.vision_model
+    tower.register_forward_hook(lambda *given: passes.append(len(given[2].last_hidden_state)))
+    found = model.match(*zip(*seen, strict=True))
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    assert passes == [len(views)]
+
+
 def test_what_never_looks_at_both_keeps_no_features(checkpoint: Checkpoint, load: Load) -> None:
     with pytest.raises(UserError, match="never looks at a picture and a text together"):
         load(checkpoint("clip"), write="features")
