@@ -56,7 +56,7 @@ def own_images(name: str, folder: Path, views: list[Image]) -> Floats:
 
 
 @torch.inference_mode()
-def own_texts(name: str, folder: Path, texts: list[str]) -> Floats:
+def text_features(name: str, folder: Path, texts: list[str]) -> Any:
     tokenizer, model = (
         hf.AutoTokenizer.from_pretrained(folder),
         CLASSES[name][1].from_pretrained(folder),
@@ -67,7 +67,11 @@ def own_texts(name: str, folder: Path, texts: list[str]) -> Floats:
     else:
         inputs = tokenizer(texts, padding="max_length", max_length=20, return_tensors="pt")
         inputs = {"input_ids": inputs["input_ids"]}
-    return unit(model.eval().get_text_features(**inputs).pooler_output)
+    return model.eval().get_text_features(**inputs)
+
+
+def own_texts(name: str, folder: Path, texts: list[str]) -> Floats:
+    return unit(text_features(name, folder, texts).pooler_output)
 
 
 @torch.inference_mode()
@@ -311,7 +315,15 @@ def test_features_of_blip2_are_those_of_transformers(
     apart, both = own(matching=False), own(matching=True)
     queries = model.extract_features(views)
     np.testing.assert_allclose(queries.values, apart.image_embeds, atol=1e-5)
-    assert model.extract_features(views, level="hidden").values.shape == (3, 6, 32)
+    with torch.inference_mode():  # the same forward pass gives its vision tower's states alone
+        hidden = own.model.qformer(
+            query_embeds=own.model.query_tokens.expand(len(views), -1, -1),
+            encoder_hidden_states=apart.vision_model_output.last_hidden_state,
+        ).last_hidden_state
+        own_vectors = unit(own.model.vision_projection(hidden))
+    np.testing.assert_allclose(own_vectors, apart.image_embeds, atol=1e-5)
+    found = model.extract_features(views, level="hidden")
+    np.testing.assert_allclose(found.values, hidden, atol=1e-5)
     words = model.extract_features(texts=TEXTS, mode="text")
     np.testing.assert_allclose(words.values, apart.text_embeds, atol=1e-5)
     tokens = model.extract_features(texts=TEXTS, mode="text", level="hidden")
@@ -336,6 +348,10 @@ def test_features_of_two_towers_are_those_of_transformers(
         states = own.eval().get_image_features(**inputs).last_hidden_state
     hidden = model.extract_features(views, level="hidden")
     np.testing.assert_allclose(hidden.values, states, atol=1e-5)
+    words = model.extract_features(texts=TEXTS, mode="text", level="hidden")
+    texts = text_features(name, folder, TEXTS).last_hidden_state.numpy()
+    seen = np.ones(texts.shape[:2], bool) if words.mask is None else words.mask
+    np.testing.assert_allclose(words.values[seen], texts[seen], atol=1e-5)
     with pytest.raises(UserError, match="never looks at a picture and a text together"):
         model.extract_features(views, TEXTS, mode="multimodal", level="hidden")
     with pytest.raises(UserError, match="never looks"):

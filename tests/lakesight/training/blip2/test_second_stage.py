@@ -392,6 +392,35 @@ def test_a_language_model_that_is_there_is_taken(
     assert lakesight.load(str(tmp_path / "out")).predict([noise()]).column.to_pylist()
 
 
+def test_t5_learns_to_answer_by_the_loss_of_transformers(
+    scenes: Path, first: Path, tmp_path: Path
+) -> None:
+    """Its encoder reads the picture and the question, its decoder writes the answer."""
+    given: dict[str, Any] = {"language_model": str(tiny.write_t5(tmp_path / "language"))}
+    given |= {"language_licence": "MIT", "captions": {"share": 0.0}, "freeze_language": False}
+    given["questions"] = {"template": "{}"}  # a token a letter: more would be too long
+    training = SecondStageTraining(job(scenes, first, batch_size=3, **given))
+    begun = training.begin()
+    recipe = training.recipe(begun)
+    recipe.network.eval()
+    batch = next(iter(recipe.batches(0, 1)[0]))
+    found = recipe.losses(recipe.network, batch, 0).parts["questions"]
+    texts = [text for one in batch for text in one.texts]
+    image = begun.tokenizer.convert_ids_to_tokens(begun.model.config.image_token_index)
+    asked = begun.tokenizer(
+        [image * 3 + text.prompt for text in texts], padding=True, return_tensors="pt"
+    )
+    answers = begun.tokenizer([text.answer for text in texts], padding=True, return_tensors="pt")
+    labels = answers["input_ids"].masked_fill(answers["attention_mask"] == 0, -100)
+    out = begun.model(
+        pixel_values=recipe.inputs.batch([one.picture for one in batch]), **asked, labels=labels
+    )
+    assert out.loss.item() == pytest.approx(found.item(), rel=1e-4)
+    found.backward()
+    learning = begun.model.language_model.decoder.block[0].layer[1].EncDecAttention.q.weight
+    assert learning.grad.abs().sum() > 0
+
+
 @pytest.mark.parametrize("write", [tiny.write_opt, tiny.write_t5])
 def test_lora_learns_beside_a_language_model_and_is_merged_into_it(
     write: Any, scenes: Path, first: Path, tmp_path: Path
