@@ -2,6 +2,7 @@
 
 import io
 import json
+from collections import Counter
 from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
@@ -96,6 +97,22 @@ def test_the_best_are_ranked_as_lavis_ranks_them(output: Path, model: str) -> No
     assert [hit["match"] for hit in hits] == pytest.approx([1, 1, 1], abs=1e-6)
     scores = [wanted[hit["uri"]][0] for hit in hits]
     assert [hit["score"] for hit in hits] == pytest.approx(scores, abs=1e-3)
+
+
+def test_no_picture_is_looked_at_again(output: Path) -> None:
+    """The Q-Former reads the text with what was kept of five pictures; the vision tower rests."""
+    passes: Counter[str] = Counter()
+
+    def count(module: torch.nn.Module, inputs: Any, out: Any) -> None:
+        passes[type(module).__name__] += 1
+
+    with torch.nn.modules.module.register_module_forward_hook(count):
+        found(output / "index", k=3, rerank=5)
+    assert passes["Blip2QFormerModel"] > 0
+    assert passes["Blip2VisionModel"] == 0
+    with torch.nn.modules.module.register_module_forward_hook(count):
+        found(output / "index", k=3, query=str(output / "source" / NAMES[0]))
+    assert passes["Blip2VisionModel"] == 1
 
 
 def test_what_was_not_looked_at_again_follows(output: Path) -> None:

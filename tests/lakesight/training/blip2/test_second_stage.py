@@ -416,7 +416,7 @@ def test_t5_learns_to_answer_by_the_loss_of_transformers(
         pixel_values=recipe.inputs.batch([one.picture for one in batch]), **asked, labels=labels
     )
     assert out.loss.item() == pytest.approx(found.item(), rel=1e-4)
-    found.backward()
+    found.backward()  # type: ignore[no-untyped-call]
     learning = begun.model.language_model.decoder.block[0].layer[1].EncDecAttention.q.weight
     assert learning.grad.abs().sum() > 0
 
