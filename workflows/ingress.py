@@ -100,7 +100,7 @@ def prepared(
     folder = _own_folder()
     try:
         os.environ.update(
-            haproxy(folder, port, tls, InnerPorts(*_free_ports(3)))
+            haproxy(folder, port, tls, InnerPorts(*_free_ports(3)), safety)
             if ingress == "haproxy"
             else proxy(safety)
         )
@@ -149,9 +149,14 @@ def proxy(safety: SafetySettings) -> dict[str, str]:
     return COMMON | door.environment(safety)
 
 
-def haproxy(folder: Path, port: int, tls: Tls | None, ports: InnerPorts) -> dict[str, str]:
-    """Return what has Ray Serve start HAProxy, mended; what it needs is written into a folder."""
-    return COMMON | {
+def haproxy(
+    folder: Path, port: int, tls: Tls | None, ports: InnerPorts, safety: SafetySettings
+) -> dict[str, str]:
+    """Return what has Ray Serve start HAProxy, mended; what it needs is written into a folder.
+
+    The door is around Ray Serve's own proxy, which stands in where no replica does.
+    """
+    own = {
         "RAY_SERVE_ENABLE_HA_PROXY": "1",
         "RAY_SERVE_ENABLE_DIRECT_INGRESS": "1",
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "2",
@@ -166,6 +171,7 @@ def haproxy(folder: Path, port: int, tls: Tls | None, ports: InnerPorts) -> dict
         "RAY_SERVE_HAPROXY_TIMEOUT_CLIENT_S": "75",
         "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(ports.fallback),
     }
+    return proxy(safety) | own
 
 
 def _wrapper(folder: Path, ports: InnerPorts, port: int, tls: Tls | None) -> Path:

@@ -9,6 +9,8 @@ from pydantic_settings import CliPositionalArg
 
 from lakesight.errors import UserError
 from lakesight.models.base import Frozen
+from lakesight.online.access import AccessSettings
+from lakesight.online.guard import SafetySettings
 from workflows.ingress import MAX_FOLDER, InnerPorts, Tls, choose, haproxy
 
 
@@ -37,7 +39,9 @@ class NodeIngress(Frozen):
         folder = self.folder.absolute()
         tls = Tls.of(self.tls_cert, self.tls_key)
         _make(folder)
-        for name, value in haproxy(folder, self.port, tls, InnerPorts()).items():
+        door = SafetySettings(access=AccessSettings(keys=None))  # which knows no keys
+        settings = haproxy(folder, self.port, tls, InnerPorts(), door)
+        for name, value in settings.items():
             print(f"export {name}={shlex.quote(value)}")
         return 0
 

@@ -220,6 +220,24 @@ def test_http_listens_on_this_machine_alone(server: Started) -> None:
     assert httpx.get(f"{server.url}/readyz", headers=host).status_code == 200
 
 
+def test_the_proxy_beside_haproxy_has_a_door(server: Started) -> None:
+    """Ray Serve's own, which HAProxy turns to where no replica answers."""
+    alive = [one for one in server.children() if one.status() != psutil.STATUS_ZOMBIE]
+    (proxy,) = [one for one in alive if "ProxyActor" in " ".join(one.cmdline())]
+    listening = [
+        one.laddr for one in proxy.net_connections("tcp") if one.status == psutil.CONN_LISTEN
+    ]
+    answers = []
+    for address in listening:  # gRPC's too
+        with socket.create_connection(address, timeout=10) as line:
+            head = f"GET /v1/models HTTP/1.1\r\nHost: x\r\nContent-Length: {1 << 40}\r\n\r\n"
+            line.sendall(head.encode())
+            answers.append(line.recv(1 << 16).decode("latin1").lower())
+    (answer,) = [one for one in answers if one.startswith("http/1.1")]
+    assert answer.startswith("http/1.1 413")
+    assert "x-content-type-options: nosniff" in answer
+
+
 def test_a_client_cannot_say_who_it_is(server: Started, headers: dict[str, str]) -> None:
     """The address in the access log is the socket's, whatever X-Forwarded-For says."""
     said = {**headers, "x-forwarded-for": "203.0.113.9", "x-request-id": "forwarded-1"}
