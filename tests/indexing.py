@@ -40,9 +40,11 @@ def rows_of(vectors: Vectors) -> pa.Table:
     return pa.table({"id": ids, "embedding": values, "group": groups})
 
 
-def build(folder: Path, rows: pa.Table, batch_rows: int = 100) -> Builder:
+def build(
+    folder: Path, rows: pa.Table, batch_rows: int = 100, features: str | None = None
+) -> Builder:
     """Return a builder that has seen the rows, in batches."""
-    builder = Builder(folder, rows.schema, "embedding")
+    builder = Builder(folder, rows.schema, "embedding", features)
     for start in range(0, rows.num_rows, batch_rows):
         builder.add(rows.slice(start, batch_rows))
     return builder
@@ -56,9 +58,13 @@ def publish(store: IndexStore, vectors: Vectors, build_id: str, keep: int = 2) -
 def publish_rows(
     store: IndexStore, rows: pa.Table, build_id: str, keep: int = 2, model: ModelSpec | None = None
 ) -> IndexManifest:
-    """Build an index of rows with vectors, which a model made, and make it the current one."""
+    """Build an index of rows with vectors, which a model made, and make it the current one.
+
+    Where they have a column of features, it is kept.
+    """
+    features = "features" if "features" in rows.column_names else None
     with tempfile.TemporaryDirectory() as folder:
-        builder = build(Path(folder), rows)
+        builder = build(Path(folder), rows, features=features)
         recall, files = builder.finish()
         manifest = IndexManifest(
             build_id=build_id,
@@ -71,6 +77,7 @@ def publish_rows(
             dim=builder.dim,
             count=builder.count,
             vectors_per_row=builder.vectors_per_row or 1,
+            features=builder.features_shape,
             num_skipped=builder.num_skipped,
             recall=recall,
             faiss_version=faiss.__version__,

@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, BrowserContext, Page, expect
+from playwright.sync_api import Browser, BrowserContext, Page, Route, expect
 
 import lakesight
 from lakesight.lake.local import etag_of
@@ -26,6 +27,7 @@ from lakesight.schemas import ANSWERS, row_id
 from tests import photos
 from tests.browser import chromium
 from tests.indexing import rows_of, unit
+from tests.lakesight.models import tiny
 from tests.lakesight.online.conftest import CAPTION
 from tests.serving import Running, running
 from workflows.finder import open_index
@@ -61,7 +63,8 @@ def site(place: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site
     many(place)
     kinds(place)
     words(place)
-    indexes = {name: str(place / name) for name in ("texts", "many", "kinds", "words")}
+    closer(place)
+    indexes = {name: str(place / name) for name in ("texts", "many", "kinds", "words", "closer")}
     with running(open_index, indexes=indexes, keys=keys, num_threads=1) as server:
         yield Site(server, made)
 
@@ -105,6 +108,19 @@ def words(place: Path) -> None:
     rows = rows_of(unit(2, 4)).drop_columns(["group"])
     rows = rows.append_column("caption", pa.array(["a red star", "a blue ring"]))
     photos.publish(rows, place / "words", None)
+
+
+def closer(place: Path) -> None:
+    """Publish an index of a BLIP-2 that matches, with what it saw of the photos."""
+    folder = tiny.write("blip2-itc", place / "blip2")
+    (folder / "README.md").write_text("---\nlicense: mit\n---\n")
+    embedder = lakesight.load(str(folder), kind="embed", queries="all")
+    seer = lakesight.load(str(folder), kind="embed", write="features")
+    paths = sorted((place / "photos").iterdir())
+    captions = [f"{path.stem}: a photo" for path in paths]
+    rows = photos.looked_at(paths, embedder, captions)
+    rows = rows.append_column("features", seer.predict(paths).column)
+    photos.publish(rows, place / "closer", embedder)
 
 
 @pytest.fixture(scope="module")
@@ -368,6 +384,47 @@ def test_another_index(page: Page, site: Site) -> None:
     expect(page.get_by_role("alert")).to_contain_text("does not say which model made it")
 
 
+def test_a_closer_look_ranks_by_matching(page: Page, site: Site) -> None:
+    """Where a text is asked for, and the index kept what the model saw."""
+    tick = page.get_by_label("Look closer")
+    searched(page, "a red bus")
+    expect(tick).to_be_hidden()
+    page.get_by_label("Index").select_option("closer")
+    expect(tick).to_be_visible()
+    plain = site.search(index="closer", text="a red bus", k=60)
+    expect(cards(page).first.locator(".score")).to_have_text(f"{plain[0]['score']:.2f}")
+    assert ids(page) == [one["id"] for one in plain]
+    with page.expect_response("**/v1/search"):
+        tick.check()
+    again = site.search(index="closer", text="a red bus", k=60, rerank=100)
+    assert [one["id"] for one in again] != [one["id"] for one in plain]
+    expect(page).to_have_url(re.compile("rerank=1"))
+    expect(page.get_by_role("status")).to_contain_text("ms")
+    assert ids(page) == [one["id"] for one in again]
+    page.reload()
+    expect(tick).to_be_checked()
+    expect(cards(page)).to_have_count(len(again))
+    assert ids(page) == [one["id"] for one in again]
+
+
+def test_pictures_that_are_too_many_at_once_come_a_little_later(unwatched: Page) -> None:
+    """The server tells when; a picture that it has not is not asked for again."""
+    page, asked = unwatched, Counter[str]()
+
+    def busy(route: Route) -> None:
+        asked[route.request.url] += 1
+        if asked[route.request.url] > 2:  # of what a picture asks first, and why it got none
+            route.continue_()
+            return
+        kind = {"Content-Type": "application/problem+json", "Retry-After": "1"}
+        route.fulfill(status=429, headers=kind, body='{"detail": "too many at once"}')
+
+    page.route("**/v1/rows/*/picture**", busy)
+    page.reload()
+    has_pixels(page, "#grid .frame img")
+    assert asked.most_common(1)[0][1] >= 3
+
+
 # ---- looking ----
 
 
@@ -536,6 +593,20 @@ def test_the_code_finds_what_the_page_found(
     assert [one["id"] for one in json.loads(answer.stdout)["results"]] == expected
     printed = subprocess.run([sys.executable, "-c", python], check=True, text=True, **ran).stdout
     assert [line.split()[0] for line in printed.splitlines()] == expected
+
+
+def test_the_code_is_copied(browser: Browser, signed_in: Any, site: Site) -> None:
+    rights = ["clipboard-read", "clipboard-write"]
+    context = browser.new_context(storage_state=signed_in, permissions=rights)
+    page = context.new_page()
+    page.goto(site.server.url)
+    page.get_by_role("button", name="Code").click()
+    page.get_by_role("button", name="Copy").nth(1).click()
+    expect(page.get_by_role("button", name="Copied")).to_be_visible()
+    text = page.evaluate("navigator.clipboard.readText()")
+    assert text == page.locator("#python").text_content()
+    expect(page.get_by_role("button", name="Copy")).to_have_count(2)
+    context.close()
 
 
 # ---- signing in ----
