@@ -181,8 +181,8 @@ def annotate(job: Job, names: Mapping[Kind, Sequence[str]]) -> int:
     pieces = output.pending()
     for spec, way in zip(specs, ways, strict=True):
         say(f"{spec.stage}: {spec.card.name} {way}")
-    if pieces and (narrow := [spec.card.name for spec in specs if spec.card.knows == "scenes"]):
-        _warn_of_others(narrow, output.read_piece(pieces[0])["uri"][0].as_py())
+    if pieces:
+        _warn_of_others(specs, output.read_piece(pieces[0])["uri"][0].as_py())
     say(
         f"{planned.num_listed:,} listed, {planned.num_known:,} of them known, "
         f"{sum(piece.num_rows for piece in pieces):,} to look at"
@@ -220,15 +220,12 @@ def _check_asked(specs: Sequence[ModelSpec], source: str) -> None:
         )
 
 
-def _warn_of_others(names: Sequence[str], uri: str) -> None:
+def _warn_of_others(specs: Sequence[ModelSpec], uri: str) -> None:
     """Say so where models that saw nothing but generated scenes look at something else."""
-    from lakesight.scenes.known import is_scene
+    from lakesight.scenes.known import warning_of_others
 
-    if not is_scene(uri):
-        say(
-            f"warning: {' and '.join(names)} learned from pictures of `lakesight scenes` alone; "
-            f"{uri} is none (no scenes.json above it), and what is said of it means nothing"
-        )
+    if warning := warning_of_others([spec.card for spec in specs], uri):
+        say(warning)
 
 
 def decisive(settings: Mapping[str, Any]) -> dict[str, Any]:

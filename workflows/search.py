@@ -14,6 +14,7 @@ from indexes.manifest import IndexManifest
 from indexes.search import Searcher
 from lakesight.models.base import Frozen
 from lakesight.ranking import without
+from lakesight.scenes.known import warning_of_others
 from workflows import tables
 from workflows.queries import check_rerank, query_of, reranked
 
@@ -65,6 +66,9 @@ class Search(Frozen):
         query = query_of(searcher, self.query)
         if self.rerank is not None:
             check_rerank(searcher.manifest.holds, query)
+        own = [query.model.card] if query.model and query.text is None else []
+        if warning := warning_of_others(own, self.query):
+            print(warning, file=sys.stderr)
         start = time.perf_counter()
         # one more, since the row itself may be among them
         k = max(self.k + (query.own_id is not None), self.rerank or 0)

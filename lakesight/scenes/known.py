@@ -1,11 +1,13 @@
 """Which pictures are of `lakesight scenes`."""
 
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
 
 from lakesight.errors import UserError
 from lakesight.lake.store import Store, StoreError
 from lakesight.lake.uris import is_s3, local_path
+from lakesight.models.base import ModelCard
 
 NAME = "scenes.json"
 """What lies in every folder of scenes, at the top."""
@@ -24,3 +26,14 @@ def is_scene(uri: str) -> bool:
     with suppress(UserError, StoreError):
         return any(store.exists(str(folder / NAME)) for folder in PurePosixPath(key).parents)
     return False
+
+
+def warning_of_others(cards: Iterable[ModelCard], uri: str) -> str | None:
+    """Return a warning where models that saw nothing but scenes look at something else."""
+    narrow = [card.name for card in cards if card.knows == "scenes"]
+    if not narrow or is_scene(uri):
+        return None
+    return (
+        f"warning: {' and '.join(narrow)} learned from pictures of `lakesight scenes` alone; "
+        f"{uri} is none (no scenes.json above it), and what is said of it means nothing"
+    )

@@ -192,6 +192,20 @@ def test_by_text_where_the_model_reads_text(tmp_path: Path) -> None:
     assert [hit["score"] for hit in found] == pytest.approx(sorted(scores.values(), reverse=True))
 
 
+def test_a_model_of_scenes_says_so_of_a_photo(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    paths = photos(tmp_path / "photos", 2)
+    index = index_by(catalog.spec("starter-blip2-retrieve", "embed"), paths, tmp_path)
+    search(index, str(paths[0]))
+    warning = capsys.readouterr().err
+    assert "starter-blip2-retrieve learned from pictures of `lakesight scenes` alone" in warning
+    search(index, "a red star")
+    (tmp_path / "scenes.json").write_text("{}")
+    search(index, str(paths[0]))
+    assert "warning" not in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("text", "is_picture"),
     [
