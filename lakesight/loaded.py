@@ -126,7 +126,8 @@ class LoadedModel:
     ) -> npt.NDArray[np.float32]:
         """Return the probability `(N,)` that each of N pictures and its text belong together (ITM).
 
-        A picture that is given several times is drawn and seen once: `match([picture] * 3, texts)`.
+        A picture that is given several times is drawn once, and in a row seen once:
+        `match([picture] * 3, texts)`.
         Raises UserError for a model that never looks at both together, and for uneven pairs.
         """
         model = self._extractor()

@@ -202,6 +202,10 @@ def _facts(card: ModelCard, row: dict[str, Any]) -> dict[str, str]:
         "keypoints": ", ".join(card.contract.get("keypoints") or ())
         if card.family == "yolo"
         else "",
+        "prompts": "; ".join(
+            f"{kind}: {prompt or '(none)'}"
+            for kind, prompt in card.contract.get("prompts", {}).items()
+        ),
         "metrics": ", ".join(f"{name} {value:g}" for name, value in card.metrics.items()),
         "files": ", ".join(f"{name} ({digest[:12]}…)" for name, digest in card.sha256.items()),
         "exports": ", ".join(

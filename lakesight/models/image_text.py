@@ -178,8 +178,8 @@ class ImageText:
     def match(self, images: Sequence[Image], texts: Sequence[str]) -> npt.NDArray[np.float32]:
         """Return the probability `(B,)` that each picture and its text belong together (ITM).
 
-        A picture that is given several times is seen once. Raises UserError for a model without a
-        matching head, and for uneven pairs.
+        A picture that is given several times in a row is seen once. Raises UserError for a model
+        without a matching head, and for uneven pairs.
         """
         _even(images, texts)
         towers = self._matching()

@@ -18,6 +18,10 @@ LOCAL_NAMES = ("localhost", "127.0.0.1", "[::1]")
 AUTHORITY = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::([0-9]{1,5}))?")
 
 
+HEALTH = "/-/healthz"
+"""Of Ray Serve's proxy, which its HAProxy asks for without a Host header: it tells nothing."""
+
+
 class HostSettings(Frozen):
     """Which names a server answers to."""
 
@@ -37,7 +41,7 @@ class Hosts:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass one request on, or refuse it."""
-        if scope["type"] == "http" and self.names:
+        if scope["type"] == "http" and self.names and scope["path"] != HEALTH:
             name = host_name(Headers(scope=scope))
             if name not in self.names:
                 raise Problem("misdirected", "the Host header names none of this server's names")

@@ -104,6 +104,8 @@ class LanguageSize(Frozen):
 class SecondStageJob(SecondStageSettings, Job):
     r"""Train BLIP-2's second stage on pictures with captions or questions: what writes about them.
 
+    Also with longer descriptions, and with what lies where (layouts).
+
     Run the same command again to go on after an end; it does nothing where it is done.
 
     Examples:
@@ -115,7 +117,8 @@ class SecondStageJob(SecondStageSettings, Job):
     """
 
     data: str
-    """Scenes, COCO captions .json, or a .json list of images with captions, or with questions."""
+    """Scenes, COCO captions .json, or a .json list of images with captions, questions or
+    regions."""
     weights: str | None = None
     """A first stage, to which a language model is added, or a second one, which is trained further:
     model folder, catalog name or hf:…@COMMIT."""

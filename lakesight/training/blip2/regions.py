@@ -56,30 +56,23 @@ class RegionLabels(NamedTuple):
     grid: Grid
     words: tuple[str, ...]
 
-    def beside(self, one: Told, inputs: Inputs, *, sized: bool = False) -> tuple[Seen, Labels]:
-        """Return a picture, see `Inputs.seen`, and what is true of its patches, `(N, 2 V)`.
+    def beside(self, one: Told, inputs: Inputs) -> tuple[Seen, Labels]:
+        """Return what the network takes of a picture, and what is true of its patches, `(N, 2 V)`.
 
         See `patch_labels`.
         """
-        num_patches, num_words = self.grid.rows * self.grid.columns, 2 * len(self.words)
+        seen = inputs[one]
         if not self.words or one.regions is None:
-            unknown = np.full((num_patches, num_words), UNKNOWN, np.int8)
-            return inputs.seen(one, sized=sized), unknown
-        seen = inputs.seen(one, sized=True)
+            shape = self.grid.rows * self.grid.columns, 2 * len(self.words)
+            return seen, np.full(shape, UNKNOWN, np.int8)
         placement = inputs.look.view.place(seen.width, seen.height)
         return seen, patch_labels(one.regions, placement, self.grid, self.words)
 
     def drawn(
-        self,
-        one: Told,
-        inputs: Inputs,
-        mirrors: Mirrors,
-        rng: np.random.Generator,
-        *,
-        sized: bool = False,
+        self, one: Told, inputs: Inputs, mirrors: Mirrors, rng: np.random.Generator
     ) -> tuple[Seen, Labels]:
         """Return the same of a picture that is mirrored as it is drawn."""
-        seen, labels = self.beside(one, inputs, sized=sized)
+        seen, labels = self.beside(one, inputs)
         if not mirrors.any:
             return seen, labels
         draws = rng.random(3)

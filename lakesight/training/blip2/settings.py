@@ -62,7 +62,8 @@ class Part(Frozen):
     """One kind of text in a training of the second stage."""
 
     share: float = Field(default=1.0, ge=0)
-    """How often a text is of this kind, beside the others'; 0 leaves it out."""
+    """How often a text is of this kind, beside the others'; 0 leaves it out. Where a picture has no
+    more texts of a kind, its others take their place."""
     weight: float = Field(default=1.0, gt=0)
     """What its loss counts."""
     data: str | None = None
@@ -84,7 +85,7 @@ class CaptionPart(Part):
 
 
 class DescriptionPart(CaptionPart):
-    """Longer captions, which are asked for by words of their own."""
+    """Longer captions."""
 
     share: float = Field(default=0.0, ge=0)
     """How often a text is of this kind, beside the others'; 0 leaves it out."""
@@ -92,13 +93,13 @@ class DescriptionPart(CaptionPart):
     """What is said before them; null for nothing."""
 
 
-class LayoutPart(CaptionPart):
+class LayoutPart(Part):
     """What lies where, of pictures whose regions are described."""
 
     share: float = Field(default=0.0, ge=0)
     """How often a text is of this kind, beside the others'; 0 leaves it out."""
-    prompt: Words | None = "what is where:"
-    """What is said before them; null for nothing."""
+    prompt: Words = "what is where:"
+    """What is said before them."""
 
 
 class QuestionPart(Part):
@@ -150,9 +151,12 @@ class SecondStageSettings(Blip2Settings):
 
     @model_validator(mode="after")
     def _something_to_learn(self) -> Self:
-        if not self.parts:
-            raise ValueError("the share of every kind of text is 0: nothing is learned")
-        prompts = [part.prompt for part in self.parts.values() if isinstance(part, CaptionPart)]
+        if not set(self.parts) - {"layouts"}:
+            raise ValueError(
+                "captions.share, descriptions.share and questions.share are 0: nothing is learned, "
+                "or layouts alone, which are learned beside one of those"
+            )
+        prompts = list(self.prompts.values())
         if len(prompts) > len(set(prompts)):
             raise ValueError(
                 "captions, descriptions and layouts need prompts of their own, or nobody could say "
@@ -172,8 +176,16 @@ class SecondStageSettings(Blip2Settings):
         return {name: part for name in PARTS if (part := getattr(self, name)).share}
 
     @property
-    def unasked(self) -> PartName | None:
+    def prompts(self) -> dict[PartName, str | None]:
+        """What is said before each kind of text that is learned, but questions."""
+        kinds = (CaptionPart, LayoutPart)
+        return {name: one.prompt for name, one in self.parts.items() if isinstance(one, kinds)}
+
+    @property
+    def unasked(self) -> Literal["captions", "descriptions"] | None:
         """What is written where nobody says a prompt: what has none, else captions."""
-        written = {name: one for name, one in self.parts.items() if isinstance(one, CaptionPart)}
-        without = [name for name, one in written.items() if one.prompt is None]
-        return next(iter([*without, *written]), None)
+        for name in ("captions", "descriptions"):
+            if self.prompts.get(name, "") is None:
+                return name
+        written: tuple[Literal["captions", "descriptions"], ...] = ("captions", "descriptions")
+        return next((name for name in written if name in self.parts), None)

@@ -58,6 +58,10 @@ class StageTraining(ABC, Generic[StageJob, Begun]):
     def sources(self) -> Iterator[tuple[Places, int]]:
         """Yield where texts are, and of how many pictures to train on they are."""
 
+    def judged_on(self) -> Iterator[Places]:
+        """Yield where the texts of a card's figures are."""
+        yield from (places for places, _ in self.sources())
+
     @abstractmethod
     def told(self) -> str:
         """Return on what is trained, and from where, in one line."""
@@ -164,7 +168,7 @@ class StageTraining(ABC, Generic[StageJob, Begun]):
         return " and ".join(f"{count:,} pictures of {data}" for data, count in counts.items())
 
     def _validated_on(self) -> str:
-        return " and ".join(dict.fromkeys(places.val.data for places, _ in self.sources()))
+        return " and ".join(dict.fromkeys(places.val.data for places in self.judged_on()))
 
     def check_described(self, train: Sequence[Told], val: Sequence[Told]) -> None:
         """Raise UserError where patches are to learn regions, and nobody described any."""

@@ -1,4 +1,4 @@
-"""Pictures with what is said of them: captions, and questions with answers.
+"""Pictures with what is said of them: captions, questions with answers, and regions.
 
 Checked whole when they are opened: what is wrong is said with its place, never skipped.
 """

@@ -17,25 +17,18 @@ from lakesight.training.blip2.beginning import Start, preprocessor_of, start
 from lakesight.training.blip2.job import FirstStageJob, SecondStageJob
 from lakesight.training.blip2.lora import merge_lora
 from lakesight.training.blip2.origin import first_origin, second_origin
-from lakesight.training.blip2.parts import (
-    STEPS,
-    Group,
-    all_told,
-    grouped,
-    pictures_of,
-    questions_of,
-)
+from lakesight.training.blip2.parts import STEPS, PartTexts, all_told, joined
 from lakesight.training.blip2.places import Places, places_of
 from lakesight.training.blip2.recipe import FirstStageRecipe, Words
 from lakesight.training.blip2.second_beginning import SecondStart, second_start
-from lakesight.training.blip2.settings import CaptionPart, PartName
+from lakesight.training.blip2.settings import PartName
 from lakesight.training.blip2.stage import Half, StageTraining, Trial
-from lakesight.training.blip2.texts import Question, Told, Wanted
+from lakesight.training.blip2.texts import Question, Wanted
 from lakesight.training.blip2.views import Look
 from lakesight.training.blip2.writing import SecondStageRecipe
 
-NUMBERS = " ".join(map(str, range(STEPS)))
-"""What a layout says places by."""
+MARKS = " ".join([*map(str, range(STEPS)), ","])
+"""What a layout says places by, and sets regions apart with."""
 WANTED: Mapping[PartName, Wanted] = {
     "captions": "captions",
     "descriptions": "captions",
@@ -116,7 +109,7 @@ class FirstStageTraining(StageTraining[FirstStageJob, Start]):
 
 
 class SecondStageTraining(StageTraining[SecondStageJob, SecondStart]):
-    """Pictures with captions or questions to a model that writes about pictures."""
+    """Pictures with captions, layouts or questions to a model that writes about pictures."""
 
     Job = SecondStageJob
     kind, family, title = "caption", "captioner", "BLIP-2's second stage"
@@ -126,17 +119,20 @@ class SecondStageTraining(StageTraining[SecondStageJob, SecondStart]):
         self.places = {name: places_of(job, part, name) for name, part in job.parts.items()}
         self._check_descriptions()
         self.train, self.val = self._texts("train"), self._texts("val")
-        self.num_examples = max(map(len, self.train))
+        self.num_examples = max(map(len, self.train.values()))
         if job.regions.weight:
             self.check_described(*map(all_told, (self.train, self.val)))
         self.origin = second_origin(job)
 
     def _check_descriptions(self) -> None:
         """Raise UserError where captions and descriptions are the same texts."""
-        places, column = self.places.get("descriptions"), self.job.caption_column
-        if places is None or self.places.get("captions") != places:
+        data, column = self.job.data, self.job.caption_column
+        if len({*self.places} & {"captions", "descriptions"}) < 2:
             return
-        data = places.train.data
+        lie = (Path(self.places[name].train.data) for name in ("captions", "descriptions"))
+        if len({path.absolute() for path in lie}) == 2:
+            return
+        data = self.places["descriptions"].train.data
         if not holds_scenes(Path(data)):
             raise UserError(
                 f"{data} has captions of one kind: name others with --descriptions.data, or leave "
@@ -148,27 +144,32 @@ class SecondStageTraining(StageTraining[SecondStageJob, SecondStart]):
                 "--caption-column or --descriptions.share as it is"
             )
 
-    def _texts(self, split: Half) -> list[Group]:
-        regions = bool(self.job.regions.weight)
-
-        def opened(name: PartName, places: Places) -> list[Told]:
+    def _texts(self, split: Half) -> PartTexts:
+        regions, opened = bool(self.job.regions.weight), {}
+        for name, places in self.places.items():
             column = "description" if name == "descriptions" else self.job.caption_column
-            return self.opened(places, split, WANTED[name], column, regions=regions)
-
-        return grouped(self.places, opened)
+            opened[name] = self.opened(places, split, WANTED[name], column, regions=regions)
+        return joined(opened)
 
     def sources(self) -> Iterator[tuple[Places, int]]:
         """Yield where each kind of text is."""
         for name, places in self.places.items():
-            yield places, len(pictures_of(self.train, name))
+            yield places, len(self.train[name])
+
+    def judged_on(self) -> Iterator[Places]:
+        """Yield where the captions of the card's figures are, and the questions."""
+        yield from (places for name, places in self.places.items() if name in self._judged_parts())
+
+    def _judged_parts(self) -> list[PartName]:
+        return [name for name in self.places if name in (self.job.unasked, "questions")]
 
     def told(self) -> str:
         """Return on what is trained, and from where, in one line."""
         counts = ", ".join(
-            f"{len(pictures_of(self.train, name)):,} pictures with {name}" for name in self.places
+            f"{len(every):,} pictures with {name}" for name, every in self.train.items()
         )
         return (
-            f"write: {counts} to train on, {max(map(len, self.val)):,} to validate; from "
+            f"write: {counts} to train on, {max(map(len, self.val.values())):,} to validate; from "
             f"{self.job.weights or 'nothing'}"
         )
 
@@ -178,18 +179,16 @@ class SecondStageTraining(StageTraining[SecondStageJob, SecondStart]):
 
     def _words(self) -> Iterator[str]:
         """Yield what is to be read or written, as words for a tokenizer."""
-        questions = self.job.questions.template.replace("{}", " ")
-        for said in (said for group in self.train for one in group for said in one.said.values()):
-            for text in said:
-                if isinstance(text, str):
-                    yield text
-                elif isinstance(text, Question):
-                    yield from (text.text, *text.answers, questions)
+        template = self.job.questions.template.replace("{}", " ")
+        for name, one in ((name, one) for name, every in self.train.items() for one in every):
+            for said in one.said(name):
+                if isinstance(said, str):
+                    yield said
+                elif isinstance(said, Question):
+                    yield from (said.text, *said.answers, template)
                 else:
-                    yield from (f"{region.phrase} {NUMBERS}" for region in text)
-        for part in self.job.parts.values():
-            if isinstance(part, CaptionPart):
-                yield part.prompt or ""
+                    yield from (f"{region.phrase} {MARKS}" for region in said)
+        yield from (prompt for prompt in self.job.prompts.values() if prompt)
 
     def recipe(self, begun: SecondStart, device: torch.device | None = None) -> SecondStageRecipe:
         """Return the losses of what is written, and how it compares."""
@@ -207,32 +206,30 @@ class SecondStageTraining(StageTraining[SecondStageJob, SecondStart]):
 
     def trials(self) -> Iterator[Trial]:
         """Yield what is written unasked, and answers."""
-        unasked = self.job.unasked
-        if unasked and unasked != "layouts":
-            captioned = [
-                replace(one.told, captions=tuple(map(str, one.said[unasked])))
-                for one in pictures_of(self.val, unasked)
-            ]
-            yield Trial("caption", Texts(captioned, "caption"))
-        if "questions" in self.job.parts:
-            questioned = [
-                replace(one.told, questions=questions_of(one))
-                for one in pictures_of(self.val, "questions")
-            ]
-            yield Trial("answer", Texts(questioned, "answer"))
+        for name in self._judged_parts():
+            if name == "questions":
+                asked = [replace(one.told, questions=one.questions) for one in self.val[name]]
+                yield Trial("answer", Texts(asked, "answer"))
+            else:
+                written = ((one.told, getattr(one, name)) for one in self.val[name])
+                told = [replace(told, captions=captions) for told, captions in written]
+                yield Trial("caption", Texts(told, "caption"))
 
     def contract(self) -> dict[str, Any]:
-        """Return the prompts that were learned as options; of what was not, the weights' own."""
-        job, parts = self.job, self.job.parts
-        known = self.origin.weights.card.contract.get("options", {})
+        """Return the prompts that were learned, the default ones as options.
+
+        Of what was not learned, the weights' own.
+        """
+        job, before = self.job, self.origin.weights.card.contract
+        options = dict(before.get("options", {}))
         if job.unasked:
-            prompt = getattr(job, job.unasked).prompt
+            prompt = job.prompts[job.unasked]
             writing = {"prompt": prompt, "max_new_tokens": job.max_tokens}
-            known = known | {"caption": writing, "caption_crops": writing}
-        if "questions" in parts:
+            options |= {"caption": writing, "caption_crops": writing}
+        if "questions" in job.parts:
             answering = {"template": job.questions.template, "max_new_tokens": job.max_tokens}
-            known = known | {"answer": answering}
-        return {"options": dict(known)}
+            options |= {"answer": answering}
+        return {"options": options, "prompts": before.get("prompts", {}) | job.prompts}
 
 
 def start_id_of(tokenizer: Any) -> int:

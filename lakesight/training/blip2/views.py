@@ -21,7 +21,6 @@ from lakesight.errors import UserError
 from lakesight.media.decode import Decoded, MediaError, decode
 from lakesight.media.limits import Limits
 from lakesight.media.view import ImageView
-from lakesight.models.base import Image
 from lakesight.models.pretrained import Pixels
 from lakesight.training import ranks
 from lakesight.training.blip2.texts import Told
@@ -43,7 +42,7 @@ class Seen(NamedTuple):
     """A picture as a model sees it."""
 
     pixels: Array
-    """`(H, W, 3)`; of `Inputs`, what its network takes in their place."""
+    """`(H, W, 3)` uint8; of `Inputs`, what the network takes in their place."""
     width: int
     """Of the picture itself, in pixels, upright; so is `height`."""
     height: int
@@ -99,23 +98,14 @@ class Inputs:
         first = {one.path: one for one in reversed(told)}
         self._pictures = _Pictures(self.views, [first[path] for path in self._numbers])
         self._features: Array | None = None
+        self._sizes_wh = temporary(np.int32, (len(self._numbers), 2))
 
-    def __getitem__(self, one: Told) -> Array:
+    def __getitem__(self, one: Told) -> Seen:
         """Return what the network takes of a picture; UserError where it cannot be read."""
         if self._features is None:
-            return self.views[one].pixels
-        features: Array = self._features[self._numbers[one.path]]
-        return features
-
-    def seen(self, one: Told, *, sized: bool) -> Seen:
-        """Return the same with the picture's size, for which it is read even if it is kept.
-
-        Without `sized` that is 0 x 0 where it takes reading.
-        """
-        if self._features is None:
             return self.views[one]
-        size_wh = self.views[one][1:] if sized else (0, 0)
-        return Seen(self[one], *size_wh)
+        number = self._numbers[one.path]
+        return Seen(self._features[number], *self._sizes_wh[number].tolist())
 
     def batch(self, inputs: Sequence[Array]) -> Tensor:
         """Return pixels `(B, 3, H, W)`, or features `(B, N, D)`, on the device."""
@@ -143,24 +133,27 @@ class Inputs:
             collate_fn=list,
         )
         features = None
-        for start, views in zip(starts, loader, strict=True):
-            found = ranks.all_rows(self._see(self.look.pixels(views)).half()).cpu().numpy()
+        for start, seen in zip(starts, loader, strict=True):
+            pixels = self.look.pixels([one.pixels for one in seen])
+            found = ranks.all_rows(self._see(pixels).half()).cpu().numpy()
+            sizes = torch.tensor([one[1:] for one in seen], device=self.look.pixels.device)
+            sizes_wh = ranks.all_rows(sizes).cpu().numpy()
             if features is None:
                 features = temporary(np.float16, (count, *found.shape[1:]))
             part = features[start : start + each * num_ranks]
             part[:] = found[: len(part)]
+            self._sizes_wh[start : start + len(part)] = sizes_wh[: len(part)]
         self._features = features
 
 
-class _Pictures(TorchDataset[Image]):
+class _Pictures(TorchDataset[Seen]):
     """Pictures by their number, for readers of their own."""
 
     def __init__(self, views: Views, told: Sequence[Told]) -> None:
         self.views, self.told = views, told
 
-    def __getitem__(self, number: int) -> Image:
-        view: Image = self.views[self.told[number]].pixels
-        return view
+    def __getitem__(self, number: int) -> Seen:
+        return self.views[self.told[number]]
 
 
 def looked_at(one: Told, view: ImageView) -> Decoded:

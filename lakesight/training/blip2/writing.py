@@ -5,7 +5,6 @@ from contextlib import AbstractContextManager
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
@@ -20,15 +19,7 @@ from lakesight.models.writers import Blip2Writer, Prompt, searched
 from lakesight.training import ranks
 from lakesight.training.blip2.lora import add_lora
 from lakesight.training.blip2.mirrors import check_square
-from lakesight.training.blip2.parts import (
-    Group,
-    Picture,
-    Said,
-    all_told,
-    layout,
-    pictures_of,
-    questions_of,
-)
+from lakesight.training.blip2.parts import PartTexts, Picture, all_told, layout
 from lakesight.training.blip2.recipe import drawn_by, layer_scales, precision_of
 from lakesight.training.blip2.regions import (
     Grid,
@@ -39,8 +30,8 @@ from lakesight.training.blip2.regions import (
     region_words,
     regions_loss,
 )
-from lakesight.training.blip2.settings import CaptionPart, PartName, SecondStageSettings
-from lakesight.training.blip2.texts import Question, Told
+from lakesight.training.blip2.settings import PartName, SecondStageSettings
+from lakesight.training.blip2.texts import Question, Region, Told
 from lakesight.training.blip2.tower import quicken
 from lakesight.training.blip2.views import Array, Inputs, Look, Seen
 from lakesight.training.loop import Batches, Losses
@@ -69,7 +60,7 @@ class Example(NamedTuple):
 
 
 class Written(NamedTuple):
-    """T texts of one part, apart from the other's, whose lengths are others."""
+    """T texts of one part, apart from the others', whose lengths are others."""
 
     rows: Tensor
     """`(T,)`, which picture each is of."""
@@ -85,53 +76,47 @@ class ExampleDataset(TorchDataset[Example]):
 
     def __init__(
         self,
-        groups: Sequence[Group],
+        texts: PartTexts,
         inputs: Inputs,
         labels: RegionLabels,
         settings: SecondStageSettings,
     ) -> None:
-        self.groups, self.inputs, self.labels, self.settings = groups, inputs, labels, settings
-        self.shares = {name: part.share for name, part in settings.parts.items()}
-        known = [{name for one in group for name in one.said} for group in groups]
-        self.chances = normalised([sum(self.shares[name] for name in names) for names in known])
+        self.texts, self.inputs, self.labels, self.settings = texts, inputs, labels, settings
 
     def __len__(self) -> int:
-        return max(map(len, self.groups))
+        return max(map(len, self.texts.values()))
 
     def __getitem__(self, key: Key) -> Example:
         rng = np.random.default_rng([self.settings.seed, key.epoch, key.number])
-        group = self.groups[int(rng.choice(len(self.groups), p=self.chances))]
-        told, said = group[key.number % len(group)]
-        names = list(said)
-        counts = rng.multinomial(
-            self.settings.texts_per_picture, normalised([self.shares[name] for name in names])
-        )
-        sized = bool(counts[names.index("layouts")]) if "layouts" in said else False
-        mirrors = self.settings.mirrors
-        seen, regions = self.labels.drawn(told, self.inputs, mirrors, rng, sized=sized)
-        texts = [
-            written(self.settings, name, said[name][int(number)], seen, rng)
-            for name, count in zip(names, counts, strict=True)
-            for number in rng.permutation(len(said[name]))[:count]
-        ]
+        first = self._kind(list(self.texts), rng)
+        one = self.texts[first][key.number % len(self.texts[first])]
+        seen, regions = self.labels.drawn(one.told, self.inputs, self.settings.mirrors, rng)
+        left = {name: list(rng.permutation(len(one.said(name)))) for name in one.kinds()}
+        texts = []
+        for number in range(min(self.settings.texts_per_picture, sum(map(len, left.values())))):
+            name = self._kind([name for name in left if left[name]], rng) if number else first
+            said = one.said(name)[int(left[name].pop())]
+            texts.append(self._text(name, said, seen, rng))
         return Example(seen.pixels, texts, regions)
 
+    def _kind(self, names: Sequence[PartName], rng: np.random.Generator) -> PartName:
+        """Draw a kind of text by the shares."""
+        shares = np.array([self.settings.parts[name].share for name in names])
+        return names[int(rng.choice(len(names), p=shares / shares.sum()))]
 
-def normalised(shares: Sequence[float]) -> npt.NDArray[np.float64]:
-    """Return shares as chances, whose sum is 1."""
-    found: npt.NDArray[np.float64] = np.array(shares) / sum(shares)
-    return found
-
-
-def written(
-    settings: SecondStageSettings, name: PartName, said: Said, seen: Seen, rng: np.random.Generator
-) -> Text:
-    """Return what is to be written of a picture, one of a question's answers, and after what."""
-    if isinstance(said, Question):
-        answer = said.answers[int(rng.integers(len(said.answers)))]
-        return Text(name, question_prompt(settings.questions.template, said.text), answer)
-    text = said if isinstance(said, str) else layout(said, (seen.width, seen.height))
-    return Text(name, getattr(settings, name).prompt, text)
+    def _text(
+        self,
+        name: PartName,
+        said: str | Question | tuple[Region, ...],
+        seen: Seen,
+        rng: np.random.Generator,
+    ) -> Text:
+        """Return what is to be written: a caption, a layout, or one of a question's answers."""
+        if isinstance(said, Question):
+            answer = said.answers[int(rng.integers(len(said.answers)))]
+            return Text(name, question_prompt(self.settings.questions.template, said.text), answer)
+        text = said if isinstance(said, str) else layout(said, seen.width, seen.height)
+        return Text(name, self.settings.prompts[name], text)
 
 
 class SecondStage(nn.Module):
@@ -184,7 +169,7 @@ class SecondStageRecipe:
         self,
         writer: Blip2Writer,
         look: Look,
-        data: tuple[Sequence[Group], Sequence[Group]],
+        data: tuple[PartTexts, PartTexts],
         settings: SecondStageSettings,
         device: torch.device | None = None,
     ) -> None:
@@ -224,17 +209,15 @@ class SecondStageRecipe:
         self.dataset = ExampleDataset(train, self.inputs, self.regions, settings)
         self.num_examples = len(self.dataset)
 
-    def _check_prompts(self, data: Sequence[Sequence[Group]]) -> None:
+    def _check_prompts(self, data: Sequence[PartTexts]) -> None:
         """Raise UserError for a prompt that does not fit, before anything is learned."""
         questions = {
             question_prompt(self.settings.questions.template, said.text)
-            for groups in data
-            for one in pictures_of(groups, "questions")
-            for said in questions_of(one)
+            for texts in data
+            for one in texts.get("questions", ())
+            for said in one.questions
         }
-        parts = self.settings.parts.values()
-        prompts = [part.prompt for part in parts if isinstance(part, CaptionPart)]
-        for text in [*sorted(questions), *prompts]:
+        for text in [*sorted(questions), *self.settings.prompts.values()]:
             self._prompt(text)
 
     def batches(self, rank: int, num_ranks: int) -> tuple[Batches, Shuffled]:
@@ -325,28 +308,30 @@ class SecondStageRecipe:
     def judged(self) -> dict[str, LanguageResult]:
         """Return the figures of what is written, greedily, about the pictures to validate on."""
         found: dict[str, LanguageResult] = {}
-        for name, part in self.settings.parts.items():
-            judged = pictures_of(self.val, name)[: self.settings.judged]
-            if isinstance(part, CaptionPart):
-                captions = CaptionEvaluator()
-                prompts = [(row, part.prompt) for row in range(len(judged))]
-                texts = list(self._written([one.told for one in judged], prompts))
-                expected = [self._captions(name, one) for one in judged]
-                captions.update(range(len(texts)), texts, expected)
-                found[name] = captions.result()
-            else:
+        for name, every in self.val.items():
+            judged = every[: self.settings.judged]
+            if name == "questions":
                 found["answers"] = self._answers(judged)
+                continue
+            captions = CaptionEvaluator()
+            prompts = [(row, self.settings.prompts[name]) for row in range(len(judged))]
+            texts = list(self._written([one.told for one in judged], prompts))
+            captions.update(range(len(texts)), texts, [self._right(name, one) for one in judged])
+            found[name] = captions.result()
         return found
 
-    def _captions(self, name: PartName, one: Picture) -> list[str]:
+    def _right(self, name: PartName, one: Picture) -> Sequence[str]:
         """Return what is right to say of a picture in a kind of caption."""
-        seen = self.inputs.seen(one.told, sized=name == "layouts")
-        nobody = np.random.default_rng(0)  # of a caption nothing is drawn
-        return [written(self.settings, name, said, seen, nobody).answer for said in one.said[name]]
+        if name == "captions":
+            return one.captions
+        if name == "descriptions":
+            return one.descriptions
+        seen = self.inputs[one.told]
+        return [layout(regions, seen.width, seen.height) for regions in one.layouts]
 
     def _answers(self, judged: Sequence[Picture]) -> LanguageResult:
         answers, template = AnswerEvaluator(), self.settings.questions.template
-        each = [(row, said) for row, one in enumerate(judged) for said in questions_of(one)]
+        each = [(row, said) for row, one in enumerate(judged) for said in one.questions]
         prompts = [(row, question_prompt(template, said.text)) for row, said in each]
         texts = list(self._written([one.told for one in judged], prompts))
         answers.update(range(len(texts)), texts, [said.answers for _, said in each])
@@ -355,8 +340,8 @@ class SecondStageRecipe:
     @torch.inference_mode()
     def _regions_f1(self) -> float:
         """Return the mean F1 of the words of patches, of the same pictures, each once."""
-        judged = [one.told for group in self.val for one in group[: self.settings.judged]]
-        told = list({one.path: one for one in judged if one.regions is not None}.values())
+        judged = {name: every[: self.settings.judged] for name, every in self.val.items()}
+        told = [one for one in all_told(judged) if one.regions is not None]
         f1 = WordF1(2 * len(self.labels))
         assert self.stage.labeller is not None
         for start in range(0, len(told), AT_ONCE):
@@ -371,7 +356,7 @@ class SecondStageRecipe:
         for start in range(0, len(wanted), AT_ONCE):
             part = wanted[start : start + AT_ONCE]
             numbers = sorted({number for number, _ in part})
-            pictures = self.inputs.batch([self.inputs[told[number]] for number in numbers])
+            pictures = self.inputs.batch([self.inputs[told[number]].pixels for number in numbers])
             seen = self.stage.language.prefix(self.stage.seen(pictures))
             rows = [numbers.index(number) for number, _ in part]
             ids, mask = self.writer.padded([self._prompt(text) for _, text in part])

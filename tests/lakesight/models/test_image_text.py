@@ -479,6 +479,9 @@ def test_a_picture_with_many_texts_is_seen_once(
     found = model.match(*zip(*seen, strict=True))
     np.testing.assert_allclose(found, expected, atol=1e-5)
     assert passes == [len(views)]
+    passes.clear()
+    model.match(views[:1] * 200, TEXTS[:1] * 200)  # more pairs than one call takes
+    assert passes == [1]
 
 
 def test_what_never_looks_at_both_keeps_no_features(checkpoint: Checkpoint, load: Load) -> None:

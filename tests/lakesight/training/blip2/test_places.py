@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from lakesight.errors import UserError
-from lakesight.training.blip2.parts import pictures_of
 from lakesight.training.blip2.training import SecondStageTraining
 from tests.lakesight.training.blip2.second import new
 
@@ -35,11 +34,11 @@ def test_each_part_may_have_data_of_its_own(scenes: Path, first: Path, tmp_path:
     }
     own = part | {"images": str(tmp_path / "train"), "val_images": str(tmp_path / "val")}
     training = SecondStageTraining(new(scenes, first, **given, questions=own))
-    assert [len(told) for told in (*training.train, *training.val)] == [8, 3, 4, 3]
-    captioned, questioned = training.train
-    assert captioned[0].told.path.parent == scenes / "images" / "train"
-    assert questioned[0].told.path.parent == tmp_path / "train"
-    assert training.val[1][0].told.path.parent == tmp_path / "val"
+    halves = (training.train, training.val)
+    assert [len(each[name]) for each in halves for name in each] == [8, 3, 4, 3]
+    assert training.train["captions"][0].told.path.parent == scenes / "images" / "train"
+    assert training.train["questions"][0].told.path.parent == tmp_path / "train"
+    assert training.val["questions"][0].told.path.parent == tmp_path / "val"
     training.fit(tmp_path / "out")
     card, result = training.finish(tmp_path / "out")
     assert set(result.results) == {"captions", "answers"}
@@ -64,7 +63,8 @@ def test_a_part_of_scenes_is_validated_on_them(scenes: Path, first: Path) -> Non
     whole = SecondStageTraining(new(scenes, first))
     for own, all_of_it in ((training.train, whole.train), (training.val, whole.val)):
         found, expected = (
-            [(one.told.path, one.said["questions"]) for one in pictures_of(groups, "questions")]
-            for groups in (own, all_of_it)
+            [(one.told.path, one.questions) for one in texts["questions"]]
+            for texts in (own, all_of_it)
         )
         assert found == expected
+        assert all(one.captions for one in own["questions"])  # at one look, wherever they lie

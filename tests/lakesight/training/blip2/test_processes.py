@@ -111,7 +111,7 @@ def kept(tmp: Path) -> Kept:
     told = [texts.Told(path, ()) for path in sorted(tmp.glob("*.png"))]
     inputs = Inputs(told, look, "features", see)
     inputs.look_ahead(num_readers=0)
-    return Kept(inputs.batch([inputs[one] for one in told]), shown)
+    return Kept(inputs.batch([inputs[one].pixels for one in told]), shown)
 
 
 def written(rows: list[int]) -> Found:

@@ -208,7 +208,7 @@ def test_pictures_are_mirrored_in_training_alone(
         assert pair.ids == before.ids
         labels, expected = (each.regions.reshape(rows, rows, -1) for each in (pair, before))
         assert np.array_equal(labels, expected[:, ::-1])
-        assert np.array_equal(made.recipe.inputs[one], before.picture)  # validation's
+        assert np.array_equal(made.recipe.inputs[one].pixels, before.picture)  # validation's
     assert len(made.fit().history) == 1
 
 
