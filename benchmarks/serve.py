@@ -19,70 +19,34 @@ the bare model.
 
 import argparse
 import json
-import os
 import re
 import shutil
-import socket
 import statistics
 import subprocess
-import sys
 import tempfile
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, contextmanager
 from itertools import cycle
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import httpx
-import numpy as np
-import psutil
 import pyarrow as pa
 
+from benchmarks.agreement import compared
+from benchmarks.served import MAKERS, OPTIONS, drawn
+from benchmarks.servers import Start, ours, peer, ways
 from lakesight.errors import UserError
-from lakesight.exporting.options import ExportOptions
-from lakesight.exporting.run import export
 from lakesight.media.decode import Decoded, decode
 from lakesight.media.limits import Limits
 from lakesight.models import catalog
 from lakesight.models.base import Kind, Model
 from lakesight.online.offers import Serving
 from lakesight.runtimes.base import usable_cpus
-from lakesight.training.blip2.job import FirstStageJob
-from lakesight.training.blip2.training import FirstStageTraining
-from workflows.scenes import Scenes
 
 BATCH = int(Serving.model_fields["max_batch"].default)
 """Pictures of one call, as the server has them."""
-NUM_PICTURES = 32
-SIDE = 640
-"""Of a picture, in pixels."""
-EMBEDDER: dict[str, Any] = {
-    "image_size": 224,
-    "patch_size": 32,
-    "vision": {"width": 384, "layers": 12, "heads": 6},
-    "qformer": {"width": 192, "layers": 4, "heads": 3},
-    "num_queries": 8,
-    "shared": 128,
-}
-SCRIPT = """
-local requests, number = {{}}, 0
-function init()
-  for place = 0, {count} - 1 do
-    local file = io.open(string.format("{folder}/%03d.jpg", place), "rb")
-    local headers = {{["Content-Type"] = "image/jpeg"}}
-    requests[#requests + 1] = wrk.format("POST", nil, headers, file:read("*a"))
-    file:close()
-  end
-end
-function request()
-  number = number % #requests + 1
-  return requests[number]
-end
-"""
-READY_S = 180
 
 
 class Asked(NamedTuple):
@@ -91,10 +55,6 @@ class Asked(NamedTuple):
     requests_s: float
     p50_ms: float
     p99_ms: float
-
-
-Start = Callable[[], AbstractContextManager[str]]
-"""Runs a server while it is needed, and says where it answers."""
 
 
 def main() -> None:
@@ -194,62 +154,6 @@ def by_clients(start: Start, script: Path, counts: Sequence[int], seconds: int) 
         return {count: asked(url, script, count, seconds) for count in counts}
 
 
-class Way(NamedTuple):
-    """How the peer is run."""
-
-    workers: int
-    threads: int
-    """Of a session of ONNX Runtime."""
-    requests: int
-    """That a worker works on at once: FastAPI's own limit is 40."""
-
-
-def ways() -> list[Way]:
-    """Return what the peer is tried with."""
-    cpus = usable_cpus()
-    sizes = sorted({(cpus, 1), (1, cpus), (1, 1), (max(1, cpus // 2), 2)})
-    return [Way(*size, requests) for size in sizes for requests in sorted({cpus, 40})]
-
-
-def drawn(folder: Path) -> Path:
-    """Write the pictures, and the script that has wrk send them; return the script."""
-    pictures, scenes = folder / "pictures", folder / "asked"
-    Scenes(output=str(scenes), num_images=0, num_val=NUM_PICTURES, size=str(SIDE), seed=1).run()
-    pictures.mkdir()
-    for number, path in enumerate(sorted((scenes / "images" / "val").iterdir())):
-        path.rename(pictures / f"{number:03}.jpg")
-    script = folder / "ask.lua"
-    script.write_text(SCRIPT.format(count=NUM_PICTURES, folder=pictures))
-    return script
-
-
-def detector(folder: Path) -> Path:
-    """Return an exported YOLO."""
-    export("starter-yolo-detect", ["onnx"], folder / "detect", ExportOptions(num_views=2))
-    return folder / "detect"
-
-
-def embedder(folder: Path) -> Path:
-    """Return an exported first stage of BLIP-2, of random weights."""
-    scenes, plain = str(folder / "scenes"), folder / "plain"
-    Scenes(output=scenes, num_images=2, num_val=2).run()
-    job = {"data": scenes, "size": EMBEDDER, "epochs": 1, "max_tokens": 32, "freeze_vision": False}
-    training = FirstStageTraining(FirstStageJob.model_validate(job))
-    begun = training.begin()
-    training.write(begun, plain)
-    begun.tokenizer.save_pretrained(plain)
-    for name, content in begun.pixels.items():
-        (plain / name).write_bytes(content)
-    (plain / "README.md").write_text("---\nlicense: apache-2.0\n---\n")
-    export(str(plain), ["onnx"], folder / "embed", ExportOptions(num_views=2))
-    return folder / "embed"
-
-
-MAKERS: Mapping[str, Callable[[Path], Path]] = {"detect": detector, "embed": embedder}
-OPTIONS: Mapping[str, dict[str, Any]] = {"detect": {}, "embed": {"queries": "all"}}
-COLUMNS = {"detect": "detections", "embed": "embeddings"}
-
-
 def in_process(model: Model, files: Sequence[Path], seconds: float) -> tuple[float, float, float]:
     """Return pictures a second of the model alone, and with decoding; and the seconds of one."""
     every = [path.read_bytes() for path in files]
@@ -310,130 +214,6 @@ def asked(url: str, script: Path, clients: int, seconds: int) -> Asked:
 def _ms(text: str) -> float:
     number, unit = re.fullmatch(r"([\d.]+)(us|ms|s|m)", text).groups()  # type: ignore[union-attr]
     return float(number) * {"us": 1e-3, "ms": 1.0, "s": 1e3, "m": 6e4}[unit]
-
-
-def ours(folder: Path, kind: str, runtime: str = "auto") -> Start:
-    """Return what runs `lakesight serve` with a model."""
-
-    @contextmanager
-    def start() -> Iterator[str]:
-        port = free_port()
-        words = [sys.executable, "-m", "workflows", "serve", "--no-auth", "--port", str(port)]
-        words += ["--model", f"{kind}={folder}", "--runtime", runtime]
-        words += [f"--set={kind}.{name}={value}" for name, value in OPTIONS[kind].items()]
-        url = f"http://127.0.0.1:{port}"
-        with running(words, f"{url}/readyz", {}):
-            yield f"{url}/v1/{kind}?model={kind}"
-
-    return start
-
-
-def peer(folder: Path, kind: str, way: Way) -> Start:
-    """Return what runs the peer."""
-
-    @contextmanager
-    def start() -> Iterator[str]:
-        port = free_port()
-        app = "benchmarks.fastapi_peer:app"
-        words = [sys.executable, "-m", "uvicorn", app, "--port", str(port)]
-        words += ["--workers", str(way.workers), "--no-access-log", "--log-level", "error"]
-        own = {"FOLDER": str(folder), "KIND": kind}
-        own |= {"THREADS": str(way.threads), "REQUESTS": str(way.requests)}
-        url = f"http://127.0.0.1:{port}"
-        with running(words, f"{url}/docs", own):
-            yield f"{url}/look"
-
-    return start
-
-
-@contextmanager
-def running(words: Sequence[str], ready: str, own: Mapping[str, str]) -> Iterator[None]:
-    """Run a server until it is no longer needed."""
-    process = subprocess.Popen(words, env={**os.environ, **own}, stdout=subprocess.DEVNULL)
-    try:
-        end = time.monotonic() + READY_S
-        while not _answers(ready):
-            assert process.poll() is None, f"it ended: {words}"
-            assert time.monotonic() < end, f"not ready in time: {words}"
-            time.sleep(0.2)
-        yield
-    finally:
-        is_there = process.poll() is None
-        children = psutil.Process(process.pid).children(recursive=True) if is_there else []
-        process.terminate()
-        process.wait(60)
-        _, left = psutil.wait_procs(children, 30)
-        for one in left:
-            one.kill()
-
-
-def _answers(url: str) -> bool:
-    try:
-        return httpx.get(url).status_code == httpx.codes.OK
-    except httpx.TransportError:
-        return False
-
-
-def free_port() -> int:
-    """Return a port that nobody listens at."""
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        return int(listening.getsockname()[1])
-
-
-def compared(kind: str, model: Model, files: Sequence[Path], mine: str, theirs: str) -> float:
-    """Return the share of pictures of which the peer says about the same.
-
-    Raises AssertionError where ours is not what the model says in this process, where the peer's
-    is another on more than one picture in ten, and where a detector found nothing.
-    """
-    same = num_values = 0
-    for path in files:
-        data = path.read_bytes()
-        drawn = decode(data, [model.view], Limits())
-        size = pa.table({"width": [drawn.width], "height": [drawn.height]})
-        (value,) = model.predict(drawn.views, size).to_pylist()
-        sent: dict[str, Any] = {"content": data, "headers": {"content-type": "image/jpeg"}}
-        (result,) = httpx.post(mine, timeout=60, **sent).json()["results"]
-        other = httpx.post(theirs, timeout=60, **sent).json()[COLUMNS[kind]]
-        assert alike(kind, result[COLUMNS[kind]], value, 1e-3), path.name
-        same += alike(kind, other, value, 0.1)
-        num_values += len(value)
-    assert num_values >= len(files), "there is nothing to compare"
-    assert same >= 0.9 * len(files), f"the peer agrees on {same} of {len(files)} pictures"
-    return round(same / len(files), 3)
-
-
-def alike(kind: str, one: Sequence[Any], other: Sequence[Any], tolerance: float) -> bool:
-    """Return whether two models say the same, but for so much of a score, an IoU or a cosine.
-
-    Of objects those with a score above 0.5 in either.
-    """
-    if kind == "embed":
-        cosines = (np.array(one) * np.array(other)).sum(axis=1)
-        return bool(cosines.min() > 1 - tolerance)
-    for every, others in ((one, other), (other, one)):
-        left = list(others)
-        for found in every:
-            fits = (
-                place
-                for place, partner in enumerate(left)
-                if found["label"] == partner["label"]
-                and abs(found["score"] - partner["score"]) <= tolerance
-                and iou(found["box"], partner["box"]) >= 1 - 2 * tolerance
-            )
-            place = next(fits, None) if found["score"] > 0.5 else -1
-            if place is None:
-                return False
-            if place >= 0:
-                left.pop(place)
-    return True
-
-
-def iou(one: Sequence[float], other: Sequence[float]) -> float:
-    """Return the intersection over union of two boxes (x_min, y_min, x_max, y_max)."""
-    a, b = np.array(one), np.array(other)
-    shared = (np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2])).clip(0).prod()
-    return float(shared / ((a[2:] - a[:2]).prod() + (b[2:] - b[:2]).prod() - shared))
 
 
 if __name__ == "__main__":

@@ -2,7 +2,9 @@
 
 import pytest
 
-from benchmarks.serve import _ms, alike, iou, ways
+from benchmarks.agreement import alike, iou
+from benchmarks.serve import _ms
+from benchmarks.servers import ways
 
 BOX = [10.0, 10.0, 30.0, 50.0]
 
