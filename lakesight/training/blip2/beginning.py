@@ -25,6 +25,7 @@ from lakesight.models.preprocessor import (
 from lakesight.models.pretrained import load_tokenizer
 from lakesight.training.blip2.job import FirstStageJob, FirstStageSize, Transformer
 from lakesight.training.blip2.origin import FirstOrigin, Origin, blip2_config
+from lakesight.training.blip2.tower import place
 
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "[DEC]", "<image>")
 PIXELS = (OWN_FILE, NESTED_FILE)
@@ -55,7 +56,11 @@ def start(job: FirstStageJob, origin: FirstOrigin, texts: Iterable[str]) -> Star
     of other sizes, or that wants other pixels.
     """
     begun = _whole(job, origin.weights, texts)
-    return begun if origin.tower is None else _with_tower(begun, origin.tower)
+    if origin.tower is not None:
+        begun = _with_tower(begun, origin.tower)
+    if job.positions:
+        place(begun.model.retrieval.vision_model, job.positions)
+    return begun
 
 
 def _whole(job: FirstStageJob, origin: Origin | None, texts: Iterable[str]) -> Start:

@@ -12,6 +12,7 @@ from lakesight.models.pretrained import FLOAT32, load_tokenizer, load_weights
 from lakesight.training.blip2.beginning import pixels_in, seeded, transformer, word_pieces
 from lakesight.training.blip2.job import LanguageSize, SecondStageJob
 from lakesight.training.blip2.origin import LANGUAGES, Language, SecondOrigin
+from lakesight.training.blip2.tower import place
 
 PAD, END, UNKNOWN, IMAGE = "<pad>", "</s>", "<unk>", "<image>"
 
@@ -43,6 +44,13 @@ def second_start(job: SecondStageJob, origin: SecondOrigin, texts: Iterable[str]
 
     `texts` are what a tokenizer is made of where no language model is given.
     """
+    begun = _whole(job, origin, texts)
+    if job.positions:
+        place(begun.model.vision_model, job.positions)
+    return begun
+
+
+def _whole(job: SecondStageJob, origin: SecondOrigin, texts: Iterable[str]) -> SecondStart:
     card, folder = origin.weights
     own = Licences(weights=job.licence, data=job.data_licence)
     if origin.is_second_stage:

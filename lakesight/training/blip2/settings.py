@@ -26,6 +26,9 @@ class Blip2Settings(LoopSettings):
     layer_decay: float = Field(default=1.0, gt=0, le=1)
     """Factor of the learning rate from each layer of a vision tower that learns to the one before
     it: what is near the pixels moves least."""
+    positions: float | None = Field(default=None, gt=0)
+    """Begin with sines and cosines of where each patch is, so many times as large, in place of the
+    vision tower's own position embeddings: for a tower whose patches do not tell where they are."""
     max_tokens: int = Field(default=32, ge=4)
     """Longer texts are cut."""
     keep: Keep = "nothing"
@@ -37,6 +40,8 @@ class Blip2Settings(LoopSettings):
 
     @model_validator(mode="after")
     def _kept_features_stay(self) -> Self:
+        if self.positions and self.freeze_vision:
+            raise ValueError("positions are learned with the vision tower: say --no-freeze-vision")
         if self.keep == "features" and not self.freeze_vision:
             raise ValueError("keep=features is for a frozen vision tower: keep views instead")
         if self.keep == "features" and self.mirrors.any:

@@ -1,4 +1,4 @@
-"""A vision tower that learns on a CPU: the same numbers, in about half the time.
+"""A vision tower that learns: where its patches are, and on a CPU the same in half the time.
 
 Measured on one core of a Xeon with AMX, in bf16, a ViT of 6 x 192 at 192 px, forward and backward:
 with patches of 16 px torch's fused attention takes half of all the time, most of it backwards (39
@@ -6,6 +6,7 @@ pictures/s, and 62 without it); with patches of 32 px it is the convolution's gr
 long (84 pictures/s, and 138 without it).
 """
 
+import math
 from typing import Any
 
 import torch
@@ -35,6 +36,24 @@ class Patches(nn.Conv2d):
         )  # (B, N, C * side^2)
         out = linear(flat, self.weight.flatten(1), self.bias)
         return out.transpose(1, 2).reshape(batch, -1, rows, columns)
+
+
+def place(tower: Any, scale: float) -> None:
+    """Give the patches of a `Blip2VisionModel` sines and cosines of where they are, so large.
+
+    Half of the units tell the row, half the column, as in https://arxiv.org/abs/2205.01580. The
+    class token keeps its own.
+    """
+    own = tower.embeddings.position_embedding  # (1, 1 + N, D)
+    side, dim = math.isqrt(own.shape[1] - 1), own.shape[2]
+    speeds = torch.exp(-math.log(1e4) * torch.arange(dim // 4) / (dim // 4))
+    angles = torch.arange(side)[:, None] * speeds
+    each = torch.cat([angles.sin(), angles.cos()], dim=1)  # (side, D / 2)
+    both = [each[:, None].expand(-1, side, -1), each[None].expand(side, -1, -1)]
+    found = torch.cat(both, dim=2).flatten(0, 1)
+    with torch.no_grad():
+        own[0, 1:] = 0.0
+        own[0, 1:, : found.shape[1]] = scale * found
 
 
 def quicken(tower: Any, device: torch.device) -> None:

@@ -1,6 +1,7 @@
 """BLIP-2's first stage from scenes to a model folder: real classes, a few thousand weights."""
 
 import json
+import math
 import shutil
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
+import transformers
 from safetensors.torch import load_file, save_file
 
 import lakesight
@@ -20,10 +22,12 @@ from lakesight.models.image_text import ImageText
 from lakesight.training.binding import bind
 from lakesight.training.blip2.beginning import made_tokenizer
 from lakesight.training.blip2.job import FirstStageJob
-from lakesight.training.blip2.training import FirstStageTraining
+from lakesight.training.blip2.tower import place
+from lakesight.training.blip2.training import FirstStageTraining, SecondStageTraining
 from lakesight.training.families import job_type, open_training
 from lakesight.training.loop import STATE
 from tests.lakesight.models import tiny
+from tests.lakesight.training.blip2.second import job as written_job
 
 SMALL = {"width": 16, "layers": 2, "heads": 2}
 SIZE = {
@@ -300,3 +304,40 @@ def test_a_tokenizer_has_the_frequent_words_and_every_letter() -> None:
     told = made.convert_ids_to_tokens(made("A red tar?")["input_ids"])
     assert told == ["[CLS]", "a", "red", "t", "##a", "##r", "[UNK]", "[SEP]"]
     assert len(made_tokenizer(texts, 35)) == 35
+
+
+@pytest.mark.parametrize("width", [16, 18])
+def test_patches_tell_where_they_are(width: int) -> None:
+    """Row, then column; of each the sines of all speeds, then the cosines."""
+    kinds: Any = transformers
+    config = kinds.Blip2VisionConfig(
+        hidden_size=width, image_size=32, patch_size=8, num_hidden_layers=1, num_attention_heads=2
+    )
+    tower = kinds.Blip2VisionModel(config)
+    before = tower.embeddings.position_embedding.detach().clone()
+    place(tower, 3.0)
+    (own, *found) = tower.embeddings.position_embedding[0].detach()
+    assert torch.equal(own, before[0, 0])
+    speeds = [1e4 ** (-unit / 4) for unit in range(4)]
+    for number, vector in enumerate(found):
+        expected = [
+            3 * wave(where * speed)
+            for where in divmod(number, 4)
+            for wave in (math.sin, math.cos)
+            for speed in speeds
+        ]
+        torch.testing.assert_close(vector[:16], torch.tensor(expected))
+        assert not vector[16:].any()
+
+
+def test_a_training_begins_with_places(scenes: Path, folder: Path, second: Path) -> None:
+    learns: dict[str, Any] = {"freeze_vision": False, "positions": 2.0}
+    first = FirstStageTraining(job(scenes, weights=str(folder), **learns)).begin()
+    again = SecondStageTraining(written_job(scenes, second, **learns)).begin()
+    for tower in (first.model.retrieval.vision_model, again.model.vision_model):
+        (_, *vectors) = tower.embeddings.position_embedding[0].detach()
+        assert all(
+            vector.norm() == pytest.approx(2 * (16 / 2) ** 0.5, rel=1e-5) for vector in vectors
+        )
+    with pytest.raises(ValueError, match="--no-freeze-vision"):
+        written_job(scenes, second, positions=2.0)
