@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lakesight.errors import UserError
-from lakesight.models.base import Matcher
+from lakesight.models.base import Image, Matcher
 
 Features = Callable[[Sequence[str]], npt.NDArray[np.floating[Any]]]
 """Returns what a model saw of rows, by their ids."""
@@ -38,6 +38,21 @@ def reranked(
         for part in parts
     ]
     return by_match(np.concatenate(logits), hits)
+
+
+def reranked_texts(
+    model: object, view: Image, hits: Sequence[Mapping[str, Any]]
+) -> list[dict[str, Any]]:
+    """Return the hits of an index of texts by their score and whether a picture matches them.
+
+    The picture is looked at once. Raises UserError for a model that cannot match.
+    """
+    model = as_matcher(model)
+    if not hits:
+        return []
+    seen = model.see_features([view])
+    shared = np.broadcast_to(seen, (len(hits), *seen.shape[1:]))
+    return by_match(model.match_logits(shared, [hit["text"] for hit in hits]), hits)
 
 
 def as_matcher(model: object) -> Matcher:

@@ -65,6 +65,7 @@ class Lakesight(BaseSettings):
         cli_implicit_flags=True,
         cli_hide_none_type=True,
         cli_avoid_json=True,
+        cli_parse_none_str="null",  # as YAML and `--set` have it
         use_attribute_docstrings=True,
     )
 

@@ -1,7 +1,7 @@
 """A published index as the online server asks it: `indexes` and `lakesight.online` meet here."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -35,6 +35,11 @@ class IndexFinder:
     def model(self) -> ModelSpec | None:
         """What made its vectors; None where that is unknown."""
         return self._searcher.manifest.model
+
+    @property
+    def holds(self) -> Literal["pictures", "texts"]:
+        """What its rows are."""
+        return self._searcher.manifest.holds
 
     @property
     def schema(self) -> pa.Schema:

@@ -140,9 +140,4 @@ def reranked(searcher: Searcher, query: Query, hits: list[dict[str, Any]]) -> li
     if query.view is None:
         assert query.text is not None, "which `check_rerank` saw to"
         return ranking.reranked(searcher.features, query.model, query.text, hits)
-    model = ranking.as_matcher(query.model)
-    if not hits:
-        return []
-    seen = model.see_features([query.view])
-    shared = np.broadcast_to(seen, (len(hits), *seen.shape[1:]))
-    return ranking.by_match(model.match_logits(shared, [hit["text"] for hit in hits]), hits)
+    return ranking.reranked_texts(query.model, query.view, hits)

@@ -1,7 +1,7 @@
 """A published index as this package knows it: `lakesight` does not import `indexes`."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -32,6 +32,11 @@ class Finder(Protocol):
     @property
     def model(self) -> ModelSpec | None:
         """What made its vectors; None where that is unknown."""
+        ...
+
+    @property
+    def holds(self) -> Literal["pictures", "texts"]:
+        """What its rows are."""
         ...
 
     @property

@@ -11,7 +11,7 @@ from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, Field, model_validator
 
 from lakesight.errors import UserError
-from lakesight.models.base import ModelSpec
+from lakesight.models.base import Image, ImageEncoder, ModelSpec
 from lakesight.online.answering import as_json, results
 from lakesight.online.asking import AskOfPictures, read
 from lakesight.online.documents import EXAMPLE_DATA, body
@@ -22,7 +22,7 @@ from lakesight.online.service import service_of
 from lakesight.online.shop import Sent, Step
 from lakesight.online.values import as_vectors, plain
 from lakesight.online.visit import Visit, visit
-from lakesight.ranking import reranked, without
+from lakesight.ranking import reranked, reranked_texts, without
 
 router = APIRouter(tags=["search"], responses=RESPONSES)
 
@@ -36,6 +36,8 @@ class Query(NamedTuple):
     """`(V, D)`."""
     own_id: str | None = None
     """Of a row of the index, which is not to find itself."""
+    view: Image | None = None
+    """The picture as the model sees it, where texts are to be found by it."""
 
 
 class SearchAsk(AskOfPictures):
@@ -52,8 +54,9 @@ class SearchAsk(AskOfPictures):
     where: str | None = Field(default=None, min_length=1, max_length=4000)
     """SQL condition on the row, in DuckDB's words; applied first, so that k rows come if k fit."""
     rerank: int | None = Field(default=None, ge=1, le=1000)
-    """Look at so many of the best pictures and the text together (ITM), and rank them by whether
-    they match, too; for an index that kept features."""
+    """Look at so many of the best pictures and the text together (ITM), or of the best texts and
+    the picture, and rank them by whether they match, too; for an index of pictures that kept
+    features, or one of texts."""
 
     @model_validator(mode="after")
     def _no_model(self) -> Self:
@@ -111,6 +114,7 @@ async def search(request: Request) -> Response:
     find = service_of(request).find
     async with visit(request) as here:
         name, finder = here.index(asked.index)
+        _check_rerank(finder, asked, sent)
         if asked.id is not None:
             query = await find(partial(_by_id, finder, asked.id))
         else:
@@ -118,7 +122,8 @@ async def search(request: Request) -> Response:
         start = time.perf_counter()
         hits = await find(lambda: _found(finder, query, asked))
         if asked.rerank is not None:
-            hits = await _reranked(here, finder, asked, hits)
+            best, others = hits[: asked.rerank], hits[asked.rerank :]
+            hits = await _reranked(here, finder, asked.text, query.view, best) + others
         seconds = time.perf_counter() - start
         service_of(request).follower.on_search(name, seconds)
     answer = {"index": name, "build": finder.build_id, "count": finder.count}
@@ -130,8 +135,15 @@ def _check_one_query(asked: SearchAsk, sent: list[Sent]) -> None:
     num_queries = len(sent) + (asked.text is not None) + (asked.id is not None)
     if num_queries != 1:
         raise Problem("invalid", f"expected one of text, id and a picture, got {num_queries}")
-    if asked.rerank is not None and asked.text is None:
+
+
+def _check_rerank(finder: Finder, asked: SearchAsk, sent: list[Sent]) -> None:
+    if asked.rerank is None:
+        return
+    if finder.holds == "pictures" and asked.text is None:
         raise Problem("invalid", "rerank looks at pictures and a text together: search by a text")
+    if finder.holds == "texts" and not sent:
+        raise Problem("invalid", "rerank looks at a picture and texts: search by a picture")
 
 
 def _by_id(finder: Finder, row_id: str) -> Query:
@@ -147,11 +159,27 @@ async def _embedded(here: Visit, finder: Finder, asked: SearchAsk, sent: list[Se
     if asked.text is not None:
         async with here.shop.using(spec) as opened:
             return Query(await opened.embed_texts([asked.text]))
+    if finder.holds == "texts":
+        return await _by_picture(here, spec, sent)
     (looked,) = await here.shop.look(sent, [Step(spec)])
     results([looked], [])  # says why, where it has no vector
     (seen,) = looked.seen.values()
     vectors = as_vectors(seen.value)
     return Query(vectors.reshape(-1, vectors.shape[-1]))
+
+
+async def _by_picture(here: Visit, spec: ModelSpec, sent: list[Sent]) -> Query:
+    """Return every vector of a picture: a text is found by the one that is nearest."""
+    view = spec.card.view
+    assert view is not None, "catalog.spec refuses a card without a view"
+    (looked,) = await here.shop.look(sent, [], [view])
+    results([looked], [])  # says why, where it cannot be read
+    drawn = looked.views[view]
+    async with here.shop.using(spec) as opened:
+        model = opened.model
+        assert isinstance(model, ImageEncoder), "which was checked when the texts were indexed"
+        (vectors,) = await opened.call(lambda: model.embed_images([drawn]))
+    return Query(vectors, view=drawn)
 
 
 def _model(finder: Finder) -> ModelSpec:
@@ -171,12 +199,13 @@ def _found(finder: Finder, query: Query, asked: SearchAsk) -> list[dict[str, Any
 
 
 async def _reranked(
-    here: Visit, finder: Finder, asked: SearchAsk, hits: list[dict[str, Any]]
+    here: Visit, finder: Finder, text: str | None, view: Image | None, best: list[dict[str, Any]]
 ) -> list[dict[str, Any]]:
-    assert asked.text is not None
-    text, best = asked.text, hits[: asked.rerank]
     async with here.shop.using(_model(finder)) as opened:
         model = opened.model
+        if view is not None:
+            return await opened.call(lambda: reranked_texts(model, view, best))
+        assert text is not None, "which `_check_rerank` saw to"
         return await opened.call(lambda: reranked(finder.features, model, text, best))
 
 

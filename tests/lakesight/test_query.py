@@ -9,6 +9,7 @@ import pytest
 
 from lakesight import query
 from lakesight.errors import UserError
+from tests.documented import DOCS
 
 
 @pytest.fixture
@@ -165,6 +166,12 @@ def test_what_could_take_long_is_no_condition_of_strangers(text: str) -> None:
     query.check_expression(text)
     with pytest.raises(UserError, match="SQL: "):
         query.check_bounded(text)
+
+
+def test_the_docs_list_what_a_condition_of_strangers_may_use() -> None:
+    """As the refusal says."""
+    text = (DOCS / "serving.md").read_text()
+    assert [name for name in query.BOUNDED if name[0].isalpha() and f"`{name}`" not in text] == []
 
 
 def test_a_limited_connection_has_little_memory() -> None:

@@ -16,6 +16,7 @@ from workflows.finder import open_index
 pytestmark = pytest.mark.usefixtures("shared_ray")
 
 COUNT = 24
+SAID = ["a red bus", "a dog", "two cats asleep", "a bus asleep", "a red cat", "two dogs", "7"]
 ENDLESS = "range(10000000000) a, range(10000) b"
 """Rows that nobody can count in a lifetime."""
 
@@ -37,12 +38,14 @@ def places(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     run("index", str(root / "seen"), str(root / "texts"), "--column", "embeddings",
         "--features", "features")  # fmt: skip
     run("index", str(root / "seen"), str(root / "plain"), "--column", "plain")
-    return {"root": root, "photos": photos, "texts": root / "texts", "plain": root / "plain"}
+    (root / "said.txt").write_text("\n".join(SAID))
+    run("index", str(root / "said.txt"), str(root / "said"), "--text-model", str(model))
+    return {name: root / name for name in ("photos", "texts", "plain", "said")} | {"root": root}
 
 
 @pytest.fixture(scope="module")
 def server(places: dict[str, Path]) -> Iterator[Running]:
-    indexes = {name: str(places[name]) for name in ("texts", "plain")}
+    indexes = {name: str(places[name]) for name in ("texts", "plain", "said")}
     with running(open_index, indexes=indexes, num_threads=1) as server:
         yield server
 
@@ -102,14 +105,36 @@ def test_with_a_condition(server: Running, places: dict[str, Path]) -> None:
     assert none.json()["results"] == []
 
 
-def test_reranked(server: Running, places: dict[str, Path]) -> None:
-    answer = server.client.post("/v1/search", json={"text": "two dogs", "rerank": 9, "k": 4})
-    same(answer, found(places["texts"], "two dogs", "--rerank", "9", "-k", "4"))
-    assert all(0 <= one["match"] <= 1 for one in answer.json()["results"])
+@pytest.mark.parametrize("rerank", [None, 4])
+def test_texts_by_picture(server: Running, places: dict[str, Path], rerank: int | None) -> None:
+    """By the best of the picture's vectors, however the model embeds pictures by itself."""
+    path = places["photos"] / "03.jpg"
+    asked = {"index": "said", "k": "5"} | ({"rerank": str(rerank)} if rerank else {})
+    files = {"photo": ("a.jpg", path.read_bytes())}
+    answer = server.client.post("/v1/search", files=files, data=asked)
+    assert answer.status_code == 200, answer.text
+    words = ["--rerank", str(rerank)] if rerank else []
+    expected = found(places["said"], str(path), "-k", "5", *words)
+    hits = answer.json()["results"]
+    for name in ("text", "rank"):
+        assert [one[name] for one in hits] == [one[name] for one in expected]
+    for name in ("score", "match"):
+        scores = [[one[name] for one in each if name in one] for each in (hits, expected)]
+        assert scores[0] == pytest.approx(scores[1], abs=1e-5)
+        assert len(scores[0]) == (5 if name == "score" else rerank or 0)
+
+
+@pytest.mark.parametrize(("rerank", "k"), [(9, 4), (3, 5)])
+def test_reranked(server: Running, places: dict[str, Path], rerank: int, k: int) -> None:
+    answer = server.client.post("/v1/search", json={"text": "two dogs", "rerank": rerank, "k": k})
+    same(answer, found(places["texts"], "two dogs", "--rerank", str(rerank), "-k", str(k)))
+    matches = [one["match"] for one in answer.json()["results"] if "match" in one]
+    assert len(matches) == min(rerank, k)
+    assert all(0 <= match <= 1 for match in matches)
 
 
 def test_indexes_are_listed(server: Running) -> None:
-    texts, plain = server.client.get("/v1/models").json()["indexes"]
+    texts, plain, _ = server.client.get("/v1/models").json()["indexes"]
     assert (texts["id"], texts["can_rerank"], texts["reads_text"]) == ("texts", True, True)
     assert (plain["id"], plain["can_rerank"], plain["reads_text"]) == ("plain", False, False)
     assert "detections" in plain["columns"]
@@ -135,6 +160,7 @@ def test_indexes_are_listed(server: Running) -> None:
         ({"text": "a", "index": "plain"}, 422),
         ({"text": "a", "index": "plain", "rerank": 3}, 422),
         ({"id": "0" * 32, "rerank": 3}, 422),
+        ({"text": "a", "index": "said", "rerank": 3}, 422),
     ],
 )
 def test_what_is_refused(server: Running, asked: dict[str, Any], status: int) -> None:

@@ -85,3 +85,14 @@ def test_an_example_trains(example: str, here: Path, monkeypatch: pytest.MonkeyP
     assert 0 < total.item() < float("inf")
     gradients = [weight.grad for weight in recipe.network.parameters() if weight.requires_grad]
     assert any(one is not None and one.any() for one in gradients)
+
+
+def test_no_prompt_is_null_on_the_command_line_too() -> None:
+    words = ["train", "scenes/", "writer/", "--task", "write", "--descriptions.prompt", "null"]
+    words += ["--captions.prompt", "in short:", "--descriptions.share", "1"]
+    command = get_subcommand(CliApp.run(with_commands({"train": load("train", words)}), words))
+    assert isinstance(command, Command)
+    job = command.job()
+    assert isinstance(job, SecondStageJob)
+    assert job.prompts == {"captions": "in short:", "descriptions": None}
+    assert job.unasked == "descriptions"
