@@ -80,8 +80,11 @@ starter: install ## Train the starter weights again, into .starter; takes hours
 			--config $$from/blip2-retrieve/settings.yaml && \
 		../$(BIN)/lakesight train small writer --num-workers 2 --config $$from/blip2-write/first.yaml
 	cd .starter && ../$(BIN)/lakesight scenes big --num-images 100000 --num-val 1000 --size 224 --seed 7
-	cd .starter && ../$(BIN)/lakesight train big starter-blip2-write --num-workers 2 \
-		--config ../lakesight/starter/blip2-write/settings.yaml
+	cd .starter && ../$(BIN)/lakesight scenes half --num-images 50000 --num-val 1000 --size 224 --seed 7
+	cd .starter && from=../lakesight/starter/blip2-write && \
+		../$(BIN)/lakesight train big writer2 --num-workers 2 --config $$from/second.yaml && \
+		../$(BIN)/lakesight train big writer3 --num-workers 2 --config $$from/third.yaml && \
+		../$(BIN)/lakesight train half starter-blip2-write --num-workers 2 --config $$from/settings.yaml
 	cd .starter && ../$(BIN)/lakesight scenes small-heldout --num-images 0 --num-val 1000 --size 224 --seed 1007
 	cd .starter && for judged in \
 		"./starter-blip2-retrieve small-heldout --captions description" \

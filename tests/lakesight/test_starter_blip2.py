@@ -40,17 +40,19 @@ def test_they_are_free_and_judged_by_scenes_of_another_seed(name: str) -> None:
 
 
 def test_they_say_how_they_were_trained() -> None:
-    """From nothing: the tower, then the finder, then the writer twice; all settings are there."""
+    """From nothing: the tower, the finder, then the writer four times; all settings are there."""
     rest, tower = (
         FirstStageJob.model_validate(yaml.safe_load((FOLDER / "blip2-retrieve" / name).read_text()))
         for name in ("settings.yaml", "tower.yaml")
     )
     assert (rest.weights, tower.weights) == ("./tower", None)
-    first, last = (
-        SecondStageJob.model_validate(yaml.safe_load((FOLDER / "blip2-write" / name).read_text()))
-        for name in ("first.yaml", "settings.yaml")
-    )
-    assert (first.weights, last.weights) == (f"./{FINDER}", "./writer")
+    weights = [
+        SecondStageJob.model_validate(
+            yaml.safe_load((FOLDER / "blip2-write" / f"{name}.yaml").read_text())
+        ).weights
+        for name in ("first", "second", "third", "settings")
+    ]
+    assert weights == [f"./{FINDER}", "./writer", "./writer2", "./writer3"]
 
 
 @pytest.mark.parametrize("name", [FINDER, WRITER])
