@@ -1,6 +1,7 @@
 """Pictures with the kinds of text that BLIP-2's second stage learns of them."""
 
 import os
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -9,6 +10,13 @@ from lakesight.training.blip2.told import Question, Region, Told
 
 STEPS = 10
 """Of a layout, from one side of a picture to the other."""
+NEAR = 0.05
+"""Of a picture's side: regions whose middles are nearer are beside each other in that direction."""
+ASKED = "where is the {} from the {}?"
+"""What a relation answers."""
+
+Said = str | Question | tuple[Region, ...]
+"""A caption or description, a question, or regions."""
 
 
 @dataclass(frozen=True)
@@ -21,10 +29,12 @@ class Picture:
     layouts: tuple[tuple[Region, ...], ...] = ()
     """One, of all its regions: its text depends on the picture's size."""
     questions: tuple[Question, ...] = ()
+    relations: tuple[tuple[Region, ...], ...] = ()
+    """As many as there are regions of a phrase of their own; each is of any two of these."""
 
-    def said(self, name: PartName) -> Sequence[str | Question | tuple[Region, ...]]:
+    def said(self, name: PartName) -> Sequence[Said]:
         """Return what is said of it in a kind of text."""
-        found: Sequence[str | Question | tuple[Region, ...]] = getattr(self, name)
+        found: Sequence[Said] = getattr(self, name)
         return found
 
     def kinds(self) -> list[PartName]:
@@ -45,7 +55,8 @@ def joined(opened: Mapping[PartName, Sequence[Told]]) -> PartTexts:
             if known.told.regions is None:
                 known = replace(known, told=told)
             pictures[_key(told)] = _with(known, name, told)
-    return {name: [pictures[_key(told)] for told in every] for name, every in opened.items()}
+    each = {name: [pictures[_key(told)] for told in every] for name, every in opened.items()}
+    return {name: [one for one in every if one.said(name)] for name, every in each.items()}
 
 
 def _key(told: Told) -> str:
@@ -60,7 +71,12 @@ def _with(known: Picture, name: PartName, told: Told) -> Picture:
         return replace(known, descriptions=told.captions)
     if name == "questions":
         return replace(known, questions=told.questions)
-    return replace(known, layouts=(told.regions or (),))
+    regions = told.regions or ()
+    if name == "layouts":
+        return replace(known, layouts=(regions,))
+    counts = Counter(region.phrase for region in regions)
+    alone = tuple(region for region in regions if counts[region.phrase] == 1)
+    return replace(known, relations=(alone,) * len(alone) if len(alone) > 1 else ())
 
 
 def all_told(texts: PartTexts) -> list[Told]:
@@ -80,6 +96,20 @@ def layout(regions: Iterable[Region], width: int, height: int) -> str:
         across, down = (left + right) / 2 / width, (top + bottom) / 2 / height
         placed.append((_step(down), _step(across), phrase))
     return ", ".join(f"{phrase} {across} {down}" for down, across, phrase in sorted(placed))
+
+
+def relation(one: Region, other: Region, width: int, height: int) -> Question:
+    """Return the question where one region lies from another, with its answer.
+
+    "left and above", "right", "below"; "here" where their middles are beside each other.
+    """
+    (across, down), (from_left, from_top) = (
+        ((left + right) / 2 / width, (top + bottom) / 2 / height)
+        for left, top, right, bottom in (one.box_xyxy, other.box_xyxy)
+    )
+    sides = (("left", "right", across - from_left), ("above", "below", down - from_top))
+    words = [low if by < 0 else high for low, high, by in sides if abs(by) >= NEAR]
+    return Question(ASKED.format(one.phrase, other.phrase), (" and ".join(words) or "here",))
 
 
 def _step(part: float) -> int:

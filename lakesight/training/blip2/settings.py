@@ -123,8 +123,17 @@ class RegionPart(Frozen):
     """What a word that is true of a patch counts there, beside one that is not: few are."""
 
 
-PartName = Literal["captions", "descriptions", "layouts", "questions"]
-PARTS: tuple[PartName, ...] = ("captions", "descriptions", "layouts", "questions")
+class RelationPart(Part):
+    """Where one region lies from another, asked and answered, of pictures with two or more."""
+
+    share: float = Field(default=0.0, ge=0)
+    """How often a text is of this kind, beside the others'; 0 leaves it out."""
+
+
+PartName = Literal["captions", "descriptions", "layouts", "questions", "relations"]
+PARTS: tuple[PartName, ...] = ("captions", "descriptions", "layouts", "questions", "relations")
+OF_REGIONS: frozenset[PartName] = frozenset({"layouts", "relations"})
+"""What is made of regions; it is learned beside another kind."""
 
 
 class SecondStageSettings(Blip2Settings):
@@ -143,6 +152,8 @@ class SecondStageSettings(Blip2Settings):
     """What lies where, as a text; its share and weight."""
     questions: QuestionPart = QuestionPart()
     """Questions and answers, their share and weight."""
+    relations: RelationPart = RelationPart()
+    """Where one region lies from another, in the template of questions; its share and weight."""
     regions: RegionPart = RegionPart()
     """The words of regions, for a vision tower that learns on."""
     texts_per_picture: int = Field(default=1, ge=1)
@@ -156,10 +167,10 @@ class SecondStageSettings(Blip2Settings):
 
     @model_validator(mode="after")
     def _something_to_learn(self) -> Self:
-        if not set(self.parts) - {"layouts"}:
+        if not set(self.parts) - OF_REGIONS:
             raise ValueError(
                 "captions.share, descriptions.share and questions.share are 0: nothing is learned, "
-                "or layouts alone, which are learned beside one of those"
+                "or layouts and relations alone, which are learned beside one of those"
             )
         prompts = list(self.prompts.values())
         if len(prompts) > len(set(prompts)):
@@ -167,8 +178,8 @@ class SecondStageSettings(Blip2Settings):
                 "captions, descriptions and layouts need prompts of their own, or nobody could say "
                 f"which of them is wanted: got {', '.join(map(repr, prompts))}"
             )
-        if self.layouts.share and self.mirrors.any:
-            raise ValueError("layouts say what is left and right: leave mirrors at 0")
+        if OF_REGIONS & set(self.parts) and self.mirrors.any:
+            raise ValueError("layouts and relations say what is left and right: mirror nothing")
         if self.regions.weight and self.freeze_vision:
             raise ValueError("regions.weight teaches the vision tower: say --no-freeze-vision")
         if self.lora and not self.freeze_language:

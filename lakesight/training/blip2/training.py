@@ -17,11 +17,11 @@ from lakesight.training.blip2.beginning import Start, preprocessor_of, start
 from lakesight.training.blip2.job import FirstStageJob, SecondStageJob
 from lakesight.training.blip2.lora import merge_lora
 from lakesight.training.blip2.origin import first_origin, second_origin
-from lakesight.training.blip2.parts import STEPS, PartTexts, all_told, joined
+from lakesight.training.blip2.parts import ASKED, STEPS, PartTexts, all_told, joined
 from lakesight.training.blip2.places import Places, places_of
 from lakesight.training.blip2.recipe import FirstStageRecipe, Words
 from lakesight.training.blip2.second_beginning import SecondStart, second_start
-from lakesight.training.blip2.settings import PartName
+from lakesight.training.blip2.settings import OF_REGIONS, PartName
 from lakesight.training.blip2.stage import Half, StageTraining, Trial
 from lakesight.training.blip2.texts import Question, Wanted
 from lakesight.training.blip2.views import Look
@@ -34,6 +34,7 @@ WANTED: Mapping[PartName, Wanted] = {
     "descriptions": "captions",
     "layouts": "regions",
     "questions": "questions",
+    "relations": "regions",
 }
 """What is opened for each kind of text."""
 
@@ -149,7 +150,14 @@ class SecondStageTraining(StageTraining[SecondStageJob, SecondStart]):
         for name, places in self.places.items():
             column = "description" if name == "descriptions" else self.job.caption_column
             opened[name] = self.opened(places, split, WANTED[name], column, regions=regions)
-        return joined(opened)
+        texts = joined(opened)
+        if not all(texts.values()):
+            data = self.places["relations"].train.data
+            raise UserError(
+                f"{data}: no picture has two regions of phrases of their own: leave "
+                "--relations.share at 0"
+            )
+        return texts
 
     def sources(self) -> Iterator[tuple[Places, int]]:
         """Yield where each kind of text is."""
@@ -181,13 +189,15 @@ class SecondStageTraining(StageTraining[SecondStageJob, SecondStart]):
         """Yield what is to be read or written, as words for a tokenizer."""
         template = self.job.questions.template.replace("{}", " ")
         for name, one in ((name, one) for name, every in self.train.items() for one in every):
-            for said in one.said(name):
+            for said in one.said(name)[: 1 if name in OF_REGIONS else None]:
                 if isinstance(said, str):
                     yield said
                 elif isinstance(said, Question):
                     yield from (said.text, *said.answers, template)
                 else:
                     yield from (f"{region.phrase} {MARKS}" for region in said)
+        if "relations" in self.job.parts:
+            yield f"{ASKED} left right above below and here"
         yield from (prompt for prompt in self.job.prompts.values() if prompt)
 
     def recipe(self, begun: SecondStart, device: torch.device | None = None) -> SecondStageRecipe:

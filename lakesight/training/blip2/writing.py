@@ -19,7 +19,15 @@ from lakesight.models.writers import Blip2Writer, Prompt, searched
 from lakesight.training import ranks
 from lakesight.training.blip2.lora import add_lora
 from lakesight.training.blip2.mirrors import check_square
-from lakesight.training.blip2.parts import PartTexts, Picture, all_told, layout
+from lakesight.training.blip2.parts import (
+    ASKED,
+    PartTexts,
+    Picture,
+    Said,
+    all_told,
+    layout,
+    relation,
+)
 from lakesight.training.blip2.recipe import drawn_by, layer_scales, precision_of
 from lakesight.training.blip2.regions import (
     Grid,
@@ -31,7 +39,7 @@ from lakesight.training.blip2.regions import (
     regions_loss,
 )
 from lakesight.training.blip2.settings import PartName, SecondStageSettings
-from lakesight.training.blip2.texts import Question, Region, Told
+from lakesight.training.blip2.texts import Question, Told
 from lakesight.training.blip2.tower import quicken
 from lakesight.training.blip2.views import Array, Inputs, Look, Seen
 from lakesight.training.loop import Batches, Losses
@@ -104,14 +112,11 @@ class ExampleDataset(TorchDataset[Example]):
         shares = np.array([self.settings.parts[name].share for name in names])
         return names[int(rng.choice(len(names), p=shares / shares.sum()))]
 
-    def _text(
-        self,
-        name: PartName,
-        said: str | Question | tuple[Region, ...],
-        seen: Seen,
-        rng: np.random.Generator,
-    ) -> Text:
+    def _text(self, name: PartName, said: Said, seen: Seen, rng: np.random.Generator) -> Text:
         """Return what is to be written: a caption, a layout, or one of a question's answers."""
+        if name == "relations" and isinstance(said, tuple):
+            one, other = rng.choice(len(said), 2, replace=False)
+            said = relation(said[int(one)], said[int(other)], seen.width, seen.height)
         if isinstance(said, Question):
             answer = said.answers[int(rng.integers(len(said.answers)))]
             return Text(name, question_prompt(self.settings.questions.template, said.text), answer)
@@ -217,6 +222,15 @@ class SecondStageRecipe:
             for one in texts.get("questions", ())
             for said in one.questions
         }
+        related = {
+            tuple(sorted((region.phrase for region in one.relations[0]), key=len)[-2:])
+            for texts in data
+            for one in texts.get("relations", ())
+        }
+        questions |= {
+            question_prompt(self.settings.questions.template, ASKED.format(*phrases))
+            for phrases in related
+        }
         for text in [*sorted(questions), *self.settings.prompts.values()]:
             self._prompt(text)
 
@@ -297,7 +311,9 @@ class SecondStageRecipe:
             for figure, value in result.figures().items()
         }
         main = [
-            figures["answers/accuracy"] if name == "answers" else figures[f"{name}/cider_d"] / 10
+            figures[accuracy]
+            if (accuracy := f"{name}/accuracy") in figures
+            else figures[f"{name}/cider_d"] / 10
             for name in results
         ]
         if self.labels:
@@ -311,7 +327,12 @@ class SecondStageRecipe:
         for name, every in self.val.items():
             judged = every[: self.settings.judged]
             if name == "questions":
-                found["answers"] = self._answers(judged)
+                asked = [one.questions for one in judged]
+                found["answers"] = self._answers([one.told for one in judged], asked)
+                continue
+            if name == "relations":
+                related = [self._relations(one) for one in judged]
+                found[name] = self._answers([one.told for one in judged], related)
                 continue
             captions = CaptionEvaluator()
             prompts = [(row, self.settings.prompts[name]) for row in range(len(judged))]
@@ -329,11 +350,17 @@ class SecondStageRecipe:
         seen = self.inputs[one.told]
         return [layout(regions, seen.width, seen.height) for regions in one.layouts]
 
-    def _answers(self, judged: Sequence[Picture]) -> LanguageResult:
+    def _relations(self, one: Picture) -> list[Question]:
+        """Ask where every region lies from the one before it."""
+        seen, regions = self.inputs[one.told], one.relations[0]
+        pairs = zip(regions[1:], regions, strict=False)
+        return [relation(*pair, seen.width, seen.height) for pair in pairs]
+
+    def _answers(self, told: Sequence[Told], asked: Sequence[Sequence[Question]]) -> LanguageResult:
         answers, template = AnswerEvaluator(), self.settings.questions.template
-        each = [(row, said) for row, one in enumerate(judged) for said in one.questions]
+        each = [(row, said) for row, every in enumerate(asked) for said in every]
         prompts = [(row, question_prompt(template, said.text)) for row, said in each]
-        texts = list(self._written([one.told for one in judged], prompts))
+        texts = list(self._written(told, prompts))
         answers.update(range(len(texts)), texts, [said.answers for _, said in each])
         return answers.result()
 

@@ -1,6 +1,7 @@
 """BLIP-2's second stage behind a tiny first one: it learns to write, and what is written loads."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -272,6 +273,61 @@ def test_a_kind_without_more_texts_leaves_its_place_to_the_others(
         assert len(texts) == len(one.captions) + len(one.questions) + 2
 
 
+def test_relations_tell_where_one_region_lies_from_another(
+    scenes: Path, first: Path, tmp_path: Path
+) -> None:
+    given: dict[str, Any] = {"captions": {"share": 0}, "relations": {"share": 1}, "epochs": 1}
+    training = SecondStageTraining(new(scenes, first, texts_per_picture=20, **given))
+    begun = training.begin()
+    recipe = training.recipe(begun)
+    rows = {
+        row["file_name"]: row for row in pq.read_table(scenes / "tables/train.parquet").to_pylist()
+    }
+    seen = set()
+    for number, one in enumerate(training.train["relations"]):
+        objects = rows[f"images/train/{one.told.path.name}"]["objects"]
+        phrases = [f"{each['texture']} {each['colour']} {each['label']}" for each in objects]
+        for text in recipe.dataset[Key(0, number)].texts:
+            asked = re.fullmatch(
+                r"Question: where is the (.*) from the (.*)\? Short answer:", text.prompt or ""
+            )
+            assert bool(asked) == (text.part == "relations")
+            if asked is None:
+                continue
+            assert phrases.count(asked[1]) == phrases.count(asked[2]) == 1
+            boxes = [objects[phrases.index(phrase)]["box"] for phrase in asked.groups()]
+            across, down = (
+                (boxes[0][axis] + boxes[0][axis + 2] - boxes[1][axis] - boxes[1][axis + 2]) / 2 / 64
+                for axis in (0, 1)
+            )
+            said = set(text.answer.split(" and "))
+            assert ("left" in said, "right" in said) == (across <= -0.05, across >= 0.05)
+            assert ("above" in said, "below" in said) == (down <= -0.05, down >= 0.05)
+            assert ("here" in said) == (max(abs(across), abs(down)) < 0.05)
+            ids = begun.tokenizer(f"{text.prompt} {text.answer}")["input_ids"]
+            assert begun.tokenizer.unk_token_id not in ids
+            seen |= said
+    assert seen >= {"left", "right", "above", "below"}
+    training.fit(tmp_path)
+    card, result = training.finish(tmp_path)
+    assert set(result.results) == {"answers"}
+    history = json.loads(json.dumps(recipe.evaluate()))
+    assert 0 <= history["relations/accuracy"] <= 1
+    assert card.contract["prompts"] == {}
+
+
+def test_pictures_of_one_region_have_no_relations(
+    scenes: Path, first: Path, tmp_path: Path
+) -> None:
+    picture = str(scenes / "images" / "val" / "000000.jpg")
+    region = {"phrase": "a dog", "x": 0, "y": 0, "width": 9, "height": 9}
+    file = tmp_path / "list.json"
+    file.write_text(json.dumps([{"image": picture, "caption": "a dog", "regions": [region] * 2}]))
+    given: dict[str, Any] = {"relations": {"share": 1}, "questions": {"share": 0}}
+    with pytest.raises(UserError, match="two regions of phrases of their own"):
+        SecondStageTraining(new(file, first, val=str(file), **given))
+
+
 def test_layouts_bring_their_own_marks(scenes: Path, first: Path) -> None:
     """To a tokenizer that sees no other text with them."""
     given: dict[str, Any] = {"captions": {"share": 0}, "layouts": {"share": 1}}
@@ -361,7 +417,7 @@ def test_pictures_without_regions_have_no_layout(scenes: Path, first: Path, tmp_
         ({"captions": {"share": 0}, "questions": {"share": 0}}, "nothing is learned"),
         (
             {"captions": {"share": 0}, "questions": {"share": 0}, "layouts": {"share": 1}},
-            "layouts alone",
+            "layouts and relations alone",
         ),
         ({"layouts": {"share": 1, "prompt": None}}, "valid string"),
     ],
