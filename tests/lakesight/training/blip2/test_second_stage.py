@@ -18,7 +18,7 @@ from lakesight.training.blip2.job import SecondStageJob
 from lakesight.training.blip2.regions import UNKNOWN
 from lakesight.training.blip2.second_beginning import UNKNOWN as UNKNOWN_WORD
 from lakesight.training.blip2.second_beginning import made_tokenizer
-from lakesight.training.blip2.settings import PARTS, RegionPart, SecondStageSettings
+from lakesight.training.blip2.settings import RegionPart, SecondStageSettings
 from lakesight.training.blip2.training import SecondStageTraining
 from lakesight.training.families import job_type
 from lakesight.training.loop import BEST, CHECKPOINT, STATE, Callback, Progress
@@ -216,7 +216,7 @@ FOUR: dict[str, Any] = {
     "layouts": {"share": 1.0},
     "texts_per_picture": 40,
 }
-"""Every kind of text, of which descriptions are what is written unasked."""
+"""Every kind of text but relations, of which descriptions are what is written unasked."""
 
 
 def test_every_kind_of_text_is_learned_of_a_picture(scenes: Path, first: Path) -> None:
@@ -226,7 +226,7 @@ def test_every_kind_of_text_is_learned_of_a_picture(scenes: Path, first: Path) -
     rows = pq.read_table(scenes / "tables" / "train.parquet").to_pylist()
     for number, row in enumerate(rows):
         texts = recipe.dataset[Key(0, number)].texts
-        said = {name: [one for one in texts if one.part == name] for name in PARTS}
+        said = {name: [one for one in texts if one.part == name] for name in training.train}
         assert all(said.values())
         assert {one.prompt for one in said["captions"]} == {"in short:"}
         assert {one.answer for one in said["captions"]} <= set(row["captions"])
@@ -249,10 +249,10 @@ def test_every_kind_of_text_is_learned_of_a_picture(scenes: Path, first: Path) -
         assert {one.rsplit(" ", 2)[0] for one in written.answer.split(", ")} == phrases
         assert UNKNOWN_WORD not in begun.tokenizer.tokenize(written.answer)
     found = recipe.losses(recipe.network, next(iter(recipe.batches(0, 1)[0])), 0).parts
-    assert set(found) == set(PARTS)
+    assert set(found) == set(training.train)
     assert all(loss > 0 for loss in found.values())
     judged = recipe.evaluate()
-    assert {f"{name}/cider_d" for name in PARTS if name != "questions"} <= judged.keys()
+    assert {f"{name}/cider_d" for name in training.train if name != "questions"} <= judged.keys()
 
 
 def test_a_kind_without_more_texts_leaves_its_place_to_the_others(
