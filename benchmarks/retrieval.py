@@ -103,11 +103,7 @@ def made(folder: Path, options: argparse.Namespace) -> Searcher:
     job = {"data": scenes, "size": SHAPES[options.shape], "epochs": 1, "max_tokens": 32}
     job |= {"freeze_vision": False}  # as it starts from nothing
     training = FirstStageTraining(FirstStageJob.model_validate(job))
-    begun = training.begin()
-    training.write(begun, model)
-    begun.tokenizer.save_pretrained(model)
-    for name, content in begun.pixels.items():
-        (model / name).write_bytes(content)
+    training.write_whole(training.begin(), model)
     source, seen, index = (str(folder / name) for name in ("scenes/images/val", "seen", "index"))
     words = ["annotate", source, seen, "--embed", str(model), "--set", "embed.queries=all"]
     words += ["--embed", f"features={model}", "--set", "features.write=features"]

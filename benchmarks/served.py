@@ -62,11 +62,7 @@ def embedder(folder: Path) -> Path:
     Scenes(output=scenes, num_images=2, num_val=2).run()
     job = {"data": scenes, "size": EMBEDDER, "epochs": 1, "max_tokens": 32, "freeze_vision": False}
     training = FirstStageTraining(FirstStageJob.model_validate(job))
-    begun = training.begin()
-    training.write(begun, plain)
-    begun.tokenizer.save_pretrained(plain)
-    for name, content in begun.pixels.items():
-        (plain / name).write_bytes(content)
+    training.write_whole(training.begin(), plain)
     (plain / "README.md").write_text("---\nlicense: apache-2.0\n---\n")
     export(str(plain), ["onnx"], folder / "embed", ExportOptions(num_views=2))
     return folder / "embed"

@@ -7,7 +7,7 @@ import sys
 import time
 import uuid
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
@@ -182,7 +182,7 @@ def annotate(job: Job, names: Mapping[Kind, Sequence[str]]) -> int:
     for spec, way in zip(specs, ways, strict=True):
         say(f"{spec.stage}: {spec.card.name} {way}")
     if pieces:
-        _warn_of_others(specs, output.read_piece(pieces[0])["uri"][0].as_py())
+        _warn_of_others(specs, lambda: str(output.read_piece(pieces[0])["uri"][0]))
     say(
         f"{planned.num_listed:,} listed, {planned.num_known:,} of them known, "
         f"{sum(piece.num_rows for piece in pieces):,} to look at"
@@ -220,11 +220,11 @@ def _check_asked(specs: Sequence[ModelSpec], source: str) -> None:
         )
 
 
-def _warn_of_others(specs: Sequence[ModelSpec], uri: str) -> None:
+def _warn_of_others(specs: Sequence[ModelSpec], look_up: Callable[[], str]) -> None:
     """Say so where models that saw nothing but generated scenes look at something else."""
     from lakesight.scenes.known import warning_of_others
 
-    if warning := warning_of_others([spec.card for spec in specs], uri):
+    if warning := warning_of_others([spec.card for spec in specs], look_up):
         say(warning)
 
 

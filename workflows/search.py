@@ -67,7 +67,7 @@ class Search(Frozen):
         if self.rerank is not None:
             check_rerank(searcher.manifest.holds, query)
         own = [query.model.card] if query.model and query.text is None else []
-        if warning := warning_of_others(own, self.query):
+        if warning := warning_of_others(own, lambda: self.query):
             print(warning, file=sys.stderr)
         start = time.perf_counter()
         # one more, since the row itself may be among them

@@ -1,6 +1,6 @@
 """Which pictures are of `lakesight scenes`."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
 
@@ -28,10 +28,13 @@ def is_scene(uri: str) -> bool:
     return False
 
 
-def warning_of_others(cards: Iterable[ModelCard], uri: str) -> str | None:
-    """Return a warning where models that saw nothing but scenes look at something else."""
+def warning_of_others(cards: Iterable[ModelCard], look_up: Callable[[], str]) -> str | None:
+    """Return a warning where models that saw nothing but scenes look at something else.
+
+    `look_up` returns the URI of a picture; it is not called where no model is so narrow.
+    """
     narrow = [card.name for card in cards if card.knows == "scenes"]
-    if not narrow or is_scene(uri):
+    if not narrow or is_scene(uri := look_up()):
         return None
     return (
         f"warning: {' and '.join(narrow)} learned from pictures of `lakesight scenes` alone; "

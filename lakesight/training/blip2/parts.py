@@ -92,9 +92,9 @@ def layout(regions: Iterable[Region], width: int, height: int) -> str:
     are written in Pix2Seq, https://arxiv.org/abs/2109.10852, with words for classes.
     """
     placed = []
-    for (left, top, right, bottom), phrase in regions:
-        across, down = (left + right) / 2 / width, (top + bottom) / 2 / height
-        placed.append((_step(down), _step(across), phrase))
+    for region in regions:
+        across, down = _middle(region, width, height)
+        placed.append((_step(down), _step(across), region.phrase))
     return ", ".join(f"{phrase} {across} {down}" for down, across, phrase in sorted(placed))
 
 
@@ -103,13 +103,17 @@ def relation(one: Region, other: Region, width: int, height: int) -> Question:
 
     "left and above", "right", "below"; "here" where their middles are beside each other.
     """
-    (across, down), (from_left, from_top) = (
-        ((left + right) / 2 / width, (top + bottom) / 2 / height)
-        for left, top, right, bottom in (one.box_xyxy, other.box_xyxy)
-    )
+    across, down = _middle(one, width, height)
+    from_left, from_top = _middle(other, width, height)
     sides = (("left", "right", across - from_left), ("above", "below", down - from_top))
     words = [low if by < 0 else high for low, high, by in sides if abs(by) >= NEAR]
     return Question(ASKED.format(one.phrase, other.phrase), (" and ".join(words) or "here",))
+
+
+def _middle(region: Region, width: int, height: int) -> tuple[float, float]:
+    """Return where a region's middle is, as parts of the picture from left and top."""
+    left, top, right, bottom = region.box_xyxy
+    return (left + right) / 2 / width, (top + bottom) / 2 / height
 
 
 def _step(part: float) -> int:

@@ -89,20 +89,23 @@ class CaptionPart(Part):
     """What is said before them, such as "a photo of"; nothing unless given."""
 
 
-class DescriptionPart(CaptionPart):
-    """Longer captions."""
+class OptionalPart(Part):
+    """A kind of text that is left out unless it is given a share."""
 
     share: float = Field(default=0.0, ge=0)
     """How often a text is of this kind, beside the others'; 0 leaves it out."""
+
+
+class DescriptionPart(OptionalPart):
+    """Longer captions."""
+
     prompt: Words | None = "describe in detail:"
     """What is said before them; null for nothing."""
 
 
-class LayoutPart(Part):
+class LayoutPart(OptionalPart):
     """What lies where, of pictures whose regions are described."""
 
-    share: float = Field(default=0.0, ge=0)
-    """How often a text is of this kind, beside the others'; 0 leaves it out."""
     prompt: Words = "what is where:"
     """What is said before them."""
 
@@ -121,13 +124,6 @@ class RegionPart(Frozen):
     """What its loss counts, beside those of the texts; 0 leaves it out."""
     present: float = Field(default=4.0, gt=0)
     """What a word that is true of a patch counts there, beside one that is not: few are."""
-
-
-class RelationPart(Part):
-    """Where one region lies from another, asked and answered, of pictures with two or more."""
-
-    share: float = Field(default=0.0, ge=0)
-    """How often a text is of this kind, beside the others'; 0 leaves it out."""
 
 
 PartName = Literal["captions", "descriptions", "layouts", "questions", "relations"]
@@ -152,7 +148,7 @@ class SecondStageSettings(Blip2Settings):
     """What lies where, as a text; its share and weight."""
     questions: QuestionPart = QuestionPart()
     """Questions and answers, their share and weight."""
-    relations: RelationPart = RelationPart()
+    relations: OptionalPart = OptionalPart()
     """Where one region lies from another, in the template of questions; its share and weight."""
     regions: RegionPart = RegionPart()
     """The words of regions, for a vision tower that learns on."""
@@ -194,14 +190,13 @@ class SecondStageSettings(Blip2Settings):
     @property
     def prompts(self) -> dict[PartName, str | None]:
         """What is said before each kind of text that is learned, but questions."""
-        kinds = (CaptionPart, LayoutPart)
+        kinds = (CaptionPart, DescriptionPart, LayoutPart)
         return {name: one.prompt for name, one in self.parts.items() if isinstance(one, kinds)}
 
     @property
     def unasked(self) -> Literal["captions", "descriptions"] | None:
         """What is written where nobody says a prompt: what has none, else captions."""
-        for name in ("captions", "descriptions"):
-            if self.prompts.get(name, "") is None:
-                return name
-        written: tuple[Literal["captions", "descriptions"], ...] = ("captions", "descriptions")
-        return next((name for name in written if name in self.parts), None)
+        kinds: tuple[Literal["captions", "descriptions"], ...] = ("captions", "descriptions")
+        written = [name for name in kinds if name in self.parts]
+        without = [name for name in written if self.prompts[name] is None]
+        return next(iter(without + written), None)

@@ -78,6 +78,13 @@ class StageTraining(ABC, Generic[StageJob, Begun]):
     def write(self, begun: Begun, folder: Path) -> None:
         """Write the weights as a checkpoint of transformers."""
 
+    def write_whole(self, begun: Begun, folder: Path) -> None:
+        """Write the same with its tokenizer, and with what says which pixels it wants."""
+        self.write(begun, folder)
+        begun.tokenizer.save_pretrained(folder)
+        for name, content in begun.pixels.items():
+            (folder / name).write_bytes(content)
+
     @abstractmethod
     def trials(self) -> Iterator[Trial]:
         """Yield how what was written is judged."""
@@ -116,10 +123,7 @@ class StageTraining(ABC, Generic[StageJob, Begun]):
         optimizing.put(optimizing.learning(self.recipe(begun).network), best["network"])
         draft = state / "draft"
         shutil.rmtree(draft, ignore_errors=True)
-        self.write(begun, draft)
-        begun.tokenizer.save_pretrained(draft)
-        for name, content in begun.pixels.items():
-            (draft / name).write_bytes(content)
+        self.write_whole(begun, draft)
         name = self.job.name or model_name(shown or str(folder.resolve()))
         card = self._card(begun, draft, name)
         write_card(draft, card)

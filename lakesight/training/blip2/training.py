@@ -127,29 +127,32 @@ class SecondStageTraining(StageTraining[SecondStageJob, SecondStart]):
 
     def _check_descriptions(self) -> None:
         """Raise UserError where captions and descriptions are the same texts."""
-        data, column = self.job.data, self.job.caption_column
-        if len({*self.places} & {"captions", "descriptions"}) < 2:
+        captions, descriptions = self.places.get("captions"), self.places.get("descriptions")
+        if captions is None or descriptions is None:
             return
-        lie = (Path(self.places[name].train.data) for name in ("captions", "descriptions"))
-        if len({path.absolute() for path in lie}) == 2:
+        data = Path(descriptions.train.data)
+        if Path(captions.train.data).absolute() != data.absolute():
             return
-        data = self.places["descriptions"].train.data
-        if not holds_scenes(Path(data)):
+        if not holds_scenes(data):
             raise UserError(
                 f"{data} has captions of one kind: name others with --descriptions.data, or leave "
                 "--descriptions.share at 0"
             )
-        if column != "captions":
+        if self.job.caption_column != "captions":
             raise UserError(
                 "scenes' descriptions are learned as captions and as descriptions: leave "
                 "--caption-column or --descriptions.share as it is"
             )
 
     def _texts(self, split: Half) -> PartTexts:
-        regions, opened = bool(self.job.regions.weight), {}
+        opened, described = {}, set()
         for name, places in self.places.items():
             column = "description" if name == "descriptions" else self.job.caption_column
+            # once for each place: what is opened for its regions leaves out pictures without any
+            regions = bool(self.job.regions.weight) and places not in described
             opened[name] = self.opened(places, split, WANTED[name], column, regions=regions)
+            if WANTED[name] != "regions":
+                described.add(places)
         texts = joined(opened)
         if not all(texts.values()):
             data = self.places["relations"].train.data

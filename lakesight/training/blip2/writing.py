@@ -9,7 +9,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import DataLoader
-from torch.utils.data import Dataset as TorchDataset
 
 from lakesight.errors import UserError
 from lakesight.metrics import AnswerEvaluator, CaptionEvaluator, LanguageResult
@@ -17,13 +16,13 @@ from lakesight.models.blip2.language import IGNORED, Blip2Language
 from lakesight.models.prompts import question_prompt
 from lakesight.models.writers import Blip2Writer, Prompt, searched
 from lakesight.training import ranks
+from lakesight.training.blip2.examples import Example, ExampleDataset, Text
 from lakesight.training.blip2.lora import add_lora
 from lakesight.training.blip2.mirrors import check_square
 from lakesight.training.blip2.parts import (
     ASKED,
     PartTexts,
     Picture,
-    Said,
     all_told,
     layout,
     relation,
@@ -32,7 +31,6 @@ from lakesight.training.blip2.recipe import drawn_by, layer_scales, precision_of
 from lakesight.training.blip2.regions import (
     Grid,
     Labeller,
-    Labels,
     RegionLabels,
     WordF1,
     region_words,
@@ -41,30 +39,12 @@ from lakesight.training.blip2.regions import (
 from lakesight.training.blip2.settings import PartName, SecondStageSettings
 from lakesight.training.blip2.texts import Question, Told
 from lakesight.training.blip2.tower import quicken
-from lakesight.training.blip2.views import Array, Inputs, Look, Seen
+from lakesight.training.blip2.views import Inputs, Look
 from lakesight.training.loop import Batches, Losses
-from lakesight.training.sampling import Key, Shuffled
+from lakesight.training.sampling import Shuffled
 
 AT_ONCE = 32
 """Texts that are written together in validation."""
-
-
-class Text(NamedTuple):
-    """What is to be written, and after what."""
-
-    part: PartName
-    prompt: str | None
-    answer: str
-
-
-class Example(NamedTuple):
-    """What is to be written about a picture."""
-
-    picture: Array
-    """What the network takes of it: see `views.Inputs`."""
-    texts: Sequence[Text]
-    regions: Labels
-    """`(N, 2 V)`, see `regions.patch_labels`; V is 0 where nobody learns them."""
 
 
 class Written(NamedTuple):
@@ -77,51 +57,6 @@ class Written(NamedTuple):
     mask: Tensor
     answers: Tensor
     """`(T, A)`, padded with `IGNORED`."""
-
-
-class ExampleDataset(TorchDataset[Example]):
-    """Each picture with some of its texts, others in every epoch; kinds by their shares."""
-
-    def __init__(
-        self,
-        texts: PartTexts,
-        inputs: Inputs,
-        labels: RegionLabels,
-        settings: SecondStageSettings,
-    ) -> None:
-        self.texts, self.inputs, self.labels, self.settings = texts, inputs, labels, settings
-
-    def __len__(self) -> int:
-        return max(map(len, self.texts.values()))
-
-    def __getitem__(self, key: Key) -> Example:
-        rng = np.random.default_rng([self.settings.seed, key.epoch, key.number])
-        first = self._kind(list(self.texts), rng)
-        one = self.texts[first][key.number % len(self.texts[first])]
-        seen, regions = self.labels.drawn(one.told, self.inputs, self.settings.mirrors, rng)
-        left = {name: list(rng.permutation(len(one.said(name)))) for name in one.kinds()}
-        texts = []
-        for number in range(min(self.settings.texts_per_picture, sum(map(len, left.values())))):
-            name = self._kind([name for name in left if left[name]], rng) if number else first
-            said = one.said(name)[int(left[name].pop())]
-            texts.append(self._text(name, said, seen, rng))
-        return Example(seen.pixels, texts, regions)
-
-    def _kind(self, names: Sequence[PartName], rng: np.random.Generator) -> PartName:
-        """Draw a kind of text by the shares."""
-        shares = np.array([self.settings.parts[name].share for name in names])
-        return names[int(rng.choice(len(names), p=shares / shares.sum()))]
-
-    def _text(self, name: PartName, said: Said, seen: Seen, rng: np.random.Generator) -> Text:
-        """Return what is to be written: a caption, a layout, or one of a question's answers."""
-        if name == "relations" and isinstance(said, tuple):
-            one, other = rng.choice(len(said), 2, replace=False)
-            said = relation(said[int(one)], said[int(other)], seen.width, seen.height)
-        if isinstance(said, Question):
-            answer = said.answers[int(rng.integers(len(said.answers)))]
-            return Text(name, question_prompt(self.settings.questions.template, said.text), answer)
-        text = said if isinstance(said, str) else layout(said, seen.width, seen.height)
-        return Text(name, self.settings.prompts[name], text)
 
 
 class SecondStage(nn.Module):
@@ -326,20 +261,23 @@ class SecondStageRecipe:
         found: dict[str, LanguageResult] = {}
         for name, every in self.val.items():
             judged = every[: self.settings.judged]
+            told = [one.told for one in judged]
             if name == "questions":
-                asked = [one.questions for one in judged]
-                found["answers"] = self._answers([one.told for one in judged], asked)
-                continue
-            if name == "relations":
-                related = [self._relations(one) for one in judged]
-                found[name] = self._answers([one.told for one in judged], related)
-                continue
-            captions = CaptionEvaluator()
-            prompts = [(row, self.settings.prompts[name]) for row in range(len(judged))]
-            texts = list(self._written([one.told for one in judged], prompts))
-            captions.update(range(len(texts)), texts, [self._right(name, one) for one in judged])
-            found[name] = captions.result()
+                found["answers"] = self._answers(told, [one.questions for one in judged])
+            elif name == "relations":
+                found[name] = self._answers(told, [self._relations(one) for one in judged])
+            else:
+                right = [self._right(name, one) for one in judged]
+                found[name] = self._captions(told, self.settings.prompts[name], right)
         return found
+
+    def _captions(
+        self, told: Sequence[Told], prompt: str | None, right: Sequence[Sequence[str]]
+    ) -> LanguageResult:
+        captions = CaptionEvaluator()
+        texts = list(self._written(told, [(row, prompt) for row in range(len(told))]))
+        captions.update(range(len(texts)), texts, right)
+        return captions.result()
 
     def _right(self, name: PartName, one: Picture) -> Sequence[str]:
         """Return what is right to say of a picture in a kind of caption."""
